@@ -1,0 +1,69 @@
+// The size classes: request -> class -> object size, and the shape of each class's spans.
+// Callers: the fast path (class_of_small_size lives in heap.h's hot tables), central, page heap, stats.
+// Invariant: the class of a request is the smallest that holds it and, for malloc, is 16-aligned.
+#pragma once
+
+#include "allocator/base/units.h"
+
+namespace warren {
+
+inline constexpr unsigned kClassCount = 68;  // 0 is "large"
+
+struct SizeClassInfo {
+  uint32_t object_size;
+  uint32_t reciprocal;  // offset * reciprocal >> 32 == offset / object_size for every offset in a span
+  uint16_t span_pages;
+  uint16_t objects;
+  uint16_t cache_slots;
+};
+
+inline constexpr SizeClassInfo kSizeClasses[kClassCount] = {
+    {},
+#define SIZE_CLASS(number, size, pages, objects, slots, reciprocal) {size, reciprocal, pages, objects, slots},
+#include "allocator/size_class_table.inc"
+#undef SIZE_CLASS
+};
+
+constexpr const SizeClassInfo &info(SizeClass size_class) { return kSizeClasses[size_class.value]; }
+
+inline constexpr uint8_t kTinyClass = 1;          // 8-byte blocks
+inline constexpr uint8_t kUnalignedClass = 3;     // 24 bytes: for the collector's heap, never for malloc
+static_assert(kSizeClasses[kTinyClass].object_size == kTinySize);
+static_assert(kSizeClasses[kUnalignedClass].object_size == 24);
+static_assert(kSizeClasses[kClassCount - 1].object_size == kMaxClassSize);
+
+namespace size_class_detail {
+
+// The smallest class malloc may use for `size`, by walking the table; for building lookup tables.
+constexpr uint8_t search(size_t size) {
+  uint8_t number = 1;
+  while (kSizeClasses[number].object_size < size || number == kUnalignedClass) ++number;
+  return number;
+}
+
+inline constexpr size_t kMediumStep = size_t{1} << kCoarseShift;
+
+struct MediumTable {
+  uint8_t class_of[kMaxClassSize / kMediumStep + 1];
+};
+
+constexpr MediumTable make_medium_table() {
+  MediumTable table{};
+  for (size_t i = 0; i <= kMaxClassSize / kMediumStep; ++i) table.class_of[i] = search(i * kMediumStep);
+  return table;
+}
+
+inline constexpr MediumTable kMediumTable = make_medium_table();
+
+}  // namespace size_class_detail
+
+// For kMaxSmallSize < size <= kMaxClassSize. All those classes are multiples of kMediumStep.
+inline SizeClass class_of_medium_size(size_t size) {
+  return SizeClass{size_class_detail::kMediumTable.class_of[(size + size_class_detail::kMediumStep - 1) >> kCoarseShift]};
+}
+
+inline uint32_t object_index(SizeClass size_class, size_t offset_in_span) {
+  return static_cast<uint32_t>(offset_in_span * info(size_class).reciprocal >> 32);
+}
+
+}  // namespace warren
