@@ -1,0 +1,24 @@
+// What the compilers are told about locks and about hot and cold code.
+// Invariant: each name expands to nothing that changes behaviour.
+#pragma once
+
+#if defined(__clang__)
+#define WARREN_THREAD_ANNOTATION(x) __attribute__((x))
+#else
+#define WARREN_THREAD_ANNOTATION(x)
+#endif
+
+#define CAPABILITY(name) WARREN_THREAD_ANNOTATION(capability(name))
+#define SCOPED_CAPABILITY WARREN_THREAD_ANNOTATION(scoped_lockable)
+#define GUARDED_BY(lock) WARREN_THREAD_ANNOTATION(guarded_by(lock))
+#define REQUIRES(lock) WARREN_THREAD_ANNOTATION(requires_capability(lock))
+#define EXCLUDES(lock) WARREN_THREAD_ANNOTATION(locks_excluded(lock))
+#define ACQUIRE(...) WARREN_THREAD_ANNOTATION(acquire_capability(__VA_ARGS__))
+#define RELEASE(...) WARREN_THREAD_ANNOTATION(release_capability(__VA_ARGS__))
+#define NO_THREAD_SAFETY_ANALYSIS WARREN_THREAD_ANNOTATION(no_thread_safety_analysis)
+
+#define WARREN_COLD __attribute__((noinline, cold))
+#define WARREN_NOINLINE __attribute__((noinline))
+#define WARREN_ALWAYS_INLINE inline __attribute__((always_inline))
+#define WARREN_LIKELY(x) __builtin_expect(!!(x), 1)
+#define WARREN_UNLIKELY(x) __builtin_expect(!!(x), 0)

@@ -1,0 +1,43 @@
+// Compile-time constants of the heap and what is derived from them.
+// Included by every file of allocator/. Invariant: nothing here depends on the machine it runs on.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace warren {
+
+// Page: the unit of the page heap. (The kernel's 4 KiB unit is always called an OS page.)
+// Larger: fewer page map entries, coarser spans. Smaller than 8 KiB: more spans for the same heap.
+inline constexpr unsigned kPageShift = 13;
+inline constexpr size_t kPageSize = size_t{1} << kPageShift;
+inline constexpr size_t kOsPageSize = 4096;
+
+// The object map keeps one byte for each granule of the arena (object_map.h).
+inline constexpr unsigned kFineShift = 4;    // small blocks start on multiples of 16
+inline constexpr unsigned kCoarseShift = 7;  // medium and large blocks on multiples of 128
+
+inline constexpr size_t kTinySize = 8;         // up to here: 8-byte blocks, the only ones not 16-aligned
+inline constexpr size_t kMaxSmallSize = 1024;  // up to here: marked in the fine plane
+inline constexpr size_t kMaxClassSize = 32768;  // above: page runs
+inline constexpr size_t kMinAlign = 16;
+
+// The arena grows in steps, and a step is what all planes grow by together. 4 MiB is the least that
+// gives every plane whole OS pages. Larger steps would count against RLIMIT_AS before they are used.
+inline constexpr unsigned kStepShift = 22;
+inline constexpr size_t kStepSize = size_t{1} << kStepShift;
+
+// Bits of the bitmap for one page: enough for the 1024 eight-byte objects of a page.
+inline constexpr size_t kBitmapBytesPerPage = 128;
+inline constexpr size_t kMaxObjectsPerSpan = kBitmapBytesPerPage * 8;
+
+// Address space set aside for the arena unless the option `arena` says otherwise, and the least
+// that still makes a working process.
+inline constexpr size_t kDefaultArenaSize = size_t{1} << 40;
+inline constexpr size_t kMinArenaSize = size_t{64} << 20;
+
+static_assert((kStepSize >> kPageShift) * sizeof(void *) % kOsPageSize == 0, "page map grows by OS pages");
+static_assert((kStepSize >> kCoarseShift) % kOsPageSize == 0, "coarse plane grows by OS pages");
+static_assert((kStepSize >> kPageShift) * kBitmapBytesPerPage % kOsPageSize == 0, "bitmap grows by OS pages");
+
+}  // namespace warren

@@ -1,0 +1,90 @@
+// See fatal.h. Works with any lock held, in a signal handler, with stderr closed.
+#include "allocator/base/fatal.h"
+
+#include "allocator/base/annotations.h"
+#include "allocator/base/log.h"
+
+#include <atomic>
+#include <cstdlib>
+
+namespace warren::fatal {
+namespace {
+
+std::atomic<bool> aborts{true};  // relaxed: written while options are read, before misuse is likely
+
+// A user's error: prints, and returns only with abort_on_error=0.
+class Misuse {
+ public:
+  Misuse(const char *fault, const char *function, const void *pointer) {
+    line_ << (fatal_ ? "warren: fatal error: " : "warren: error: ") << fault << ": " << function << "(" << pointer << "): ";
+  }
+  ~Misuse() {
+    line_ << (fatal_ ? "; aborting" : "; ignored");
+    line_.write_to(2);
+    if (fatal_) std::abort();
+  }
+  Misuse(const Misuse &) = delete;
+  Misuse &operator=(const Misuse &) = delete;
+  LogLine &why() { return line_; }
+
+ private:
+  LogLine line_;
+  bool fatal_ = aborts.load(std::memory_order_relaxed);
+};
+
+}  // namespace
+
+WARREN_COLD void double_free_block(const char *function, const void *pointer, size_t block_size) {
+  Misuse("double free", function, pointer).why() << "this block of " << block_size << " bytes is already free";
+}
+
+WARREN_COLD void double_free_pages(const char *function, const void *pointer) {
+  Misuse("double free", function, pointer).why() << "the pages it points into are already free";
+}
+
+WARREN_COLD void double_free_raced(const void *pointer, size_t block_size) {
+  Misuse("double free", "free", pointer).why()
+      << "two threads freed this block of " << block_size << " bytes at the same time and it is in use again";
+}
+
+WARREN_COLD void interior_pointer(const char *function, const void *pointer, size_t offset, size_t block_size) {
+  Misuse("invalid pointer", function, pointer).why()
+      << "it points " << offset << " bytes into a block of " << block_size << " bytes";
+}
+
+WARREN_COLD void misaligned_pointer(const char *function, const void *pointer) {
+  Misuse("invalid pointer", function, pointer).why() << "no block of this heap starts at such an address";
+}
+
+WARREN_COLD void unused_pages(const char *function, const void *pointer) {
+  Misuse("invalid pointer", function, pointer).why() << "the heap has never handed out this page";
+}
+
+WARREN_COLD void foreign_pointer(const char *function, const void *pointer) {
+  Misuse("foreign pointer", function, pointer).why() << "this address is not in warren's heap";
+}
+
+WARREN_COLD void check_failed(const char *condition, const char *file, int line) {
+  LogLine text;
+  text << "warren: fatal error: check failed: " << condition << " at " << file << ":" << uint64_t(line) << "; aborting";
+  text.write_to(2);
+  std::abort();
+}
+
+WARREN_COLD void lock_order(const char *taking, uint32_t held_ranks) {
+  LogLine text;
+  text << "warren: fatal error: lock order: taking " << taking << " while holding " << uint64_t{held_ranks} << "; aborting";
+  text.write_to(2);
+  std::abort();
+}
+
+WARREN_COLD void no_bad_alloc(const char *why) {
+  LogLine text;
+  text << "warren: fatal error: no std::bad_alloc: " << why << "; aborting";
+  text.write_to(2);
+  std::abort();
+}
+
+void set_abort_on_error(bool abort_on_error) { aborts.store(abort_on_error, std::memory_order_relaxed); }
+
+}  // namespace warren::fatal

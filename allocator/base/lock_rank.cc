@@ -1,0 +1,35 @@
+// The debug checker of lock order. See lock_rank.h for the order itself.
+#include "allocator/base/lock_rank.h"
+
+#include "allocator/base/fatal.h"
+#include "allocator/base/tls.h"
+
+namespace warren::lock_rank {
+namespace {
+
+// One counter of four bits a rank. Only this thread and its signal handlers touch it.
+WARREN_TLS uint32_t held = 0;
+
+constexpr uint32_t unit(LockRank rank) { return 1u << (4 * static_cast<unsigned>(rank)); }
+
+}  // namespace
+
+void check_acquire(LockRank rank) {
+  if (held / unit(rank) != 0) fatal::lock_order(name(rank), held);
+}
+
+void note_acquired(LockRank rank) { held += unit(rank); }
+void note_released(LockRank rank) { held -= unit(rank); }
+
+const char *name(LockRank rank) {
+  switch (rank) {
+    case LockRank::kHeapInit: return "heap init";
+    case LockRank::kCacheRegistry: return "cache registry";
+    case LockRank::kCentral: return "central";
+    case LockRank::kPageHeap: return "page heap";
+    case LockRank::kMetadata: return "metadata";
+  }
+  return "unknown";
+}
+
+}  // namespace warren::lock_rank

@@ -1,0 +1,28 @@
+// The order in which locks may be taken: downwards in this list only.
+// Callers: mutex.cc (debug builds check each acquisition), allocator/fork.cc (takes them all).
+// Invariant: a thread holds at most one lock of a rank, but for fork, which takes every central's.
+//
+//   rank            guards                                        longest hold         may allocate
+//   kHeapInit       the first call's set-up of the heap           some 20 system calls metadata
+//   kCacheRegistry  the list of thread caches                     a walk of the list   metadata
+//   kCentral        one class's spans and their free bits         a batch of objects   no
+//   kPageHeap       page runs, page map, growth of the arena      an mmap or madvise   metadata
+//   kMetadata       free lists of spans and caches                an mmap              no
+#pragma once
+
+#include <cstdint>
+
+namespace warren {
+
+enum class LockRank : uint8_t { kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata };
+
+namespace lock_rank {
+
+// Debug builds stop the process when `rank` is not below every rank this thread holds.
+void check_acquire(LockRank rank);
+void note_acquired(LockRank rank);
+void note_released(LockRank rank);
+const char *name(LockRank rank);
+
+}  // namespace lock_rank
+}  // namespace warren

@@ -1,0 +1,54 @@
+// A futex mutex that knows its rank and its owner.
+// The owner is there for signal handlers: one that interrupts a thread inside the heap must be able
+// to see that waiting would never end (held_by_me). Invariant: owner_ is this thread's only between
+// its lock() and unlock().
+#pragma once
+
+#include "allocator/base/annotations.h"
+#include "allocator/base/lock_rank.h"
+
+#include <atomic>
+#include <cstdint>
+
+namespace warren {
+
+class CAPABILITY("mutex") Mutex {
+ public:
+  constexpr explicit Mutex(LockRank rank) : rank_(rank) {}
+  Mutex(const Mutex &) = delete;
+  Mutex &operator=(const Mutex &) = delete;
+
+  void lock() ACQUIRE();
+  void unlock() RELEASE();
+
+  // True inside a signal handler that interrupted this thread while it held the lock.
+  bool held_by_me() const;
+
+  // For fork only. lock_for_fork() ignores the rank of other centrals already held, and leaves a lock
+  // alone that this very thread holds (fork called in a signal handler): returns whether it locked.
+  bool lock_for_fork();
+  void unlock_after_fork();
+  void reset_in_child();
+
+ private:
+  void lock_slow();
+  void acquire();
+
+  enum : uint32_t { kFree, kLocked, kContended };
+  std::atomic<uint32_t> word_{kFree};
+  LockRank rank_;
+  std::atomic<void *> owner_{nullptr};  // relaxed: only compared with the reader's own identity
+};
+
+class SCOPED_CAPABILITY MutexLock {
+ public:
+  explicit MutexLock(Mutex &mutex) ACQUIRE(mutex) : mutex_(mutex) { mutex_.lock(); }
+  ~MutexLock() RELEASE() { mutex_.unlock(); }
+  MutexLock(const MutexLock &) = delete;
+  MutexLock &operator=(const MutexLock &) = delete;
+
+ private:
+  Mutex &mutex_;
+};
+
+}  // namespace warren
