@@ -1,0 +1,182 @@
+// Claiming and growing the address space. See arena.h.
+#include "allocator/arena.h"
+
+#include "allocator/base/os_memory.h"
+#include "allocator/base/os_process.h"
+
+namespace warren {
+namespace {
+
+constinit uint8_t before_set_up = kSentinelMark;
+
+}  // namespace
+
+constinit Arena arena{&before_set_up};
+
+namespace arena_growth {
+namespace {
+
+using os_memory::PrepareResult;
+
+// Where user space is empty on x86-64: above every heap, below where PIE programs (0x55…) and the
+// kernel's own placements (0x7f…) go. Valgrind and small machines have nothing above 16 TiB, so a
+// second window lies lower. Guarded, like all below, by the page heap's lock.
+struct Window {
+  uintptr_t lowest, end;
+};
+constexpr Window kWindows[] = {{0x2000'0000'0000, 0x5000'0000'0000}, {0x0100'0000'0000, 0x0f00'0000'0000}};
+constexpr size_t kHugePage = size_t{2} << 20;
+
+// A part of the claim that grows in step with the arena: `bytes` of it for each step.
+struct Part {
+  size_t bytes_per_step;
+  uintptr_t start;
+  size_t grown_steps;
+};
+
+constexpr size_t kPages = kStepSize >> kPageShift;
+enum : unsigned { kPageMap, kBitmap, kFine, kOdd, kCoarse, kPartCount };
+Part parts[kPartCount] = {
+    {kPages * sizeof(Span *), 0, 0},
+    {kPages * kBitmapBytesPerPage, 0, 0},
+    {kStepSize >> kFineShift, 0, 0},
+    {kStepSize >> kFineShift, 0, 0},
+    {kStepSize >> kCoarseShift, 0, 0},
+};
+constexpr unsigned kMetadataShift = 5;  // an arena of n bytes may need n / 32 of metadata, and never does
+
+size_t step_count = 0;       // that the claim has room for
+size_t grown_steps = 0;      // that are mapped, or holes
+bool claimed = false;        // set_up got as far as an address range
+bool exclusive = false;      // a PROT_NONE reservation stands behind the claim
+Range metadata{};
+
+size_t layout(uintptr_t base, size_t arena_bytes) {
+  uintptr_t next = base;
+  const auto take = [&next](size_t bytes) {
+    const uintptr_t taken = next;
+    next += align_up(bytes, kHugePage);
+    return taken;
+  };
+  const size_t steps = arena_bytes / kStepSize;
+  metadata = {take(arena_bytes >> kMetadataShift), arena_bytes >> kMetadataShift, exclusive};
+  for (Part &part : parts) part.start = take(steps * part.bytes_per_step);
+  arena.start = take(arena_bytes);
+  step_count = steps;
+  return next - base;
+}
+
+// True when the start of the claim and of the arena are free. (The rest is found out while growing.)
+bool probe() {
+  return os_memory::prepare(at_address<void>(metadata.start), kOsPageSize, exclusive) == PrepareResult::kOk;
+}
+
+bool claim_in_window(const Window &window, size_t arena_bytes, uint64_t seed) {
+  const size_t total = layout(0, arena_bytes);
+  if (total > window.end - window.lowest) return false;
+  const size_t places = (window.end - window.lowest - total) / kHugePage;
+  for (uint64_t attempt = 0; attempt < 4; ++attempt) {
+    const size_t place = places == 0 ? 0 : (seed + attempt * 0x9e3779b97f4a7c15) % places;
+    layout(window.lowest + place * kHugePage, arena_bytes);
+    if (probe()) return true;
+  }
+  return false;
+}
+
+bool claim(size_t arena_bytes, uint64_t seed) {
+  exclusive = false;
+  for (const Window &window : kWindows) {
+    if (claim_in_window(window, arena_bytes, seed)) return true;
+  }
+  exclusive = true;
+  void *base = os_memory::reserve(layout(0, arena_bytes), kHugePage);
+  if (base == nullptr) return false;
+  layout(address_of(base), arena_bytes);
+  return probe();
+}
+
+bool claim_largest(size_t wanted_bytes) {
+  const uint64_t seed = os_process::layout_seed();
+  for (size_t bytes = align_down(wanted_bytes, kStepSize); bytes >= kMinArenaSize; bytes = align_down(bytes / 2, kStepSize)) {
+    if (claim(bytes, seed)) return true;
+  }
+  return false;
+}
+
+PrepareResult prepare_parts(size_t steps) {
+  for (Part &part : parts) {
+    if (part.grown_steps >= steps) continue;
+    void *at = at_address<void>(part.start + part.grown_steps * part.bytes_per_step);
+    const PrepareResult result = os_memory::prepare(at, (steps - part.grown_steps) * part.bytes_per_step, exclusive);
+    if (result != PrepareResult::kOk) return result;
+    part.grown_steps = steps;
+  }
+  return PrepareResult::kOk;
+}
+
+PageId page_at_step(size_t step) { return PageId{static_cast<uint32_t>(step << (kStepShift - kPageShift))}; }
+
+void publish(size_t steps) {
+  grown_steps = steps;
+  // release: pairs with nothing in the fast path (see arena.h); it orders the planes' mapping for
+  // readers that walk the arena up to end_page() without having been given a block.
+  arena.granule_count.store(steps << (kStepShift - kFineShift), std::memory_order_release);
+}
+
+}  // namespace
+
+bool set_up(size_t wanted_bytes) {
+  if (!claimed && !claim_largest(wanted_bytes)) return false;
+  claimed = true;
+  // Granule 0 can only be marked once its planes exist, and only then may the fast path look.
+  if (prepare_parts(1) != PrepareResult::kOk) return false;
+  arena.page_map = at_address<Span *>(parts[kPageMap].start);
+  arena.bitmap = at_address<uint8_t>(parts[kBitmap].start);
+  arena.fine = at_address<uint8_t>(parts[kFine].start);
+  arena.odd = at_address<uint8_t>(parts[kOdd].start);
+  arena.coarse = at_address<uint8_t>(parts[kCoarse].start);
+  arena.fine[0] = arena.coarse[0] = kSentinelMark;
+  arena.fine_from_zero = at_address<uint8_t>(parts[kFine].start - (arena.start >> kFineShift));
+  arena.coarse_from_zero = at_address<uint8_t>(parts[kCoarse].start - (arena.start >> kCoarseShift));
+  return true;
+}
+
+Grown grow(PageCount pages) {
+  Grown grown{};
+  const size_t first_page = grown_steps == 0 ? 1 : 0;  // page 0 is never handed out
+  const size_t steps = (pages.bytes() + first_page * kPageSize + kStepSize - 1) / kStepSize;
+  size_t at = grown_steps;
+  for (size_t skip = 1;; skip *= 2) {
+    if (steps > step_count || at > step_count - steps) {
+      grown.result = GrowResult::kExhausted;
+      return grown;
+    }
+    if (prepare_parts(at + steps) != PrepareResult::kOk) break;
+    void *start = at_address<void>(arena.start + at * kStepSize);
+    const PrepareResult result = os_memory::prepare(start, steps * kStepSize, exclusive);
+    if (result == PrepareResult::kNoMemory) break;
+    if (result == PrepareResult::kOk) {
+      grown.result = GrowResult::kGrown;
+      grown.first = PageId{page_at_step(at).value + static_cast<uint32_t>(at == 0 ? 1 : 0)};
+      grown.count = page_at_step(at + steps) - grown.first;
+      grown.hole_first = page_at_step(grown_steps);
+      grown.hole_count = page_at_step(at) - page_at_step(grown_steps);
+      publish(at + steps);
+      return grown;
+    }
+    at += skip;  // somebody's mapping: look behind it, further away each time
+  }
+  grown.result = GrowResult::kNoMemory;
+  return grown;
+}
+
+Range metadata_range() { return metadata; }
+
+size_t map_bytes() {
+  size_t bytes = 0;
+  for (const Part &part : parts) bytes += part.grown_steps * part.bytes_per_step;
+  return bytes;
+}
+
+}  // namespace arena_growth
+}  // namespace warren

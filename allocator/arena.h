@@ -1,0 +1,100 @@
+// The address space of the heap: metadata | page map | bitmap | object map | arena.
+//
+//     metadata     spans, thread caches: what the heap itself needs            metadata.h
+//     page map     one Span* for each page of the arena
+//     bitmap       kBitmapBytesPerPage for each page: which objects of a span its central holds
+//     fine plane   one byte for each 16 bytes of the arena      }
+//     odd plane    likewise, for blocks that start at 8 mod 16  } the object map: object_map.h
+//     coarse plane one byte for each 128 bytes                  }
+//     arena        pages, handed out by the page heap
+//
+// Every part is a linear image of the arena, so all lookups are one shift and one add. The range is
+// claimed, not mapped: nothing is reserved from the kernel, and each step of growth maps its slice of
+// every part where it belongs. That keeps the process's address space as small as its heap, so that
+// RLIMIT_AS, set before or while the process runs, means what it says, and mlockall locks only what
+// exists. The claim lies where the kernel places nothing by itself; a foreign mapping found there
+// makes a hole. Where such addresses do not exist, a PROT_NONE reservation is halved until it fits.
+//
+// Callers: the fast path reads it, page_heap grows it under its lock.
+// Invariant: for every address below start + (granule_count << kFineShift), all parts are mapped.
+#pragma once
+
+#include "allocator/base/address.h"
+#include "allocator/base/units.h"
+
+#include <atomic>
+
+namespace warren {
+
+struct Span;
+
+// What the object map says of granule 0 of the arena, which is never handed out: not free. Every
+// cache's bins end in that address, see cache.h.
+inline constexpr uint8_t kSentinelMark = 68;
+
+struct Arena {
+  constexpr explicit Arena(uint8_t *not_free) : fine_from_zero(not_free), coarse_from_zero(not_free) {}
+
+  // Set once by set_up(), before any block exists; then read-only.
+  uintptr_t start = 0;
+  uint8_t *fine = nullptr;
+  // The planes as seen from address zero, so that a block's byte is at [address >> shift]. Before
+  // set_up they point at a byte that says "not free", which sends the first malloc to the slow path.
+  uint8_t *fine_from_zero;
+  uint8_t *coarse_from_zero;
+  uint8_t *odd = nullptr;
+  uint8_t *coarse = nullptr;
+  Span **page_map = nullptr;
+  uint8_t *bitmap = nullptr;
+
+  // Size of the grown part in granules. Grows under the page heap's lock. Relaxed reads: who holds a
+  // pointer into the arena got it after the growth that made it.
+  std::atomic<size_t> granule_count{0};
+
+  uintptr_t address(PageId page) const { return start + (size_t{page.value} << kPageShift); }
+  PageId page_of(uintptr_t address) const { return PageId{static_cast<uint32_t>((address - start) >> kPageShift)}; }
+  PageId end_page() const {
+    return PageId{static_cast<uint32_t>(granule_count.load(std::memory_order_relaxed) >> (kPageShift - kFineShift))};
+  }
+  bool contains(uintptr_t address) const {
+    return (address - start) >> kFineShift < granule_count.load(std::memory_order_relaxed);
+  }
+  uint64_t *bits(PageId page) const {
+    return at_address<uint64_t>(address_of(bitmap) + size_t{page.value} * kBitmapBytesPerPage);
+  }
+};
+
+extern Arena arena;
+
+namespace arena_growth {
+
+// Claims the address space and maps its first step's planes. False: not even kMinArenaSize could be
+// had, or no memory; may be called again. Caller holds the heap's init lock.
+bool set_up(size_t wanted_bytes);
+
+enum class GrowResult : uint8_t { kGrown, kNoMemory, kExhausted };
+
+struct Grown {
+  GrowResult result;
+  PageId first;  // of the new pages, all prepared and zero
+  PageCount count;
+  PageId hole_first;  // pages skipped because somebody else is there, just before `first`
+  PageCount hole_count;
+};
+
+// Adds at least `pages` at the end. Caller holds the page heap's lock.
+Grown grow(PageCount pages);
+
+// The part of the claim that metadata may use.
+struct Range {
+  uintptr_t start;
+  size_t bytes;
+  bool exclusive;
+};
+Range metadata_range();
+
+// Mapped for page map, bitmap and object map together.
+size_t map_bytes();
+
+}  // namespace arena_growth
+}  // namespace warren

@@ -1,0 +1,91 @@
+// Refilling and flushing of bins. See cache.h.
+#include "allocator/cache.h"
+
+#include "allocator/central.h"
+#include "allocator/heap.h"
+#include "allocator/object_map.h"
+
+#include <cstring>
+
+namespace warren {
+namespace {
+
+// Blocks of a bin's first refill. More: the first use of a class hoards. Fewer: more trips before the
+// bin has found its size. Later refills double up to half the bin.
+constexpr unsigned kFirstBatch = 8;
+
+unsigned slots_of(unsigned bin) { return info(class_of_bin(bin)).cache_slots; }
+
+bool is_marked(unsigned bin, void *block) {
+  const uintptr_t address = address_of(block);
+  if (bin == kTinyBin) return *object_map::tiny(address) != 0;
+  return *(info(class_of_bin(bin)).object_size <= kMaxSmallSize ? object_map::fine(address) : object_map::coarse(address)) != 0;
+}
+
+}  // namespace
+
+void Cache::set_up() {
+  memcpy(static_cast<CacheHead *>(this), &hot.empty, sizeof(CacheHead));
+  memset(batch_, 0, sizeof batch_);
+}
+
+void Cache::open(unsigned bin) {
+  if (is_open(bin)) return;
+  const unsigned half = slots_of(bin) / 2;
+  batch_[bin] = static_cast<uint8_t>(half < kFirstBatch ? half : kFirstBatch);
+  top[bin] = bottom(bin);
+  top[bin][-1] = at_address<void>(arena.start);
+  limit[bin] = bottom(bin) + 2 * batch_[bin];
+}
+
+bool Cache::refill(unsigned bin) {
+  open(bin);
+  void *batch[kMaxBatch];
+  const size_t fetched = central_of(class_of_bin(bin)).fetch(batch, batch_[bin]);
+  if (fetched == 0) return false;
+  for (size_t i = fetched; i-- > 0;) *top[bin]++ = batch[i];  // the lowest address comes out first
+  if (limit[bin] < top[bin]) limit[bin] = top[bin];
+  const unsigned half = slots_of(bin) / 2;
+  batch_[bin] = static_cast<uint8_t>(batch_[bin] * 2u < half ? batch_[bin] * 2u : half);
+  return true;
+}
+
+void Cache::push(unsigned bin, void *block) {
+  open(bin);
+  if (top[bin] == limit[bin]) {
+    void **end = bottom(bin) + slots_of(bin);
+    if (limit[bin] < end) {
+      const ptrdiff_t wider = 2 * (limit[bin] - bottom(bin));
+      limit[bin] = wider < end - bottom(bin) ? bottom(bin) + wider : end;
+    } else {
+      give_back_oldest(bin, slots_of(bin) / 2);
+    }
+  }
+  *top[bin]++ = block;
+}
+
+void Cache::give_back_oldest(unsigned bin, size_t count) {
+  void *batch[kMaxBatch];
+  memcpy(batch, bottom(bin), count * sizeof(void *));
+  const size_t rest = size(bin) - count;
+  memmove(bottom(bin), bottom(bin) + count, rest * sizeof(void *));
+  top[bin] = bottom(bin) + rest;
+  central_of(class_of_bin(bin)).give_back(batch, count);
+}
+
+void Cache::flush(bool adopted) {
+  for (unsigned bin = 0; bin < kBinCount; ++bin) {
+    while (size_t count = size(bin)) {
+      void *batch[kMaxBatch];
+      size_t kept = 0;
+      if (count > kMaxBatch) count = kMaxBatch;
+      for (size_t i = 0; i < count; ++i) {
+        void *block = pop(bin);
+        if (!adopted || !is_marked(bin, block)) batch[kept++] = block;
+      }
+      central_of(class_of_bin(bin)).give_back(batch, kept);
+    }
+  }
+}
+
+}  // namespace warren

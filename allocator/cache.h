@@ -1,0 +1,102 @@
+// A thread's cache: for each size class a bin of free blocks, a stack of pointers.
+// Pointers, not links inside the blocks: free blocks stay cold, and a stray write into one cannot
+// lead the heap astray. Callers: the fast paths (heap.h) pop and push; heap_slow.cc refills and flushes;
+// thread.cc creates and retires.
+//
+//        bottom                top         limit          bottom + slots
+//   [S]  [block] … [block]  |  [free slots]  |  [not in use yet]
+//
+// S, the sentinel below each bin's bottom, is the address of the arena's granule 0. The object map
+// says "not free" of it for ever, so the check that a popped block is free (that it was not freed
+// twice and handed out twice) is at the same time the check that the bin is not empty.
+//
+// Invariant: a block in a bin has no mark in the object map. Only the owning thread touches its
+// cache; other threads read `top` and `frees` for statistics and may see them a moment old.
+#pragma once
+
+#include "allocator/size_class.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace warren {
+
+// Bins 1..67 are the classes. kTinyClass's own bin stays shut, since its blocks are marked in two planes:
+// the fast paths miss and the slow ones use kTinyBin. kSentinelMark's stays shut so that a free of the
+// sentinel's address is caught.
+inline constexpr unsigned kTinyBin = 69;
+inline constexpr unsigned kBinCount = 70;
+
+constexpr unsigned bin_of(SizeClass size_class) { return size_class.value == kTinyClass ? kTinyBin : size_class.value; }
+
+constexpr SizeClass class_of_bin(unsigned bin) {
+  return SizeClass{bin == kTinyBin ? kTinyClass : static_cast<uint8_t>(bin)};
+}
+
+constexpr bool bin_is_used(unsigned bin) {
+  return bin == kTinyBin || (bin != 0 && bin < kClassCount && bin != kTinyClass && bin != kUnalignedClass);
+}
+
+// What the fast paths touch, in the order of use. The empty head that stands in for a missing cache
+// is one of these as well.
+struct CacheHead {
+  void **top[kBinCount];
+  void **limit[kBinCount];
+  uint64_t frees[kBinCount];  // blocks freed; with the blocks that live, this gives the blocks allocated
+};
+
+namespace cache_detail {
+
+struct SlotOffsets {
+  uint32_t of[kBinCount + 1];
+};
+
+constexpr SlotOffsets make_slot_offsets() {
+  SlotOffsets offsets{};
+  for (unsigned bin = 0; bin < kBinCount; ++bin) {
+    const uint32_t slots = bin_is_used(bin) ? kSizeClasses[class_of_bin(bin).value].cache_slots + 1u : 0u;
+    offsets.of[bin + 1] = offsets.of[bin] + slots;
+  }
+  return offsets;
+}
+
+inline constexpr SlotOffsets kSlotOffsets = make_slot_offsets();
+
+}  // namespace cache_detail
+
+inline constexpr size_t kMaxBatch = 128;  // half of the largest bin
+
+struct Cache : CacheHead {
+  // Shuts all bins: they open at their first refill, so that a bin nobody uses costs no memory.
+  void set_up();
+
+  // Opens the bin if it is shut.
+  void open(unsigned bin);
+  bool is_open(unsigned bin) const { return batch_[bin] != 0; }
+
+  // Adds up to a batch from the class's central. False: no memory.
+  bool refill(unsigned bin);
+
+  // Adds one block, whose mark is already gone; makes room when the bin is full.
+  void push(unsigned bin, void *block);
+
+  void *pop(unsigned bin) { return *--top[bin]; }
+  size_t size(unsigned bin) const { return is_open(bin) ? static_cast<size_t>(top[bin] - bottom(bin)) : 0; }
+
+  // Returns everything to the centrals. `adopted`: the owner died in a fork, possibly in the middle of
+  // an operation, so that a block it was popping may be marked already: such blocks are left alone.
+  void flush(bool adopted = false);
+
+  Cache *next;  // the registry's list
+  Cache *prev;
+
+ private:
+  void *const *bottom(unsigned bin) const { return slots_ + cache_detail::kSlotOffsets.of[bin] + 1; }
+  void **bottom(unsigned bin) { return slots_ + cache_detail::kSlotOffsets.of[bin] + 1; }
+  void give_back_oldest(unsigned bin, size_t count);
+
+  uint8_t batch_[kBinCount];  // blocks of the next refill; 0 while the bin is shut
+  void *slots_[cache_detail::kSlotOffsets.of[kBinCount]];
+};
+
+}  // namespace warren

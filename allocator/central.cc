@@ -1,0 +1,121 @@
+// See central.h.
+#include "allocator/central.h"
+
+#include "allocator/base/bitmap.h"
+#include "allocator/base/check.h"
+#include "allocator/page_heap.h"
+#include "allocator/page_map.h"
+
+namespace warren {
+
+constinit Central centrals[kClassCount];
+
+SizeClass Central::size_class() const { return SizeClass{static_cast<uint8_t>(this - centrals)}; }
+
+Span *Central::new_span() {
+  const SizeClassInfo &shape = info(size_class());
+  Span *span = page_heap::allocate(PageCount{shape.span_pages}, SpanState::kObjects, size_class());
+  if (span == nullptr) return nullptr;
+  span->zero = false;
+  span->free_objects = shape.objects;
+  span->search_from = 0;
+  bits::set_first(span->free_bits(), shape.objects);
+  partial_.push_front(span);
+  ++spans_;
+  return span;
+}
+
+size_t Central::take_from(Span *span, void **out, size_t wanted) {
+  uint64_t *free_bits = span->free_bits();
+  const uintptr_t start = span->start();
+  const size_t object_size = info(span->size_class).object_size;
+  size_t taken = 0;
+  size_t word = span->search_from / 64;
+  if (wanted > span->free_objects) wanted = span->free_objects;
+  while (taken < wanted) {
+    uint64_t rest = free_bits[word];
+    while (rest != 0 && taken < wanted) {
+      const size_t index = word * 64 + static_cast<size_t>(__builtin_ctzll(rest));
+      out[taken++] = at_address<void>(start + index * object_size);
+      rest &= rest - 1;
+    }
+    free_bits[word] = rest;
+    if (rest == 0 && taken < wanted) ++word;
+  }
+  span->search_from = static_cast<uint16_t>(word * 64);
+  span->free_objects = static_cast<uint16_t>(span->free_objects - taken);
+  if (span->free_objects == 0) partial_.remove(span);
+  return taken;
+}
+
+size_t Central::fetch(void **out, size_t wanted) {
+  MutexLock guard(lock_);
+  size_t fetched = 0;
+  while (fetched < wanted) {
+    Span *span = partial_.front();
+    if (span == nullptr) {
+      if (fetched != 0) break;  // rather a short batch than memory that nobody has asked for
+      span = new_span();
+      if (span == nullptr) break;
+    }
+    fetched += take_from(span, out + fetched, wanted - fetched);
+  }
+  objects_out_ += fetched;
+  return fetched;
+}
+
+// Returns whether the span is now entirely free and out of the central's list.
+bool Central::put_into(Span *span, uintptr_t object) {
+  DCHECK(span != nullptr && span->state == SpanState::kObjects && span->size_class == size_class());
+  const uint32_t index = span->index_of(object);
+  uint64_t *free_bits = span->free_bits();
+  if (bits::test(free_bits, index)) {  // two threads freed it at once, and neither saw the other
+    fatal::double_free_raced(at_address<void>(object), info(size_class()).object_size);
+    return false;
+  }
+  bits::set(free_bits, index);
+  if (index < span->search_from) span->search_from = static_cast<uint16_t>(index);
+  if (span->free_objects++ == 0) partial_.push_front(span);
+  --objects_out_;
+  if (span->free_objects != info(size_class()).objects) return false;
+  if (partial_.front() == span && span->next == nullptr) return false;  // kept: the class has no other
+  partial_.remove(span);
+  --spans_;
+  return true;
+}
+
+void Central::give_back(void *const *objects, size_t count) {
+  IntrusiveList<Span> emptied;
+  {
+    MutexLock guard(lock_);
+    for (size_t i = 0; i < count; ++i) {
+      const uintptr_t object = address_of(objects[i]);
+      Span *span = page_map::at(arena.page_of(object));
+      if (put_into(span, object)) emptied.push_front(span);
+    }
+  }
+  while (Span *span = emptied.pop_front()) page_heap::free(span);
+}
+
+void Central::release_kept() {
+  Span *kept = nullptr;
+  {
+    MutexLock guard(lock_);
+    const uint16_t objects = info(size_class()).objects;
+    for (Span *span = partial_.front(); span != nullptr; span = span->next) {
+      if (span->free_objects != objects) continue;
+      kept = span;
+      partial_.remove(span);
+      --spans_;
+      break;
+    }
+  }
+  if (kept != nullptr) page_heap::free(kept);
+}
+
+Central::Stats Central::stats() {
+  MutexLock guard(lock_);
+  return Stats{spans_, objects_out_};
+}
+
+}  // namespace warren

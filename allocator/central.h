@@ -1,0 +1,53 @@
+// The central of a size class: its spans, and which of their objects are free.
+// Callers: thread caches, in batches; threads without a cache, one by one.
+// Invariant: a bit of a span's slice of the bitmap is set when, and only when, that object is in the
+// central's hands: neither live nor in any cache. An object in the central's hands has no mark in
+// the object map.
+#pragma once
+
+#include "allocator/base/intrusive_list.h"
+#include "allocator/base/mutex.h"
+#include "allocator/span.h"
+
+namespace warren {
+
+class Central {
+ public:
+  constexpr Central() : lock_(LockRank::kCentral) {}
+
+  // Up to `wanted` objects into `out`, addresses ascending within a span; fewer, down to none, when
+  // there is no memory.
+  size_t fetch(void **out, size_t wanted) EXCLUDES(lock_);
+
+  // Takes objects back. Spans that become free go to the page heap, but for one that is kept while
+  // the class has no other free object.
+  void give_back(void *const *objects, size_t count) EXCLUDES(lock_);
+
+  // Frees the span that give_back() kept.
+  void release_kept() EXCLUDES(lock_);
+
+  struct Stats {
+    uint64_t spans;
+    uint64_t objects_out;  // live or in caches
+  };
+  Stats stats() EXCLUDES(lock_);
+
+  Mutex &lock() { return lock_; }
+  SizeClass size_class() const;
+
+ private:
+  Span *new_span() REQUIRES(lock_);
+  size_t take_from(Span *span, void **out, size_t wanted) REQUIRES(lock_);
+  bool put_into(Span *span, uintptr_t object) REQUIRES(lock_);
+
+  Mutex lock_;
+  IntrusiveList<Span> partial_ GUARDED_BY(lock_);  // spans with a free object
+  uint64_t spans_ GUARDED_BY(lock_) = 0;
+  uint64_t objects_out_ GUARDED_BY(lock_) = 0;
+};
+
+extern Central centrals[kClassCount];
+
+inline Central &central_of(SizeClass size_class) { return centrals[size_class.value]; }
+
+}  // namespace warren

@@ -1,0 +1,53 @@
+// See fork.h. Locks are taken in rank order. A lock that this very thread holds (fork in a signal handler
+// that interrupted the heap) is passed over on both sides: the interrupted operation goes on in both
+// processes when the handler returns.
+#include "allocator/fork.h"
+
+#include "allocator/central.h"
+#include "allocator/heap.h"
+#include "allocator/metadata.h"
+#include "allocator/page_heap.h"
+#include "allocator/thread.h"
+
+#include <pthread.h>
+
+namespace warren::fork_handlers {
+namespace {
+
+// Which locks prepare() took. Guarded by those locks themselves: one thread at a time gets past the first.
+bool registry_locked;
+bool central_locked[kClassCount];
+bool page_heap_locked;
+bool metadata_locked;
+
+void prepare() NO_THREAD_SAFETY_ANALYSIS {
+  registry_locked = threads::lock_registry_for_fork();
+  for (unsigned number = 0; number < kClassCount; ++number) central_locked[number] = centrals[number].lock().lock_for_fork();
+  page_heap_locked = page_heap::lock.lock_for_fork();
+  metadata_locked = metadata::lock.lock_for_fork();
+}
+
+void in_parent() NO_THREAD_SAFETY_ANALYSIS {
+  if (metadata_locked) metadata::lock.unlock_after_fork();
+  if (page_heap_locked) page_heap::lock.unlock_after_fork();
+  for (unsigned number = kClassCount; number-- > 0;) {
+    if (central_locked[number]) centrals[number].lock().unlock_after_fork();
+  }
+  if (registry_locked) threads::unlock_registry_after_fork();
+}
+
+void in_child() NO_THREAD_SAFETY_ANALYSIS {
+  if (metadata_locked) metadata::lock.reset_in_child();
+  if (page_heap_locked) page_heap::lock.reset_in_child();
+  for (unsigned number = kClassCount; number-- > 0;) {
+    if (central_locked[number]) centrals[number].lock().reset_in_child();
+  }
+  threads::reset_registry_in_child(registry_locked);
+  threads::adopt_caches_in_child();
+}
+
+}  // namespace
+
+void install() { pthread_atfork(prepare, in_parent, in_child); }
+
+}  // namespace warren::fork_handlers

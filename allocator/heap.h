@@ -1,0 +1,92 @@
+// The heap as the rest of warren sees it, and its fast paths.
+//
+// malloc: class from a table, pop from the thread's bin, mark the block live. free: the block's mark
+// is its class and the proof that it is live; clear it, push into the thread's bin. Everything else
+// (no cache yet, empty or full bin, medium, large, misuse) is one branch that leaves for a `_slow`
+// function by tail call. tests/allocator/fast_path_test.py counts the instructions.
+//
+// Callers: preload/. Invariant: nothing here sets errno on failure or changes it on success.
+#pragma once
+
+#include "allocator/base/annotations.h"
+#include "allocator/base/tls.h"
+#include "allocator/cache.h"
+#include "allocator/object_map.h"
+
+#include <bit>
+
+namespace warren {
+
+// Tables of the fast paths, together so that one address reaches both.
+struct alignas(64) HotTables {
+  CacheHead empty;  // what a thread without a cache uses: every pop and every push misses
+  uint8_t class_of[kMaxSmallSize + 1];
+};
+extern HotTables hot;
+
+// The distance of the thread's cache from hot.empty: 0, as in a thread that has just begun or is
+// inside a slow path, means that there is none.
+extern WARREN_TLS intptr_t cache_distance;
+
+WARREN_ALWAYS_INLINE CacheHead *current_cache() {
+  return at_address<CacheHead>(address_of(&hot.empty) + static_cast<uintptr_t>(cache_distance));
+}
+
+// `Slow` takes over whenever the answer is not at hand; it gets the arguments of the call.
+template <void *(*Slow)(size_t)>
+WARREN_ALWAYS_INLINE void *allocate(size_t size) {
+  if (WARREN_UNLIKELY(size > kMaxSmallSize)) return Slow(size);
+  CacheHead *cache = current_cache();
+  const uint8_t size_class = hot.class_of[size];
+  void **top = cache->top[size_class];
+  void *block = top[-1];
+  uint8_t *mark = object_map::fine(address_of(block));
+  if (WARREN_UNLIKELY(*mark != 0)) return Slow(size);
+  cache->top[size_class] = top - 1;
+  *mark = size_class;
+  return block;
+}
+
+template <void (*Slow)(void *)>
+WARREN_ALWAYS_INLINE void release(void *block) {
+  // The rotation takes the low bits of a misaligned pointer to the top, past every bound.
+  const size_t granule = std::rotr(address_of(block) - arena.start, int{kFineShift});
+  if (WARREN_UNLIKELY(granule >= arena.granule_count.load(std::memory_order_relaxed))) return Slow(block);
+  uint8_t *mark = arena.fine + granule;
+  const uint8_t size_class = *mark;
+  if (WARREN_UNLIKELY(size_class == 0)) return Slow(block);
+  CacheHead *cache = current_cache();
+  void **top = cache->top[size_class];
+  if (WARREN_UNLIKELY(top == cache->limit[size_class])) return Slow(block);
+  *mark = 0;
+  *top = block;
+  cache->top[size_class] = top + 1;
+  cache->frees[size_class]++;
+}
+
+// The whole of each operation, for the `Slow`s of preload/. nullptr: no memory, or an impossible size.
+void *allocate_slow(size_t size);
+void *allocate_zeroed(size_t size);
+void *allocate_aligned(size_t align, size_t size);  // align: a power of two
+void release_slow(void *block, const char *function);
+
+// `size` is not 0 and `block` not nullptr. nullptr: the block is as before.
+void *reallocate(void *block, size_t size, const char *function);
+
+// 0 for nullptr.
+size_t usable_size(void *block, const char *function);
+
+// Bytes that a request is rounded up to.
+size_t rounded_size(size_t size);
+
+// Gives back what can be given back now: this thread's cache, kept spans, free pages. Returns bytes.
+size_t release_free_memory();
+
+namespace heap {
+
+// Sets the heap up if that has not happened; the first malloc does so by itself. False: no memory.
+bool set_up();
+bool is_set_up();
+
+}  // namespace heap
+}  // namespace warren

@@ -1,0 +1,260 @@
+// Everything behind the fast paths' one branch: set-up, refills, medium and large blocks, frees that
+// do not fit, and calls from signal handlers that interrupted the heap. See heap.h.
+#include "allocator/heap.h"
+
+#include "allocator/base/check.h"
+#include "allocator/base/mutex.h"
+#include "allocator/base/options.h"
+#include "allocator/base/os_process.h"
+#include "allocator/block.h"
+#include "allocator/central.h"
+#include "allocator/emergency.h"
+#include "allocator/large.h"
+#include "allocator/metadata.h"
+#include "allocator/misuse.h"
+#include "allocator/page_heap.h"
+#include "allocator/thread.h"
+
+#include <cstring>
+#include <elf.h>
+
+namespace warren {
+namespace {
+
+constinit Mutex init_lock(LockRank::kHeapInit);
+std::atomic<bool> ready{false};
+
+// The one slot below the empty head's bins. Holds address 0 until the arena exists: the planes "as seen
+// from address zero" then say "not free" of it.
+constinit void *empty_bin[1] = {nullptr};
+
+consteval HotTables make_hot_tables() {
+  HotTables tables{};
+  for (unsigned bin = 0; bin < kBinCount; ++bin) tables.empty.top[bin] = tables.empty.limit[bin] = empty_bin + 1;
+  for (size_t size = 0; size <= kMaxSmallSize; ++size) tables.class_of[size] = size_class_detail::search(size);
+  return tables;
+}
+
+constexpr uint8_t kJunkAllocated = 0xa5;
+constexpr uint8_t kJunkFreed = 0x5a;
+
+bool fills() {
+  return options.junk.load(std::memory_order_relaxed) != 0 || options.zero_on_free.load(std::memory_order_relaxed) != 0;
+}
+
+void fill_allocated(void *block, size_t size) {
+  if (WARREN_UNLIKELY(options.junk.load(std::memory_order_relaxed) != 0) && block != nullptr) memset(block, kJunkAllocated, size);
+}
+
+void fill_freed(void *block, size_t size) {
+  if (options.zero_on_free.load(std::memory_order_relaxed) != 0) {
+    memset(block, 0, size);
+  } else {
+    memset(block, kJunkFreed, size);
+  }
+}
+
+uint8_t *mark_of(SizeClass size_class, void *block) {
+  const uintptr_t address = address_of(block);
+  if (size_class.value == kTinyClass) return object_map::tiny(address);
+  return info(size_class).object_size <= kMaxSmallSize ? object_map::fine(address) : object_map::coarse(address);
+}
+
+SizeClass class_of_size(size_t size) {
+  return size <= kMaxSmallSize ? SizeClass{hot.class_of[size]} : class_of_medium_size(size);
+}
+
+// Frees of signal handlers that found this heap busy, see emergency.h.
+WARREN_COLD void drain_deferred() {
+  for (emergency::Deferred *entry = emergency::take_deferred(); entry != nullptr;) {
+    void *block = entry;
+    entry = entry->next;
+    const Span *span = page_map::at(arena.page_of(address_of(block)));
+    if (span->state == SpanState::kLarge) {
+      large::free(block);
+    } else {
+      central_of(span->size_class).give_back(&block, 1);
+    }
+  }
+}
+
+void *take_from_central(SizeClass size_class) {
+  void *block;
+  return central_of(size_class).fetch(&block, 1) == 1 ? block : nullptr;
+}
+
+void *allocate_object(SizeClass size_class, CacheAccess &access) {
+  Cache *cache = access.cache();
+  const unsigned bin = bin_of(size_class);
+  void *block;
+  if (cache == nullptr) {
+    block = take_from_central(size_class);
+    if (block == nullptr) return nullptr;
+  } else {
+    if (cache->size(bin) == 0 && !cache->refill(bin)) return nullptr;
+    block = cache->pop(bin);
+  }
+  uint8_t *mark = mark_of(size_class, block);
+  if (WARREN_UNLIKELY(*mark != 0)) fatal::double_free_raced(block, info(size_class).object_size);
+  *mark = size_class.value;
+  return block;
+}
+
+// A block of one of the classes.
+void *allocate_object(SizeClass size_class) {
+  CacheAccess access;
+  if (WARREN_UNLIKELY(access.reentered())) return emergency::allocate(info(size_class).object_size, kMinAlign);
+  if (WARREN_UNLIKELY(emergency::has_deferred())) drain_deferred();
+  return allocate_object(size_class, access);
+}
+
+large::Allocated allocate_large(size_t size, size_t align) {
+  CacheAccess access;
+  if (WARREN_UNLIKELY(access.reentered())) return {emergency::allocate(size, align), false};
+  large::Allocated allocated = large::allocate(size, align);
+  if (WARREN_UNLIKELY(allocated.block == nullptr) && access.cache() != nullptr) {
+    access.cache()->flush();  // at a limit: what this thread hoards may make a run
+    for (Central &central : centrals) central.release_kept();
+    allocated = large::allocate(size, align);
+  }
+  return allocated;
+}
+
+bool is_possible(size_t size) { return size <= size_t{PTRDIFF_MAX} && size <= (size_t{1} << 30) * kPageSize; }
+
+void release_object(void *block, const Block &found) {
+  const unsigned bin = bin_of(found.size_class);
+  *found.mark = 0;
+  CacheAccess access;
+  if (WARREN_UNLIKELY(access.reentered())) return emergency::defer_free(block);
+  if (WARREN_UNLIKELY(emergency::has_deferred())) drain_deferred();
+  if (Cache *cache = access.cache()) {
+    cache->push(bin, block);
+    cache->frees[bin]++;
+  } else {
+    central_of(found.size_class).give_back(&block, 1);
+    threads::count_uncached_free(bin);
+  }
+}
+
+void release_large(void *block, const Block &found, const char *function) {
+  // The exchange settles a race of two frees: one of them finds nothing to free.
+  if (__atomic_exchange_n(found.mark, 0, __ATOMIC_ACQ_REL) != object_map::kLargeMark) return misuse::report(function, block);
+  CacheAccess access;
+  if (WARREN_UNLIKELY(access.reentered())) return emergency::defer_free(block);
+  large::free(block);
+}
+
+}  // namespace
+
+constinit HotTables hot = make_hot_tables();
+
+namespace heap {
+
+bool is_set_up() { return ready.load(std::memory_order_acquire); }
+
+WARREN_COLD bool set_up() {
+  if (is_set_up()) return true;
+  if (init_lock.held_by_me()) return false;  // a signal handler interrupted the set-up
+  MutexLock guard(init_lock);
+  if (is_set_up()) return true;
+  static bool options_read = false;
+  if (!options_read) {
+    options_read = true;
+    const char *conf = os_process::environment("WARREN_CONF");
+    // A program with raised privileges does not take orders from its caller's environment.
+    if (conf != nullptr && os_process::auxiliary(AT_SECURE) == 0) option_parser::read(conf);
+    if (options.help.load(std::memory_order_relaxed) != 0) option_parser::print_help();
+  }
+  if (!arena_growth::set_up(options.arena.load(std::memory_order_relaxed))) return false;
+  empty_bin[0] = at_address<void>(arena.start);
+  metadata::set_up();
+  threads::set_up();
+  // release: pairs with the acquire in is_set_up().
+  ready.store(true, std::memory_order_release);
+  return true;
+}
+
+}  // namespace heap
+
+WARREN_NOINLINE void *allocate_slow(size_t size) {
+  if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
+  void *block;
+  if (WARREN_LIKELY(size <= kMaxClassSize)) {
+    block = allocate_object(class_of_size(size));
+  } else {
+    if (!is_possible(size)) return nullptr;
+    block = allocate_large(size, kPageSize).block;
+  }
+  fill_allocated(block, size);
+  return block;
+}
+
+void *allocate_zeroed(size_t size) {
+  if (size > kMaxClassSize && is_possible(size)) {
+    if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
+    const large::Allocated allocated = allocate_large(size, kPageSize);
+    return allocated.block == nullptr || allocated.zero ? allocated.block : memset(allocated.block, 0, size);
+  }
+  void *block = allocate<allocate_slow>(size);
+  return block == nullptr ? nullptr : memset(block, 0, size);
+}
+
+void *allocate_aligned(size_t align, size_t size) {
+  DCHECK(is_power_of_two(align));
+  if (size == 0) size = 1;
+  if (align <= kMinAlign && size > kTinySize) return allocate<allocate_slow>(size);
+  if (!is_possible(size) || align > size_t{1} << 46) return nullptr;
+  if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
+  void *block = nullptr;
+  // A class whose size is a multiple of the alignment has all objects aligned: spans start on pages.
+  const size_t least = size < align ? align : size;
+  if (align <= kPageSize && least <= kMaxClassSize) {
+    SizeClass size_class = class_of_size(least);
+    while (size_class.value < kClassCount && info(size_class).object_size % align != 0) ++size_class.value;
+    DCHECK(size_class.value < kClassCount);  // 32768, the last, is a multiple of every such alignment
+    block = allocate_object(size_class);
+  } else {
+    block = allocate_large(size, align).block;
+  }
+  fill_allocated(block, size);
+  return block;
+}
+
+WARREN_NOINLINE void release_slow(void *block, const char *function) {
+  if (block == nullptr) return;
+  const uintptr_t address = address_of(block);
+  if (WARREN_UNLIKELY(emergency::contains(address))) return emergency::free(block);
+  const Block found = find_block(address);
+  if (WARREN_UNLIKELY(found.kind == Block::Kind::kNone)) return misuse::report(function, block);
+  if (WARREN_UNLIKELY(fills())) fill_freed(block, block_size(found, address));
+  if (found.kind == Block::Kind::kLarge) return release_large(block, found, function);
+  release_object(block, found);
+}
+
+size_t usable_size(void *block, const char *function) {
+  if (block == nullptr) return 0;
+  const uintptr_t address = address_of(block);
+  if (emergency::contains(address)) return emergency::size_of(block);
+  const Block found = find_block(address);
+  if (found.kind != Block::Kind::kNone) return block_size(found, address);
+  misuse::report(function, block);
+  return 0;
+}
+
+size_t rounded_size(size_t size) {
+  if (size <= kMaxClassSize) return info(class_of_size(size)).object_size;
+  return is_possible(size) ? PageCount::covering(size).bytes() : 0;
+}
+
+size_t release_free_memory() {
+  if (!heap::is_set_up()) return 0;
+  CacheAccess access;
+  if (access.reentered()) return 0;
+  drain_deferred();
+  if (access.cache() != nullptr) access.cache()->flush();
+  for (Central &central : centrals) central.release_kept();
+  return page_heap::release_all();
+}
+
+}  // namespace warren

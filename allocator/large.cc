@@ -1,0 +1,91 @@
+// See large.h.
+#include "allocator/large.h"
+
+#include "allocator/base/address.h"
+#include "allocator/heap.h"
+#include "allocator/object_map.h"
+#include "allocator/page_heap.h"
+#include "allocator/page_map.h"
+
+#include <atomic>
+#include <cstring>
+
+namespace warren::large {
+namespace {
+
+// From here on growing by moving page tables beats copying: a system call and a flush of the TLB, some
+// microseconds, against at least 64 page faults and as many copies of 4 KiB.
+constexpr size_t kMinMoveSize = size_t{256} << 10;
+
+std::atomic<uint64_t> mallocs{0}, frees{0}, total_bytes{0};  // relaxed: statistics
+
+Span *span_of(const void *block) { return page_map::at(arena.page_of(address_of(block))); }
+
+void *publish(Span *span) {
+  mallocs.fetch_add(1, std::memory_order_relaxed);
+  total_bytes.fetch_add(span->bytes(), std::memory_order_relaxed);
+  __atomic_store_n(object_map::coarse(span->start()), object_map::kLargeMark, __ATOMIC_RELAXED);
+  return at_address<void>(span->start());
+}
+
+// To another place: pages are moved where there are many, bytes copied where there are few.
+void *relocate(void *block, Span *span, size_t size) {
+  const size_t kept = size < span->bytes() ? size : span->bytes();
+  Span *target = page_heap::allocate(PageCount::covering(size), SpanState::kLarge, SizeClass{0});
+  if (target == nullptr) return nullptr;
+  target->zero = false;
+  if (kept >= kMinMoveSize) {
+    // The mark goes first: once moved, the old span is the page heap's.
+    *object_map::coarse(span->start()) = 0;
+    const auto moved = page_heap::move(span, target, PageCount::covering(kept));
+    if (moved == page_heap::MoveResult::kMoved) {
+      frees.fetch_add(1, std::memory_order_relaxed);
+      return publish(target);
+    }
+    *object_map::coarse(span->start()) = object_map::kLargeMark;
+    if (moved == page_heap::MoveResult::kDestinationLost) return nullptr;
+  }
+  void *copy = publish(target);
+  memcpy(copy, block, kept);
+  *object_map::coarse(span->start()) = 0;
+  large::free(block);
+  return copy;
+}
+
+}  // namespace
+
+Allocated allocate(size_t size, size_t align) {
+  const PageCount pages = PageCount::covering(size == 0 ? 1 : size);
+  Span *span = align <= kPageSize ? page_heap::allocate(pages, SpanState::kLarge, SizeClass{0})
+                                  : page_heap::allocate_aligned(pages, align);
+  if (span == nullptr) return {nullptr, false};
+  const bool zero = span->zero;
+  span->zero = false;  // from now on the program writes to it
+  return {publish(span), zero};
+}
+
+void free(void *block) {
+  frees.fetch_add(1, std::memory_order_relaxed);
+  page_heap::free(span_of(block));
+}
+
+size_t size_of(const void *block) { return span_of(block)->bytes(); }
+
+void *reallocate(void *block, size_t size) {
+  Span *span = span_of(block);
+  const PageCount wanted = PageCount::covering(size);
+  const PageCount before = span->count;
+  if (wanted == before) return block;
+  if (page_heap::resize(span, wanted)) {
+    if (span->count > before) total_bytes.fetch_add((span->count - before).bytes(), std::memory_order_relaxed);
+    return block;
+  }
+  return relocate(block, span, size);
+}
+
+Stats stats() {
+  return {mallocs.load(std::memory_order_relaxed), frees.load(std::memory_order_relaxed),
+          total_bytes.load(std::memory_order_relaxed)};
+}
+
+}  // namespace warren::large

@@ -1,0 +1,59 @@
+// A bump allocator over the claim's metadata range. See metadata.h.
+#include "allocator/metadata.h"
+
+#include "allocator/arena.h"
+#include "allocator/base/os_memory.h"
+
+namespace warren::metadata {
+
+constinit Mutex lock(LockRank::kMetadata);
+
+namespace {
+
+// More: counts against RLIMIT_AS unused. Less: more system calls while the heap grows.
+constexpr size_t kStep = size_t{256} << 10;
+
+uintptr_t next GUARDED_BY(lock) = 0;
+uintptr_t prepared_end GUARDED_BY(lock) = 0;
+uintptr_t range_end = 0;
+uintptr_t range_start = 0;
+bool exclusive = false;
+
+bool prepare_up_to(uintptr_t end) REQUIRES(lock) {
+  if (end <= prepared_end) return true;
+  if (end > range_end) return false;
+  uintptr_t wanted = align_up(end, kStep);
+  if (wanted > range_end) wanted = range_end;
+  void *from = at_address<void>(prepared_end);
+  if (os_memory::prepare(from, wanted - prepared_end, exclusive) != os_memory::PrepareResult::kOk) {
+    wanted = align_up(end, kOsPageSize);  // a limit is near: only what is needed
+    if (os_memory::prepare(from, wanted - prepared_end, exclusive) != os_memory::PrepareResult::kOk) return false;
+  }
+  prepared_end = wanted;
+  return true;
+}
+
+}  // namespace
+
+void set_up() {
+  MutexLock guard(lock);
+  const arena_growth::Range range = arena_growth::metadata_range();
+  range_start = next = range.start;
+  prepared_end = range.start + kOsPageSize;  // the claim's probe
+  range_end = range.start + range.bytes;
+  exclusive = range.exclusive;
+}
+
+void *allocate(size_t bytes, size_t align) {
+  const uintptr_t at = align_up(next, align);
+  if (!prepare_up_to(at + bytes)) return nullptr;
+  next = at + bytes;
+  return at_address<void>(at);
+}
+
+uint64_t bytes_in_use() {
+  MutexLock guard(lock);
+  return next - range_start;
+}
+
+}  // namespace warren::metadata

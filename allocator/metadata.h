@@ -1,0 +1,51 @@
+// Memory for the heap's own structures, outside the arena and never given back.
+// Callers: page_heap (spans), cache registry (thread caches). Invariant: freed structures are kept
+// on a list of their type, so that the same memory never serves two types.
+#pragma once
+
+#include "allocator/base/mutex.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace warren::metadata {
+
+extern Mutex lock;
+
+void set_up();
+
+// `bytes` of zeroed memory, aligned to `align` (a power of two, at most kOsPageSize); nullptr when the
+// kernel refuses.
+void *allocate(size_t bytes, size_t align) REQUIRES(lock);
+
+uint64_t bytes_in_use();
+
+// Objects of one type. Reused last in, first out, with whatever they contained.
+template <class T>
+class FixedAllocator {
+ public:
+  T *allocate() EXCLUDES(lock) {
+    MutexLock guard(lock);
+    if (Node *node = free_; node != nullptr) {
+      free_ = node->next;
+      return reinterpret_cast<T *>(node);
+    }
+    return static_cast<T *>(metadata::allocate(sizeof(T), alignof(T)));
+  }
+
+  void free(T *object) EXCLUDES(lock) {
+    MutexLock guard(lock);
+    Node *node = reinterpret_cast<Node *>(object);
+    node->next = free_;
+    free_ = node;
+  }
+
+ private:
+  struct Node {
+    Node *next;
+  };
+  static_assert(sizeof(T) >= sizeof(Node));
+  Node *free_ GUARDED_BY(lock) = nullptr;
+};
+
+}  // namespace warren::metadata

@@ -1,0 +1,37 @@
+// The object map: for every address at which a live block starts, one byte that names its class.
+// It is what makes free both quick and safe. One load tells a block's class and that it is live;
+// a second free, a pointer into a block, a stale or a made-up pointer all find 0 there. Bytes, not
+// bits: two threads may free neighbouring blocks without an atomic operation.
+//
+//   plane    one byte for   holds                                     values
+//   fine     16 bytes       small blocks (16 .. 1024 bytes)           1..67 the class
+//                           tiny blocks that start at 0 mod 16        kTinyClass
+//   odd      16 bytes       tiny blocks that start at 8 mod 16        kTinyClass
+//   coarse   128 bytes      medium blocks (1152 .. 32768 bytes)       33..67 the class
+//                           large blocks                              kLargeMark
+//
+// Three planes so that each kind of block pays for its own: a byte in 16 is 6% of a heap of small
+// blocks, and would be for one of 4 KiB blocks, whose bytes lie far apart but on every OS page.
+//
+// Callers: the fast paths in heap.h; heap_slow.cc, large.cc.
+// Invariant: a byte is 0 unless a live block of that plane starts there. (Granule 0 is the exception,
+// kSentinelMark.) Written by the thread that allocates or frees the block.
+#pragma once
+
+#include "allocator/arena.h"
+#include "allocator/size_class.h"
+
+namespace warren::object_map {
+
+inline constexpr uint8_t kLargeMark = 255;
+static_assert(kSentinelMark >= kClassCount && kSentinelMark < kLargeMark);
+
+// For any address; only the parts of the plane that belong to the grown arena may be touched.
+inline uint8_t *fine(uintptr_t block) { return arena.fine_from_zero + (block >> kFineShift); }
+inline uint8_t *coarse(uintptr_t block) { return arena.coarse_from_zero + (block >> kCoarseShift); }
+inline uint8_t *odd(uintptr_t block) { return arena.odd + ((block - arena.start) >> kFineShift); }
+
+inline bool is_odd(uintptr_t block) { return (block & (kMinAlign - 1)) == kTinySize; }
+inline uint8_t *tiny(uintptr_t block) { return is_odd(block) ? odd(block) : fine(block); }
+
+}  // namespace warren::object_map

@@ -1,0 +1,344 @@
+// Free runs in lists by length, merged with their neighbours through the page map. See page_heap.h.
+#include "allocator/page_heap.h"
+
+#include "allocator/base/bitmap.h"
+#include "allocator/base/check.h"
+#include "allocator/base/intrusive_list.h"
+#include "allocator/base/os_memory.h"
+#include "allocator/metadata.h"
+#include "allocator/page_map.h"
+
+namespace warren::page_heap {
+
+constinit Mutex lock(LockRank::kPageHeap);
+
+namespace {
+
+// Lists: one for each length below kExact, then kSteps for each doubling.
+constexpr uint32_t kExact = 128;
+constexpr unsigned kExactLog = 7;
+constexpr unsigned kStepsLog = 3;
+constexpr uint32_t kLists = kExact + ((32 - kExactLog) << kStepsLog);
+
+// The longest run that is ever asked for.
+constexpr uint32_t kMaxRun = uint32_t{1} << 30;
+
+// How many runs of a list of mixed lengths are looked at. More: tighter fits, longer lock holds.
+constexpr int kSearchLimit = 32;
+
+// A growth is this part of the arena, for fewer and larger mappings, up to kMaxGrowth. More: address
+// space that counts against limits before it is used.
+constexpr uint32_t kGrowthPart = 8;
+constexpr PageCount kMaxGrowth = PageCount::covering(size_t{64} << 20);
+
+// Each move leaves a mapping that merges with no other; the kernel allows 65530 of them.
+constexpr uint32_t kMaxMoves = 8192;
+
+uint32_t list_for(PageCount pages) {
+  if (pages.value < kExact) return pages.value;
+  const unsigned log = 31u - static_cast<unsigned>(__builtin_clz(pages.value));
+  const uint32_t step = (pages.value >> (log - kStepsLog)) & ((1u << kStepsLog) - 1);
+  return kExact + ((log - kExactLog) << kStepsLog) + step;
+}
+
+class FreeRuns {
+ public:
+  void insert(Span *span) {
+    const uint32_t list = list_for(span->count);
+    lists_[list].push_front(span);
+    bits::set(nonempty_, list);
+    pages_ += span->count.value;
+  }
+
+  void remove(Span *span) {
+    const uint32_t list = list_for(span->count);
+    lists_[list].remove(span);
+    if (lists_[list].empty()) bits::clear(nonempty_, list);
+    pages_ -= span->count.value;
+  }
+
+  // The tightest run of at least `pages` within the search limit; still in its list.
+  Span *find(PageCount pages) const {
+    for (uint32_t list = first_list(list_for(pages)); list < kLists;
+         list = first_list(list + 1)) {
+      Span *best = nullptr;
+      int looked_at = 0;
+      for (Span *span = lists_[list].front(); span != nullptr && looked_at < kSearchLimit; span = span->next, ++looked_at) {
+        if (span->count >= pages && (best == nullptr || span->count < best->count)) best = span;
+        if (list < kExact) break;
+      }
+      if (best != nullptr) return best;
+    }
+    return nullptr;
+  }
+
+  Span *largest_list_front() const {
+    for (uint32_t list = kLists; list-- > 0;) {
+      if (Span *span = lists_[list].front()) return span;
+    }
+    return nullptr;
+  }
+
+  uint64_t pages() const { return pages_; }
+
+ private:
+  uint32_t first_list(uint32_t from) const { return static_cast<uint32_t>(bits::find_set(nonempty_, from, kLists)); }
+
+  IntrusiveList<Span> lists_[kLists];
+  uint64_t nonempty_[bits::words_for(kLists)] = {};
+  uint64_t pages_ = 0;
+};
+
+FreeRuns warm GUARDED_BY(lock);
+FreeRuns released GUARDED_BY(lock);
+metadata::FixedAllocator<Span> span_allocator;
+uint64_t span_count GUARDED_BY(lock) = 0;
+uint64_t hole_pages GUARDED_BY(lock) = 0;
+uint64_t large_pages GUARDED_BY(lock) = 0;
+uint32_t moves GUARDED_BY(lock) = 0;
+
+FreeRuns &runs_like(const Span *span) REQUIRES(lock) { return span->released ? released : warm; }
+
+Span *new_span(PageId first, PageCount count, SpanState state) REQUIRES(lock) {
+  Span *span = span_allocator.allocate();
+  if (span == nullptr) return nullptr;
+  ++span_count;
+  *span = Span{};
+  span->first = first;
+  span->count = count;
+  span->state = state;
+  return span;
+}
+
+void delete_span(Span *span) REQUIRES(lock) {
+  span->count = PageCount{0};  // stale page map entries must not find it alive
+  span_allocator.free(span);
+  --span_count;
+}
+
+// The neighbour that starts or ends at `page`, if it is free and in the same state as `span`.
+Span *mergeable(PageId page, const Span *span) REQUIRES(lock) {
+  if (page >= arena.end_page()) return nullptr;
+  Span *neighbour = page_map::at(page);
+  if (neighbour == nullptr || neighbour->state != SpanState::kFree || neighbour->released != span->released) return nullptr;
+  return neighbour;
+}
+
+// Puts a run into its free list, merged with its neighbours. The surviving structure is `span`.
+void insert_free(Span *span) REQUIRES(lock) {
+  span->state = SpanState::kFree;
+  span->size_class = SizeClass{0};
+  if (Span *before = mergeable(PageId{span->first.value - 1}, span)) {
+    runs_like(before).remove(before);
+    span->first = before->first;
+    span->count = span->count + before->count;
+    span->zero = span->zero && before->zero;
+    delete_span(before);
+  }
+  if (Span *after = mergeable(span->end(), span)) {
+    runs_like(after).remove(after);
+    span->count = span->count + after->count;
+    span->zero = span->zero && after->zero;
+    delete_span(after);
+  }
+  page_map::set_ends(span);
+  runs_like(span).insert(span);
+}
+
+// Cuts a span that is in no list; the tail becomes a free run. Does nothing when there is no memory for the
+// tail's structure: the span then stays longer than asked.
+void cut_tail(Span *span, PageCount keep) REQUIRES(lock) {
+  if (span->count == keep) return;
+  Span *tail = new_span(span->first + keep, span->count - keep, SpanState::kFree);
+  if (tail == nullptr) return;
+  tail->released = span->released;
+  tail->zero = span->zero;
+  span->count = keep;
+  page_map::set_ends(span);
+  insert_free(tail);
+}
+
+void add_hole(PageId first, PageCount count) REQUIRES(lock) {
+  hole_pages += count.value;
+  if (Span *span = new_span(first, count, SpanState::kHole)) page_map::set_ends(span);
+}
+
+bool grow(PageCount pages) REQUIRES(lock) {
+  Span *span = new_span(PageId{0}, PageCount{0}, SpanState::kFree);  // first, so that no grown page is without a span
+  if (span == nullptr) return false;
+  PageCount wanted{arena.end_page().value / kGrowthPart};
+  if (wanted > kMaxGrowth) wanted = kMaxGrowth;
+  if (wanted < pages) wanted = pages;
+  arena_growth::Grown grown = arena_growth::grow(wanted);
+  if (grown.result != arena_growth::GrowResult::kGrown && wanted > pages) grown = arena_growth::grow(pages);
+  if (grown.result != arena_growth::GrowResult::kGrown) {
+    delete_span(span);
+    return false;
+  }
+  if (grown.hole_count.value != 0) add_hole(grown.hole_first, grown.hole_count);
+  span->first = grown.first;
+  span->count = grown.count;
+  span->released = span->zero = true;
+  insert_free(span);
+  return true;
+}
+
+size_t release_all_locked() REQUIRES(lock) {
+  size_t bytes = 0;
+  FreeRuns refused;
+  while (Span *span = warm.largest_list_front()) {
+    warm.remove(span);
+    if (!os_memory::release(at_address<void>(span->start()), span->bytes())) {
+      refused.insert(span);  // locked pages: still dirty, still warm
+      continue;
+    }
+    bytes += span->bytes();
+    span->released = span->zero = true;
+    insert_free(span);
+  }
+  while (Span *span = refused.largest_list_front()) {
+    refused.remove(span);
+    warm.insert(span);
+  }
+  return bytes;
+}
+
+// A run of at least `pages`, out of its list; nullptr when there is none even after growing.
+Span *take(PageCount pages) REQUIRES(lock) {
+  for (int round = 0; round < 3; ++round) {
+    Span *span = warm.find(pages);
+    if (span == nullptr) span = released.find(pages);
+    if (span != nullptr) {
+      runs_like(span).remove(span);
+      span->state = SpanState::kLarge;  // no longer free: what is cut off must not merge with it again
+      return span;
+    }
+    // At a limit: runs that are merely in different states can become one.
+    if (round == 0 && !grow(pages)) release_all_locked();
+    if (round == 1 && !grow(pages)) return nullptr;
+  }
+  return nullptr;
+}
+
+void hand_out(Span *span, SpanState state, SizeClass size_class) REQUIRES(lock) {
+  span->released = false;
+  span->state = state;
+  span->size_class = size_class;
+  if (state == SpanState::kObjects) {
+    page_map::set_all(span);
+  } else {
+    page_map::set_ends(span);
+    large_pages += span->count.value;
+  }
+}
+
+void free_locked(Span *span) REQUIRES(lock) {
+  if (span->state == SpanState::kLarge) large_pages -= span->count.value;
+  span->zero = false;
+  insert_free(span);
+}
+
+}  // namespace
+
+Span *allocate(PageCount pages, SpanState state, SizeClass size_class) {
+  MutexLock guard(lock);
+  Span *span = take(pages);
+  if (span == nullptr) return nullptr;
+  cut_tail(span, pages);
+  hand_out(span, state, size_class);
+  return span;
+}
+
+Span *allocate_aligned(PageCount pages, size_t align) {
+  const PageCount slack{static_cast<uint32_t>((align >> kPageShift) - 1)};
+  if (align >> kPageShift > kMaxRun || slack.value > kMaxRun - pages.value) return nullptr;
+  MutexLock guard(lock);
+  Span *span = take(pages + slack);
+  if (span == nullptr) return nullptr;
+  const PageCount head = arena.page_of(align_up(span->start(), align)) - span->first;
+  if (head.value != 0) {
+    Span *aligned = new_span(span->first + head, span->count - head, SpanState::kLarge);
+    if (aligned == nullptr) {
+      insert_free(span);
+      return nullptr;
+    }
+    aligned->released = span->released;
+    aligned->zero = span->zero;
+    span->count = head;
+    page_map::set_ends(aligned);
+    insert_free(span);
+    span = aligned;
+  }
+  cut_tail(span, pages);
+  hand_out(span, SpanState::kLarge, SizeClass{0});
+  return span;
+}
+
+void free(Span *span) {
+  MutexLock guard(lock);
+  free_locked(span);
+}
+
+bool resize(Span *span, PageCount pages) {
+  MutexLock guard(lock);
+  const PageCount before = span->count;
+  span->zero = false;
+  if (pages > before) {
+    if (span->end() >= arena.end_page()) return false;
+    Span *after = page_map::at(span->end());
+    if (after == nullptr || after->state != SpanState::kFree || span->count + after->count < pages) return false;
+    runs_like(after).remove(after);
+    const bool was_released = after->released;
+    const bool was_zero = after->zero;
+    span->count = span->count + after->count;
+    delete_span(after);
+    span->released = was_released;  // what the tail inherits when it is cut off again
+    span->zero = was_zero;
+  }
+  cut_tail(span, pages);
+  span->released = span->zero = false;
+  page_map::set_ends(span);
+  large_pages += span->count.value;
+  large_pages -= before.value;
+  return true;
+}
+
+MoveResult move(Span *from, Span *to, PageCount pages) {
+  MutexLock guard(lock);
+  if (moves == kMaxMoves) return MoveResult::kNotMoved;
+  ++moves;
+  switch (os_memory::move_pages(at_address<void>(from->start()), at_address<void>(to->start()), pages.bytes())) {
+    case os_memory::MoveResult::kMoved: break;
+    case os_memory::MoveResult::kNotMoved: return MoveResult::kNotMoved;
+    case os_memory::MoveResult::kDestinationLost:
+      large_pages -= to->count.value;
+      hole_pages += to->count.value;
+      to->state = SpanState::kHole;
+      return MoveResult::kDestinationLost;
+  }
+  large_pages -= from->count.value;
+  cut_tail(from, pages);  // the pages behind it that did not move are as dirty as before
+  from->released = from->zero = true;
+  insert_free(from);
+  return MoveResult::kMoved;
+}
+
+size_t release_all() {
+  MutexLock guard(lock);
+  return release_all_locked();
+}
+
+PageState describe(PageId page) {
+  MutexLock guard(lock);
+  const Span *span = page_map::find(page);
+  if (span == nullptr) return PageState{};
+  return PageState{true, span->state, span->size_class, span->start(), span->bytes()};
+}
+
+Stats stats() {
+  MutexLock guard(lock);
+  const uint64_t grown = arena.end_page().value;
+  return Stats{grown - hole_pages, warm.pages() + released.pages(), released.pages(), large_pages, span_count};
+}
+
+}  // namespace warren::page_heap

@@ -1,0 +1,47 @@
+// Another size for a block: in place where it fits, else by moving pages or copying. See heap.h.
+#include "allocator/block.h"
+#include "allocator/emergency.h"
+#include "allocator/heap.h"
+#include "allocator/large.h"
+#include "allocator/misuse.h"
+#include "allocator/thread.h"
+
+#include <cstring>
+
+namespace warren {
+namespace {
+
+void *copy_to_new(void *block, size_t old_size, size_t size, const char *function) {
+  void *copy = allocate<allocate_slow>(size);
+  if (copy == nullptr) return nullptr;
+  memcpy(copy, block, old_size < size ? old_size : size);
+  release_slow(block, function);
+  return copy;
+}
+
+// A block of a class stays while it fits and is not less than half used: halving once and growing again is
+// common, and moving costs more than the slack.
+bool fits(size_t size, size_t usable) { return size <= usable && size > usable / 2; }
+
+}  // namespace
+
+void *reallocate(void *block, size_t size, const char *function) {
+  const uintptr_t address = address_of(block);
+  if (emergency::contains(address)) return copy_to_new(block, emergency::size_of(block), size, function);
+  const Block found = find_block(address);
+  if (found.kind == Block::Kind::kNone) {
+    misuse::report(function, block);
+    return nullptr;
+  }
+  const size_t usable = block_size(found, address);
+  if (found.kind != Block::Kind::kLarge) {
+    if (fits(size, usable) || rounded_size(size) == usable) return block;
+  } else if (size > kMaxClassSize) {
+    if (rounded_size(size) == 0) return nullptr;
+    CacheAccess access;
+    if (!access.reentered()) return large::reallocate(block, size);
+  }
+  return copy_to_new(block, usable, size, function);
+}
+
+}  // namespace warren

@@ -1,0 +1,44 @@
+// A span: a run of pages with one purpose. Who owns it when:
+//
+//   state     owner, and what guards the fields
+//   kFree     the page heap (its lock); in the free list of its length, warm or released
+//   kObjects  the central of its class (that class's lock); cut into objects of one size
+//   kLarge    the program: one block of its own; fields are still until it is freed or resized
+//   kHole     nobody, for ever: a range that somebody else's mapping occupies
+//
+// kFree -> kObjects | kLarge by page_heap::allocate, back by page_heap::free; kFree -> kHole when pages are lost.
+// Spans live in metadata, never in the arena. Invariant: page_map names a span at least on its first
+// and last page; spans of objects on all of them.
+#pragma once
+
+#include "allocator/arena.h"
+#include "allocator/size_class.h"
+
+namespace warren {
+
+enum class SpanState : uint8_t { kFree, kObjects, kLarge, kHole };
+
+struct Span {
+  Span *next;
+  Span *prev;
+  PageId first;
+  PageCount count;
+  SpanState state;
+  SizeClass size_class;  // of kObjects
+  bool released;         // of kFree: no memory stands behind it
+  bool zero;             // every byte reads as zero
+  uint16_t free_objects;   // of kObjects: bits set in the span's slice of the bitmap
+  uint16_t search_from;    // of kObjects: no free bit lies before this one
+
+  PageId end() const { return first + count; }
+  PageId last() const { return PageId{first.value + count.value - 1}; }
+  uintptr_t start() const { return arena.address(first); }
+  size_t bytes() const { return count.bytes(); }
+  bool covers(PageId page) const { return page >= first && page < end(); }
+  uint64_t *free_bits() const { return arena.bits(first); }
+  uint32_t index_of(uintptr_t object) const { return object_index(size_class, object - start()); }
+};
+
+static_assert(sizeof(Span) <= 64, "a span is one cache line");
+
+}  // namespace warren

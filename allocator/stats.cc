@@ -1,0 +1,128 @@
+// See stats.h.
+#include "allocator/stats.h"
+
+#include "allocator/base/log.h"
+#include "allocator/central.h"
+#include "allocator/heap.h"
+#include "allocator/large.h"
+#include "allocator/metadata.h"
+#include "allocator/page_heap.h"
+#include "allocator/thread.h"
+
+#include <cstring>
+
+namespace warren::stats {
+namespace {
+
+static_assert(WR_SIZE_CLASSES == kClassCount);
+
+struct BinCounts {
+  uint64_t frees[kBinCount];
+  uint64_t cached[kBinCount];
+};
+
+void add_cache(Cache &cache, void *context) {
+  auto *counts = static_cast<BinCounts *>(context);
+  for (unsigned bin = 0; bin < kBinCount; ++bin) {
+    if (!bin_is_used(bin)) continue;
+    counts->frees[bin] += __atomic_load_n(&cache.frees[bin], __ATOMIC_RELAXED);
+    counts->cached[bin] += cache.size(bin);
+  }
+}
+
+void read_classes(wr_mem_stats &out) {
+  BinCounts counts{};
+  threads::for_each_cache(add_cache, &counts);
+  for (unsigned bin = 0; bin < kBinCount; ++bin) {
+    if (!bin_is_used(bin)) continue;
+    const SizeClass size_class = class_of_bin(bin);
+    const uint64_t size = info(size_class).object_size;
+    const uint64_t objects_out = central_of(size_class).stats().objects_out;
+    const uint64_t live = objects_out > counts.cached[bin] ? objects_out - counts.cached[bin] : 0;
+    const uint64_t frees = counts.frees[bin] + threads::retired_frees(bin);
+    out.by_size[size_class.value] = {static_cast<uint32_t>(size), live + frees, frees};
+    out.heap_objects += live;
+    out.alloc_bytes += live * size;
+    out.total_alloc_bytes += (live + frees) * size;
+    out.cache_inuse += counts.cached[bin] * size;
+    out.mallocs += live + frees;
+    out.frees += frees;
+  }
+}
+
+void read_large(wr_mem_stats &out, const page_heap::Stats &pages) {
+  const large::Stats large = large::stats();
+  out.by_size[0] = {0, large.mallocs, large.frees};
+  out.heap_objects += large.mallocs - large.frees;
+  out.alloc_bytes += pages.large_pages * kPageSize;
+  out.total_alloc_bytes += large.total_bytes;
+  out.mallocs += large.mallocs;
+  out.frees += large.frees;
+}
+
+struct Row {
+  const char *name;
+  uint64_t value;
+};
+
+void print_row(const Row &row) {
+  LogLine line;
+  line << "  ";
+  line.padded(row.value, 20) << "  " << row.name;
+  line.write_to(2);
+}
+
+}  // namespace
+
+void read(wr_mem_stats &out) {
+  memset(&out, 0, sizeof out);
+  for (unsigned number = 1; number < kClassCount; ++number) out.by_size[number].size = kSizeClasses[number].object_size;
+  if (!heap::is_set_up()) return;
+  read_classes(out);
+  const page_heap::Stats pages = page_heap::stats();
+  read_large(out, pages);
+  out.heap_sys = pages.grown_pages * kPageSize;
+  out.heap_idle = pages.free_pages * kPageSize;
+  out.heap_inuse = out.heap_sys - out.heap_idle;
+  out.heap_released = pages.released_pages * kPageSize;
+  out.span_inuse = pages.spans * sizeof(Span);
+  out.metadata_sys = metadata::bytes_in_use();
+  out.sys_bytes = out.heap_sys + arena_growth::map_bytes() + out.metadata_sys;
+}
+
+void print() {
+  wr_mem_stats now;
+  read(now);
+  LogLine title;
+  title << "warren: statistics (wr_mem_stats in warren/allocator.h explains each)";
+  title.write_to(2);
+  const Row rows[] = {
+      {"alloc_bytes", now.alloc_bytes},   {"total_alloc_bytes", now.total_alloc_bytes},
+      {"sys_bytes", now.sys_bytes},       {"mallocs", now.mallocs},
+      {"frees", now.frees},               {"heap_sys", now.heap_sys},
+      {"heap_idle", now.heap_idle},       {"heap_inuse", now.heap_inuse},
+      {"heap_released", now.heap_released}, {"heap_objects", now.heap_objects},
+      {"span_inuse", now.span_inuse},     {"cache_inuse", now.cache_inuse},
+      {"metadata_sys", now.metadata_sys},
+  };
+  for (const Row &row : rows) print_row(row);
+  LogLine header;
+  header << "      size              mallocs                frees                 live";
+  header.write_to(2);
+  for (const auto &row : now.by_size) {
+    if (row.mallocs == 0) continue;
+    LogLine line;
+    if (row.size != 0) {
+      line.padded(row.size, 10);
+    } else {
+      line << "     large";
+    }
+    line << " ";
+    line.padded(row.mallocs, 20) << " ";
+    line.padded(row.frees, 20) << " ";
+    line.padded(row.mallocs - row.frees, 20);
+    line.write_to(2);
+  }
+}
+
+}  // namespace warren::stats

@@ -1,0 +1,140 @@
+// See thread.h.
+#include "allocator/thread.h"
+
+#include "allocator/base/intrusive_list.h"
+#include "allocator/base/options.h"
+#include "allocator/heap.h"
+#include "allocator/metadata.h"
+
+#include <atomic>
+#include <pthread.h>
+
+namespace warren {
+
+WARREN_TLS intptr_t cache_distance = 0;
+
+namespace {
+
+enum class ThreadState : uint8_t { kFresh, kActive, kBusy, kUncached };
+
+struct ThreadSlot {
+  Cache *cache;
+  ThreadState state;
+};
+
+WARREN_TLS ThreadSlot slot{};
+
+constinit Mutex registry_lock(LockRank::kCacheRegistry);
+IntrusiveList<Cache> registry GUARDED_BY(registry_lock);
+metadata::FixedAllocator<Cache> cache_allocator;
+
+// relaxed: statistics.
+std::atomic<uint64_t> retired[kBinCount];
+
+pthread_key_t exit_key;
+bool have_exit_key = false;
+
+// Signal handlers on this thread must see the words change in this order; nobody else looks.
+void compiler_barrier() { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
+Cache *make_cache() {
+  Cache *cache = cache_allocator.allocate();
+  if (cache == nullptr) return nullptr;
+  cache->set_up();
+  MutexLock guard(registry_lock);
+  registry.push_front(cache);
+  return cache;
+}
+
+void retire_cache(Cache *cache, bool adopted) {
+  cache->flush(adopted);
+  for (unsigned bin = 0; bin < kBinCount; ++bin) retired[bin].fetch_add(cache->frees[bin], std::memory_order_relaxed);
+  {
+    MutexLock guard(registry_lock);
+    registry.remove(cache);
+  }
+  cache_allocator.free(cache);
+}
+
+// Runs among the destructors of a thread's keys. Later frees (other destructors, and glibc itself) find
+// no cache, so that nothing can be left behind.
+void on_thread_exit(void *) {
+  if (slot.state == ThreadState::kActive) {
+    cache_distance = 0;
+    slot.state = ThreadState::kBusy;
+    compiler_barrier();
+    retire_cache(slot.cache, false);
+    slot.cache = nullptr;
+    compiler_barrier();
+    slot.state = ThreadState::kUncached;
+  }
+}
+
+intptr_t distance_to(const Cache *cache) {
+  // The options that want to see every block keep all threads on the slow paths.
+  if (options.junk.load(std::memory_order_relaxed) != 0 || options.zero_on_free.load(std::memory_order_relaxed) != 0) return 0;
+  return static_cast<intptr_t>(address_of(static_cast<const CacheHead *>(cache)) - address_of(&hot.empty));
+}
+
+}  // namespace
+
+CacheAccess::CacheAccess() : reentered_(slot.state == ThreadState::kBusy) {
+  if (reentered_) return;
+  const ThreadState before = slot.state;
+  slot.state = ThreadState::kBusy;
+  cache_distance = 0;
+  compiler_barrier();
+  if (before == ThreadState::kActive) {
+    cache_ = slot.cache;
+  } else if (before == ThreadState::kFresh) {
+    fresh_ = true;
+    cache_ = slot.cache = make_cache();
+  }
+}
+
+CacheAccess::~CacheAccess() {
+  if (reentered_) return;
+  compiler_barrier();
+  slot.state = cache_ != nullptr ? ThreadState::kActive : fresh_ ? ThreadState::kFresh : ThreadState::kUncached;
+  compiler_barrier();
+  if (cache_ != nullptr) cache_distance = distance_to(cache_);
+  // Only now, with the heap in working order: setting a key of a high number allocates.
+  if (fresh_ && cache_ != nullptr && have_exit_key) pthread_setspecific(exit_key, cache_);
+}
+
+namespace threads {
+
+void set_up() { have_exit_key = pthread_key_create(&exit_key, on_thread_exit) == 0; }
+
+void for_each_cache(void (*visit)(Cache &cache, void *context), void *context) {
+  MutexLock guard(registry_lock);
+  for (Cache *cache = registry.front(); cache != nullptr; cache = cache->next) visit(*cache, context);
+}
+
+uint64_t retired_frees(unsigned bin) { return retired[bin].load(std::memory_order_relaxed); }
+
+void count_uncached_free(unsigned bin) { retired[bin].fetch_add(1, std::memory_order_relaxed); }
+
+bool lock_registry_for_fork() { return registry_lock.lock_for_fork(); }
+void unlock_registry_after_fork() { registry_lock.unlock_after_fork(); }
+void reset_registry_in_child(bool was_locked) {
+  if (was_locked) registry_lock.reset_in_child();
+}
+
+void adopt_caches_in_child() {
+  if (slot.state == ThreadState::kBusy) return;  // forked in a signal handler, inside the heap: leave all as it is
+  for (;;) {
+    Cache *orphan = nullptr;
+    {
+      MutexLock guard(registry_lock);
+      for (Cache *cache = registry.front(); cache != nullptr && orphan == nullptr; cache = cache->next) {
+        if (cache != slot.cache) orphan = cache;
+      }
+    }
+    if (orphan == nullptr) return;
+    retire_cache(orphan, true);
+  }
+}
+
+}  // namespace threads
+}  // namespace warren

@@ -1,0 +1,58 @@
+// A thread's relation to the heap: whether it has a cache, and whether it is inside the heap right now.
+// Callers: heap_slow.cc for each slow operation; fork.cc; stats.cc.
+//
+//   state      cache_distance  meaning
+//   kFresh     0               no cache yet: the first slow operation makes one
+//   kActive    to the cache    the fast paths work
+//   kBusy      0               inside a slow operation. A signal handler that calls malloc now finds no
+//                              cache, comes to the slow path too, and is served from the emergency pool
+//   kUncached  0               the thread's destructors have run: straight to the centrals
+//
+// Invariant: the words are written by their own thread (and its signal handlers, which restore them).
+#pragma once
+
+#include "allocator/cache.h"
+
+namespace warren {
+
+class CacheAccess {
+ public:
+  CacheAccess();
+  ~CacheAccess();
+  CacheAccess(const CacheAccess &) = delete;
+  CacheAccess &operator=(const CacheAccess &) = delete;
+
+  // True in a signal handler that interrupted this thread inside the heap: touch nothing.
+  bool reentered() const { return reentered_; }
+
+  // nullptr: the thread has no cache; use the centrals.
+  Cache *cache() const { return cache_; }
+
+ private:
+  bool reentered_;
+  bool fresh_ = false;
+  Cache *cache_ = nullptr;
+};
+
+namespace threads {
+
+// Registers the destructor that retires a thread's cache. Once, while the heap is set up.
+void set_up();
+
+// Calls `visit` for each cache, with the registry locked.
+void for_each_cache(void (*visit)(Cache &cache, void *context), void *context);
+
+// Frees counted by caches that are gone, by bin.
+uint64_t retired_frees(unsigned bin);
+
+// A free without a cache.
+void count_uncached_free(unsigned bin);
+
+// For fork. The child has one thread: all caches but its own are emptied and dropped.
+bool lock_registry_for_fork();
+void unlock_registry_after_fork();
+void reset_registry_in_child(bool was_locked);
+void adopt_caches_in_child();
+
+}  // namespace threads
+}  // namespace warren
