@@ -1,0 +1,78 @@
+/* warren/allocator.h: the heap's statistics and controls.
+ *
+ * A program that runs on warren (linked with -lwarren or under LD_PRELOAD) uses malloc, free and
+ * operator new as always; their semantics are those of glibc, POSIX and C23. What is declared here
+ * is in addition. C11 and C++20.
+ */
+#ifndef WARREN_ALLOCATOR_H
+#define WARREN_ALLOCATOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Number of entries of wr_mem_stats.by_size: 67 size classes, and entry 0 for blocks above 32 KiB. */
+#define WR_SIZE_CLASSES 68
+
+/* A snapshot of the heap. All sizes in bytes. The meanings are those of Go's runtime.MemStats where the
+ * names are the same. Values are taken one after the other while other threads go on, so that sums
+ * may be off by what happened in between; in a quiet process they are exact. */
+struct wr_mem_stats {
+  uint64_t alloc_bytes;       /* live blocks, rounded up to their classes */
+  uint64_t total_alloc_bytes; /* all blocks ever allocated, likewise */
+  uint64_t sys_bytes;         /* memory mapped from the kernel: heap_sys, maps and metadata */
+  uint64_t mallocs;           /* blocks ever allocated */
+  uint64_t frees;             /* blocks ever freed; mallocs - frees blocks live */
+
+  uint64_t heap_sys;          /* arena mapped from the kernel */
+  uint64_t heap_idle;         /* of it: free pages */
+  uint64_t heap_inuse;        /* of it: pages in spans that hold blocks */
+  uint64_t heap_released;     /* of heap_idle: given back to the kernel, or never touched */
+  uint64_t heap_objects;      /* live blocks */
+
+  uint64_t stacks_inuse;      /* fiber stacks */
+  uint64_t span_inuse;        /* descriptors of spans */
+  uint64_t cache_inuse;       /* blocks waiting in thread caches */
+  uint64_t metadata_sys;      /* the heap's own structures */
+
+  uint64_t next_gc;           /* heap size that starts the next collection; 0 while the collector sleeps */
+  uint64_t last_gc_unix_ns;   /* end of the last collection, nanoseconds since 1970; 0 for none */
+  uint64_t pause_total_ns;    /* nanoseconds for which collections stopped the program */
+  uint64_t num_gc;            /* collections completed */
+
+  struct {
+    uint32_t size;            /* bytes of a block; 0 in entry 0 */
+    uint64_t mallocs;
+    uint64_t frees;
+  } by_size[WR_SIZE_CLASSES];
+};
+
+/* Fills *out. Takes the heap's locks one by one: not from a signal handler. Source: Go's
+ * runtime.ReadMemStats, but nothing is stopped. */
+void wr_read_mem_stats(struct wr_mem_stats *out);
+
+/* Gives all free memory back to the kernel now, the calling thread's cache included; blocks in the caches
+ * of other threads stay there. Returns the bytes given back. Any thread; not from a signal handler.
+ * Source: Go's debug.FreeOSMemory. */
+size_t wr_release_free_memory(void);
+
+/* The bytes malloc(size) would occupy: size rounded up to its class, above 32 KiB to pages of 8 KiB;
+ * 0 for a size that can never be had. Any thread, signal-safe. */
+size_t wr_size_class(size_t size);
+
+/* Sets a key of WARREN_CONF while the program runs. 0; ENOENT for no such key; EPERM for a key that is
+ * read at the start only; EINVAL for a value outside its range, and the old one stays. Any thread. */
+int wr_conf_set(const char *key, const char *value);
+
+/* Writes the value of a key as text, with a terminating NUL, into at most `size` bytes at `out`. Returns
+ * the length of the whole text as snprintf does, or -1 for no such key. Any thread. */
+int wr_conf_get(const char *key, char *out, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

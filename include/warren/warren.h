@@ -1,0 +1,7 @@
+/* warren/warren.h: all of warren. */
+#ifndef WARREN_WARREN_H
+#define WARREN_WARREN_H
+
+#include <warren/allocator.h>
+
+#endif

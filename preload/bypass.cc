@@ -1,0 +1,51 @@
+// See bypass.h.
+#include "preload/bypass.h"
+
+#include "allocator/base/annotations.h"
+#include "preload/entry_points.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <dlfcn.h>
+
+namespace warren::bypass {
+namespace {
+
+enum class State : int { kUnknown, kOurs, kTheirs };
+std::atomic<State> state{State::kUnknown};  // relaxed: every thread finds the same answer
+
+// A function as the loader resolved it for the whole process, and as we define it. Volatile, so that no
+// compiler takes the two for the same.
+struct Pair {
+  void *volatile resolved;
+  void *volatile own;
+};
+
+template <class Function>
+Pair pair(Function *resolved, Function *own) {
+  return {reinterpret_cast<void *>(resolved), reinterpret_cast<void *>(own)};
+}
+
+WARREN_COLD bool find_out() {
+  const Pair pairs[] = {
+      pair<void *(size_t)>(::malloc, warren_own_malloc),
+      pair<void *(size_t, size_t)>(::calloc, warren_own_calloc),
+      pair<void *(void *, size_t)>(::realloc, warren_own_realloc),
+      pair<void(void *)>(::free, warren_own_free),
+  };
+  bool ours = true;
+  for (const Pair &each : pairs) ours = ours && each.resolved == each.own;
+  state.store(ours ? State::kOurs : State::kTheirs, std::memory_order_relaxed);
+  return !ours;
+}
+
+}  // namespace
+
+bool active() {
+  const State known = state.load(std::memory_order_relaxed);
+  return known == State::kUnknown ? find_out() : known == State::kTheirs;
+}
+
+WARREN_COLD void *next_function(const char *name) { return dlsym(RTLD_NEXT, name); }
+
+}  // namespace warren::bypass

@@ -1,0 +1,24 @@
+// Standing aside where the program brings its own malloc.
+// A main program that defines malloc (a statically linked jemalloc, say) wins over any preload, but only
+// for the functions it defines; ours would answer the rest, and blocks of two heaps would mix. Then
+// every function of ours steps aside for what would be there without us.
+// Callers: the slow paths of preload/. Invariant: the answer never changes after the first question.
+#pragma once
+
+#include <cstddef>
+
+namespace warren::bypass {
+
+// True when the process's malloc, calloc, realloc or free is not ours. Found out by comparing addresses
+// that the loader resolved: no dlsym.
+bool active();
+
+// The next definition of a function of the malloc family behind ours, or nullptr. Only while active().
+void *next_function(const char *name);
+
+template <class Function>
+Function *next(const char *name) {
+  return reinterpret_cast<Function *>(next_function(name));
+}
+
+}  // namespace warren::bypass

@@ -1,0 +1,83 @@
+// Every replaceable operator new and delete. Source of the semantics: C++20 [new.delete].
+// Fast paths are malloc's and free's; a failure runs the new handler and throws std::bad_alloc, both of
+// which belong to the C++ runtime of the program, looked up only then (cxx_runtime.h).
+// Invariant: any operator delete, and free, accepts what any operator new, or malloc, returned.
+#include "allocator/base/address.h"
+#include "allocator/heap.h"
+#include "preload/bypass.h"
+#include "preload/cxx_runtime.h"
+#include "preload/entry_points.h"
+
+#include <new>
+
+namespace {
+
+namespace bypass = warren::bypass;
+namespace cxx_runtime = warren::cxx_runtime;
+
+// One attempt, on the heap that owns the process's malloc.
+void *attempt(size_t size, size_t align) {
+  if (WARREN_UNLIKELY(bypass::active())) {
+    return align <= warren::kMinAlign ? ::malloc(size) : ::aligned_alloc(align, warren::align_up(size, align));
+  }
+  return align <= warren::kMinAlign ? warren::allocate_slow(size) : warren::allocate_aligned(align, size);
+}
+
+void *throwing(size_t size, size_t align) {
+  for (;;) {
+    if (void *block = attempt(size, align)) return block;
+    const cxx_runtime::NewHandler handler = cxx_runtime::new_handler();
+    if (handler == nullptr) cxx_runtime::throw_bad_alloc();
+    handler();
+  }
+}
+
+// A handler may throw, and catching needs the C++ runtime: its own nothrow operator calls the throwing
+// one, which is ours, and catches.
+void *not_throwing(size_t size, size_t align) {
+  if (void *block = attempt(size, align)) return block;
+  if (cxx_runtime::new_handler() == nullptr) return nullptr;
+  return cxx_runtime::nothrow_new(size, align);
+}
+
+WARREN_NOINLINE void *new_slow(size_t size) { return throwing(size, warren::kMinAlign); }
+WARREN_NOINLINE void *nothrow_new_slow(size_t size) { return not_throwing(size, warren::kMinAlign); }
+
+WARREN_NOINLINE void delete_slow(void *block) {
+  if (WARREN_UNLIKELY(bypass::active())) return ::free(block);
+  warren::release_slow(block, "free");
+}
+
+size_t bytes(std::align_val_t align) { return static_cast<size_t>(align); }
+
+void *allocate(size_t size) { return warren::allocate<new_slow>(size); }
+void *allocate_nothrow(size_t size) { return warren::allocate<nothrow_new_slow>(size); }
+void release(void *block) { warren::release<delete_slow>(block); }
+
+}  // namespace
+
+WARREN_EXPORT void *operator new(size_t size) { return allocate(size); }
+WARREN_EXPORT void *operator new[](size_t size) { return allocate(size); }
+WARREN_EXPORT void *operator new(size_t size, const std::nothrow_t &) noexcept { return allocate_nothrow(size); }
+WARREN_EXPORT void *operator new[](size_t size, const std::nothrow_t &) noexcept { return allocate_nothrow(size); }
+WARREN_EXPORT void *operator new(size_t size, std::align_val_t align) { return throwing(size, bytes(align)); }
+WARREN_EXPORT void *operator new[](size_t size, std::align_val_t align) { return throwing(size, bytes(align)); }
+WARREN_EXPORT void *operator new(size_t size, std::align_val_t align, const std::nothrow_t &) noexcept {
+  return not_throwing(size, bytes(align));
+}
+WARREN_EXPORT void *operator new[](size_t size, std::align_val_t align, const std::nothrow_t &) noexcept {
+  return not_throwing(size, bytes(align));
+}
+
+WARREN_EXPORT void operator delete(void *block) noexcept { release(block); }
+WARREN_EXPORT void operator delete[](void *block) noexcept { release(block); }
+WARREN_EXPORT void operator delete(void *block, const std::nothrow_t &) noexcept { release(block); }
+WARREN_EXPORT void operator delete[](void *block, const std::nothrow_t &) noexcept { release(block); }
+WARREN_EXPORT void operator delete(void *block, size_t) noexcept { release(block); }
+WARREN_EXPORT void operator delete[](void *block, size_t) noexcept { release(block); }
+WARREN_EXPORT void operator delete(void *block, std::align_val_t) noexcept { release(block); }
+WARREN_EXPORT void operator delete[](void *block, std::align_val_t) noexcept { release(block); }
+WARREN_EXPORT void operator delete(void *block, std::align_val_t, const std::nothrow_t &) noexcept { release(block); }
+WARREN_EXPORT void operator delete[](void *block, std::align_val_t, const std::nothrow_t &) noexcept { release(block); }
+WARREN_EXPORT void operator delete(void *block, size_t, std::align_val_t) noexcept { release(block); }
+WARREN_EXPORT void operator delete[](void *block, size_t, std::align_val_t) noexcept { release(block); }
