@@ -138,9 +138,9 @@ WARREN_EXPORT void *__libc_valloc(size_t size) { return valloc(size); }
 WARREN_EXPORT void *__libc_pvalloc(size_t size) { return pvalloc(size); }
 
 // What bypass.cc compares with.
-__attribute__((alias("malloc"))) void *warren_own_malloc(size_t size);
-__attribute__((alias("calloc"))) void *warren_own_calloc(size_t count, size_t size);
-__attribute__((alias("realloc"))) void *warren_own_realloc(void *block, size_t size);
-__attribute__((alias("free"))) void warren_own_free(void *block);
+__attribute__((alias("malloc"))) void *warren_own_malloc(size_t size) noexcept;
+__attribute__((alias("calloc"))) void *warren_own_calloc(size_t count, size_t size) noexcept;
+__attribute__((alias("realloc"))) void *warren_own_realloc(void *block, size_t size) noexcept;
+__attribute__((alias("free"))) void warren_own_free(void *block) noexcept;
 
 }  // extern "C"

@@ -1,6 +1,6 @@
 // The table of system calls: everything the heap asks of the kernel passes here.
-// Callers: os_memory.cc, mutex.cc, log.cc, address_space.cc. os_calls_linux.cc is the one that ships;
-// the tests link os_calls_faulty.cc in its place, which fails calls on request.
+// Callers: os_memory.cc, mutex.cc, log.cc, address_space.cc. The tests link
+// tests/support/os_calls_faulty.cc around it, which fails calls on request.
 // Invariant: errno is never touched, nothing is allocated, no libc function is called.
 #pragma once
 
@@ -12,7 +12,6 @@ namespace warren::os_calls {
 // Each returns the kernel's result: a negative number is -errno.
 long mmap(void *address, size_t bytes, int protection, int flags);
 long munmap(void *address, size_t bytes);
-long mprotect(void *address, size_t bytes, int protection);
 long madvise(void *address, size_t bytes, int advice);
 long mremap(void *old_address, size_t old_bytes, size_t new_bytes, int flags, void *new_address);
 

@@ -28,10 +28,6 @@ long mmap(void *address, size_t bytes, int protection, int flags) {
 
 long munmap(void *address, size_t bytes) { return call(SYS_munmap, word(address), word(bytes)); }
 
-long mprotect(void *address, size_t bytes, int protection) {
-  return call(SYS_mprotect, word(address), word(bytes), protection);
-}
-
 long madvise(void *address, size_t bytes, int advice) { return call(SYS_madvise, word(address), word(bytes), advice); }
 
 long mremap(void *old_address, size_t old_bytes, size_t new_bytes, int flags, void *new_address) {
