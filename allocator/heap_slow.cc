@@ -74,6 +74,7 @@ WARREN_COLD void drain_deferred() {
       large::free(block);
     } else {
       central_of(span->size_class).give_back(&block, 1);
+      threads::count_uncached_free(bin_of(span->size_class));
     }
   }
 }

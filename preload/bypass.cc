@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <dlfcn.h>
+#include <link.h>
 
 namespace warren::bypass {
 namespace {
@@ -26,6 +27,15 @@ Pair pair(Function *resolved, Function *own) {
   return {reinterpret_cast<void *>(resolved), reinterpret_cast<void *>(own)};
 }
 
+// A main program that is not position-independent and takes a function's address gives it to everybody:
+// its own PLT entry, under an undefined symbol that has a value. That is no definition.
+bool is_plt_entry(void *address) {
+  Dl_info object;
+  void *entry = nullptr;
+  if (dladdr1(address, &object, &entry, RTLD_DL_SYMENT) == 0 || entry == nullptr) return false;
+  return static_cast<const ElfW(Sym) *>(entry)->st_shndx == SHN_UNDEF;
+}
+
 WARREN_COLD bool find_out() {
   const Pair pairs[] = {
       pair<void *(size_t)>(::malloc, warren_own_malloc),
@@ -34,7 +44,7 @@ WARREN_COLD bool find_out() {
       pair<void(void *)>(::free, warren_own_free),
   };
   bool ours = true;
-  for (const Pair &each : pairs) ours = ours && each.resolved == each.own;
+  for (const Pair &each : pairs) ours = ours && (each.resolved == each.own || is_plt_entry(each.resolved));
   state.store(ours ? State::kOurs : State::kTheirs, std::memory_order_relaxed);
   return !ours;
 }

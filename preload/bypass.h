@@ -10,7 +10,7 @@
 namespace warren::bypass {
 
 // True when the process's malloc, calloc, realloc or free is not ours. Found out by comparing addresses
-// that the loader resolved: no dlsym.
+// that the loader resolved; only where they differ is the loader asked what they are.
 bool active();
 
 // The next definition of a function of the malloc family behind ours, or nullptr. Only while active().
