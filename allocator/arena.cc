@@ -3,16 +3,9 @@
 
 #include "allocator/base/os_memory.h"
 #include "allocator/base/os_process.h"
+#include "allocator/hot.h"
 
 namespace warren {
-namespace {
-
-constinit uint8_t before_set_up = kSentinelMark;
-
-}  // namespace
-
-constinit Arena arena{&before_set_up};
-
 namespace arena_growth {
 namespace {
 
@@ -118,9 +111,7 @@ PageId page_at_step(size_t step) { return PageId{static_cast<uint32_t>(step << (
 
 void publish(size_t steps) {
   grown_steps = steps;
-  // release: pairs with nothing in the fast path (see arena.h); it orders the planes' mapping for
-  // readers that walk the arena up to end_page() without having been given a block.
-  arena.granule_count.store(steps << (kStepShift - kFineShift), std::memory_order_release);
+  __atomic_store_n(&arena.granule_count, steps << (kStepShift - kFineShift), __ATOMIC_RELEASE);
 }
 
 }  // namespace

@@ -22,8 +22,6 @@
 #include "allocator/base/address.h"
 #include "allocator/base/units.h"
 
-#include <atomic>
-
 namespace warren {
 
 struct Span;
@@ -32,6 +30,7 @@ struct Span;
 // cache's bins end in that address, see cache.h.
 inline constexpr uint8_t kSentinelMark = 68;
 
+// The one Arena is hot.arena, or `arena` for short: hot.h.
 struct Arena {
   constexpr explicit Arena(uint8_t *not_free) : fine_from_zero(not_free), coarse_from_zero(not_free) {}
 
@@ -47,24 +46,23 @@ struct Arena {
   Span **page_map = nullptr;
   uint8_t *bitmap = nullptr;
 
-  // Size of the grown part in granules. Grows under the page heap's lock. Relaxed reads: who holds a
-  // pointer into the arena got it after the growth that made it.
-  std::atomic<size_t> granule_count{0};
+  // Size of the grown part in granules. Grows under the page heap's lock (__atomic_store_n). Read without
+  // it, and plainly, so that the compiler may compare with it in memory: who holds a pointer into the
+  // arena got it after the growth that made it, and for any other pointer either value will do.
+  size_t granule_count = 0;
 
   uintptr_t address(PageId page) const { return start + (size_t{page.value} << kPageShift); }
   PageId page_of(uintptr_t address) const { return PageId{static_cast<uint32_t>((address - start) >> kPageShift)}; }
   PageId end_page() const {
-    return PageId{static_cast<uint32_t>(granule_count.load(std::memory_order_relaxed) >> (kPageShift - kFineShift))};
+    return PageId{static_cast<uint32_t>(granule_count >> (kPageShift - kFineShift))};
   }
   bool contains(uintptr_t address) const {
-    return (address - start) >> kFineShift < granule_count.load(std::memory_order_relaxed);
+    return (address - start) >> kFineShift < granule_count;
   }
   uint64_t *bits(PageId page) const {
     return at_address<uint64_t>(address_of(bitmap) + size_t{page.value} * kBitmapBytesPerPage);
   }
 };
-
-extern Arena arena;
 
 namespace arena_growth {
 

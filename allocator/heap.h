@@ -10,19 +10,11 @@
 
 #include "allocator/base/annotations.h"
 #include "allocator/base/tls.h"
-#include "allocator/cache.h"
 #include "allocator/object_map.h"
 
 #include <bit>
 
 namespace warren {
-
-// Tables of the fast paths, together so that one address reaches both.
-struct alignas(64) HotTables {
-  CacheHead empty;  // what a thread without a cache uses: every pop and every push misses
-  uint8_t class_of[kMaxSmallSize + 1];
-};
-extern HotTables hot;
 
 // The distance of the thread's cache from hot.empty: 0, as in a thread that has just begun or is
 // inside a slow path, means that there is none.
@@ -42,7 +34,8 @@ WARREN_ALWAYS_INLINE void *allocate(size_t size) {
   void *block = top[-1];
   uint8_t *mark = object_map::fine(address_of(block));
   if (WARREN_UNLIKELY(*mark != 0)) return Slow(size);
-  cache->top[size_class] = top - 1;
+  forget(cache->top[size_class]);
+  --cache->top[size_class];
   *mark = size_class;
   return block;
 }
@@ -51,7 +44,7 @@ template <void (*Slow)(void *)>
 WARREN_ALWAYS_INLINE void release(void *block) {
   // The rotation takes the low bits of a misaligned pointer to the top, past every bound.
   const size_t granule = std::rotr(address_of(block) - arena.start, int{kFineShift});
-  if (WARREN_UNLIKELY(granule >= arena.granule_count.load(std::memory_order_relaxed))) return Slow(block);
+  if (WARREN_UNLIKELY(granule >= arena.granule_count)) return Slow(block);
   uint8_t *mark = arena.fine + granule;
   const uint8_t size_class = *mark;
   if (WARREN_UNLIKELY(size_class == 0)) return Slow(block);
@@ -60,7 +53,8 @@ WARREN_ALWAYS_INLINE void release(void *block) {
   if (WARREN_UNLIKELY(top == cache->limit[size_class])) return Slow(block);
   *mark = 0;
   *top = block;
-  cache->top[size_class] = top + 1;
+  forget(cache->top[size_class]);
+  ++cache->top[size_class];
   cache->frees[size_class]++;
 }
 

@@ -24,17 +24,6 @@ namespace {
 constinit Mutex init_lock(LockRank::kHeapInit);
 std::atomic<bool> ready{false};
 
-// The one slot below the empty head's bins. Holds address 0 until the arena exists: the planes "as seen
-// from address zero" then say "not free" of it.
-constinit void *empty_bin[1] = {nullptr};
-
-consteval HotTables make_hot_tables() {
-  HotTables tables{};
-  for (unsigned bin = 0; bin < kBinCount; ++bin) tables.empty.top[bin] = tables.empty.limit[bin] = empty_bin + 1;
-  for (size_t size = 0; size <= kMaxSmallSize; ++size) tables.class_of[size] = size_class_detail::search(size);
-  return tables;
-}
-
 constexpr uint8_t kJunkAllocated = 0xa5;
 constexpr uint8_t kJunkFreed = 0x5a;
 
@@ -148,8 +137,6 @@ void release_large(void *block, const Block &found, const char *function) {
 
 }  // namespace
 
-constinit HotTables hot = make_hot_tables();
-
 namespace heap {
 
 bool is_set_up() { return ready.load(std::memory_order_acquire); }
@@ -168,7 +155,7 @@ WARREN_COLD bool set_up() {
     if (options.help.load(std::memory_order_relaxed) != 0) option_parser::print_help();
   }
   if (!arena_growth::set_up(options.arena.load(std::memory_order_relaxed))) return false;
-  empty_bin[0] = at_address<void>(arena.start);
+  hot.empty_bin[0] = at_address<void>(arena.start);
   metadata::set_up();
   threads::set_up();
   // release: pairs with the acquire in is_set_up().

@@ -18,7 +18,7 @@
 // kSentinelMark.) Written by the thread that allocates or frees the block.
 #pragma once
 
-#include "allocator/arena.h"
+#include "allocator/hot.h"
 #include "allocator/size_class.h"
 
 namespace warren::object_map {

@@ -11,7 +11,7 @@
 // and last page; spans of objects on all of them.
 #pragma once
 
-#include "allocator/arena.h"
+#include "allocator/hot.h"
 #include "allocator/size_class.h"
 
 namespace warren {

@@ -8,6 +8,7 @@
 #include "preload/cxx_runtime.h"
 #include "preload/entry_points.h"
 
+#include <cstdlib>
 #include <new>
 
 namespace {
