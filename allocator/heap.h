@@ -70,6 +70,9 @@ void *reallocate(void *block, size_t size, const char *function);
 // 0 for nullptr.
 size_t usable_size(void *block, const char *function);
 
+// True for any address that may be a block of this heap: inside the arena or the emergency pool.
+bool owns(const void *block);
+
 // Bytes that a request is rounded up to.
 size_t rounded_size(size_t size);
 

@@ -230,6 +230,8 @@ size_t usable_size(void *block, const char *function) {
   return 0;
 }
 
+bool owns(const void *block) { return arena.contains(address_of(block)) || emergency::contains(address_of(block)); }
+
 size_t rounded_size(size_t size) {
   if (size <= kMaxClassSize) return info(class_of_size(size)).object_size;
   return is_possible(size) ? PageCount::covering(size).bytes() : 0;

@@ -2,6 +2,8 @@
 #include "preload/bypass.h"
 
 #include "allocator/base/annotations.h"
+#include "allocator/base/options.h"
+#include "allocator/heap.h"
 #include "preload/entry_points.h"
 
 #include <atomic>
@@ -54,6 +56,11 @@ WARREN_COLD bool find_out() {
 bool active() {
   const State known = state.load(std::memory_order_relaxed);
   return known == State::kUnknown ? find_out() : known == State::kTheirs;
+}
+
+bool is_foreign(const void *block) {
+  enum : uint64_t { kAbort, kForward };
+  return options.foreign.load(std::memory_order_relaxed) == kForward && block != nullptr && !owns(block);
 }
 
 WARREN_COLD void *next_function(const char *name) { return dlsym(RTLD_NEXT, name); }

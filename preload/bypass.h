@@ -13,8 +13,12 @@ namespace warren::bypass {
 // that the loader resolved; only where they differ is the loader asked what they are.
 bool active();
 
-// The next definition of a function of the malloc family behind ours, or nullptr. Only while active().
+// The next definition of a function of the malloc family behind ours, or nullptr.
 void *next_function(const char *name);
+
+// True for a pointer that belongs to another heap of this process, where the option `foreign` says that
+// such pointers are to go to the next malloc.
+bool is_foreign(const void *block);
 
 template <class Function>
 Function *next(const char *name) {

@@ -26,7 +26,7 @@ WARREN_NOINLINE void *malloc_slow(size_t size) {
 }
 
 WARREN_NOINLINE void free_slow(void *block) {
-  if (WARREN_UNLIKELY(bypass::active())) return bypass::next<void(void *)>("free")(block);
+  if (WARREN_UNLIKELY(bypass::active() || bypass::is_foreign(block))) return bypass::next<void(void *)>("free")(block);
   warren::release_slow(block, "free");
 }
 
@@ -75,12 +75,16 @@ WARREN_EXPORT void *calloc(size_t count, size_t size) noexcept {
 }
 
 WARREN_EXPORT void *realloc(void *block, size_t size) noexcept {
-  if (WARREN_UNLIKELY(bypass::active())) return bypass::next<void *(void *, size_t)>("realloc")(block, size);
+  if (WARREN_UNLIKELY(bypass::active() || bypass::is_foreign(block))) {
+    return bypass::next<void *(void *, size_t)>("realloc")(block, size);
+  }
   return reallocate(block, size);
 }
 
 WARREN_EXPORT void *reallocarray(void *block, size_t count, size_t size) noexcept {
-  if (bypass::active()) return bypass::next<void *(void *, size_t, size_t)>("reallocarray")(block, count, size);
+  if (bypass::active() || bypass::is_foreign(block)) {
+    return bypass::next<void *(void *, size_t, size_t)>("reallocarray")(block, count, size);
+  }
   size_t bytes;
   if (__builtin_mul_overflow(count, size, &bytes)) return fail(ENOMEM);
   return reallocate(block, bytes);
@@ -117,7 +121,7 @@ WARREN_EXPORT void *pvalloc(size_t size) noexcept {
 }
 
 WARREN_EXPORT size_t malloc_usable_size(void *block) noexcept {
-  if (bypass::active()) return bypass::next<size_t(void *)>("malloc_usable_size")(block);
+  if (bypass::active() || bypass::is_foreign(block)) return bypass::next<size_t(void *)>("malloc_usable_size")(block);
   return warren::usable_size(block, "malloc_usable_size");
 }
 

@@ -46,6 +46,7 @@ WARREN_NOINLINE void *nothrow_new_slow(size_t size) { return not_throwing(size, 
 
 WARREN_NOINLINE void delete_slow(void *block) {
   if (WARREN_UNLIKELY(bypass::active())) return ::free(block);
+  if (WARREN_UNLIKELY(bypass::is_foreign(block))) return bypass::next<void(void *)>("free")(block);
   warren::release_slow(block, "free");
 }
 
