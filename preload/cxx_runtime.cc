@@ -1,7 +1,6 @@
 // See cxx_runtime.h.
 #include "preload/cxx_runtime.h"
 
-#include "allocator/base/config.h"
 #include "allocator/base/fatal.h"
 
 #include <dlfcn.h>
@@ -56,7 +55,7 @@ void throw_bad_alloc() {
 }
 
 void *nothrow_new(size_t size, size_t align) {
-  if (align <= kMinAlign) {
+  if (align == 0) {
     auto *plain = static_cast<void *(*)(size_t, const std::nothrow_t &)>(nullptr);
     plain = reinterpret_cast<decltype(plain)>(find_in_libraries("_ZnwmRKSt9nothrow_t"));
     return plain == nullptr ? nullptr : plain(size, std::nothrow_t{});

@@ -15,7 +15,7 @@ NewHandler new_handler();
 // Throws std::bad_alloc; a program without a C++ runtime ends with a fatal error.
 [[noreturn]] void throw_bad_alloc();
 
-// The runtime's own nothrow operator new; nullptr where it has none.
+// The runtime's own nothrow operator new, aligned unless `align` is 0; nullptr where it has none.
 void *nothrow_new(size_t size, size_t align);
 
 }  // namespace warren::cxx_runtime

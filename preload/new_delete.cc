@@ -16,12 +16,14 @@ namespace {
 namespace bypass = warren::bypass;
 namespace cxx_runtime = warren::cxx_runtime;
 
+constexpr size_t kUnaligned = 0;  // operator new without an alignment: malloc's
+
 // One attempt, on the heap that owns the process's malloc.
 void *attempt(size_t size, size_t align) {
   if (WARREN_UNLIKELY(bypass::active())) {
-    return align <= warren::kMinAlign ? ::malloc(size) : ::aligned_alloc(align, warren::align_up(size, align));
+    return align == kUnaligned ? ::malloc(size) : ::aligned_alloc(align, warren::align_up(size, align));
   }
-  return align <= warren::kMinAlign ? warren::allocate_slow(size) : warren::allocate_aligned(align, size);
+  return align == kUnaligned ? warren::allocate_slow(size) : warren::allocate_aligned(align, size);
 }
 
 void *throwing(size_t size, size_t align) {
@@ -41,8 +43,8 @@ void *not_throwing(size_t size, size_t align) {
   return cxx_runtime::nothrow_new(size, align);
 }
 
-WARREN_NOINLINE void *new_slow(size_t size) { return throwing(size, warren::kMinAlign); }
-WARREN_NOINLINE void *nothrow_new_slow(size_t size) { return not_throwing(size, warren::kMinAlign); }
+WARREN_NOINLINE void *new_slow(size_t size) { return throwing(size, kUnaligned); }
+WARREN_NOINLINE void *nothrow_new_slow(size_t size) { return not_throwing(size, kUnaligned); }
 
 WARREN_NOINLINE void delete_slow(void *block) {
   if (WARREN_UNLIKELY(bypass::active())) return ::free(block);
