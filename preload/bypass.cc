@@ -2,6 +2,7 @@
 #include "preload/bypass.h"
 
 #include "allocator/base/annotations.h"
+#include "allocator/base/fatal.h"
 #include "allocator/base/options.h"
 #include "allocator/heap.h"
 #include "preload/entry_points.h"
@@ -63,6 +64,21 @@ bool is_foreign(const void *block) {
   return options.foreign.load(std::memory_order_relaxed) == kForward && block != nullptr && !owns(block);
 }
 
-WARREN_COLD void *next_function(const char *name) { return dlsym(RTLD_NEXT, name); }
+void *next_function(Name name) {
+  static constexpr const char *kNames[] = {
+#define WARREN_NEXT_NAME(name) #name,
+      WARREN_NEXT_FUNCTIONS(WARREN_NEXT_NAME)
+#undef WARREN_NEXT_NAME
+  };
+  static std::atomic<void *> found[sizeof kNames / sizeof *kNames];  // relaxed: every thread finds the same
+  std::atomic<void *> &cached = found[static_cast<unsigned>(name)];
+  void *function = cached.load(std::memory_order_relaxed);
+  if (WARREN_UNLIKELY(function == nullptr)) {
+    function = dlsym(RTLD_NEXT, kNames[static_cast<unsigned>(name)]);
+    if (function == nullptr) fatal::no_next_function(kNames[static_cast<unsigned>(name)]);
+    cached.store(function, std::memory_order_relaxed);
+  }
+  return function;
+}
 
 }  // namespace warren::bypass

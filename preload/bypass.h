@@ -13,15 +13,26 @@ namespace warren::bypass {
 // that the loader resolved; only where they differ is the loader asked what they are.
 bool active();
 
-// The next definition of a function of the malloc family behind ours, or nullptr.
-void *next_function(const char *name);
+// The functions that may be passed on.
+#define WARREN_NEXT_FUNCTIONS(X)                                                                                \
+  X(malloc) X(calloc) X(realloc) X(free) X(reallocarray) X(posix_memalign) X(aligned_alloc) X(memalign) X(valloc) \
+  X(pvalloc) X(malloc_usable_size) X(malloc_trim) X(mallinfo) X(mallinfo2) X(mallopt) X(malloc_stats) X(malloc_info)
+
+enum class Name {
+#define WARREN_NEXT_ENUMERATOR(name) k_##name,
+  WARREN_NEXT_FUNCTIONS(WARREN_NEXT_ENUMERATOR)
+#undef WARREN_NEXT_ENUMERATOR
+};
+
+// The definition behind ours; looked up once. A process without one cannot go on.
+void *next_function(Name name);
 
 // True for a pointer that belongs to another heap of this process, where the option `foreign` says that
 // such pointers are to go to the next malloc.
 bool is_foreign(const void *block);
 
 template <class Function>
-Function *next(const char *name) {
+Function *next(Name name) {
   return reinterpret_cast<Function *>(next_function(name));
 }
 

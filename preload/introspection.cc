@@ -49,17 +49,17 @@ WARREN_EXPORT int wr_conf_set(const char *key, const char *value) { return warre
 WARREN_EXPORT int wr_conf_get(const char *key, char *out, size_t size) { return warren::option_parser::get(key, out, size); }
 
 WARREN_EXPORT int malloc_trim(size_t pad) noexcept {
-  if (bypass::active()) return bypass::next<int(size_t)>("malloc_trim")(pad);
+  if (bypass::active()) return bypass::next<int(size_t)>(bypass::Name::k_malloc_trim)(pad);
   return warren::release_free_memory() != 0 ? 1 : 0;
 }
 
 WARREN_EXPORT struct mallinfo2 mallinfo2(void) noexcept {
-  if (bypass::active()) return bypass::next<struct mallinfo2()>("mallinfo2")();
+  if (bypass::active()) return bypass::next<struct mallinfo2()>(bypass::Name::k_mallinfo2)();
   return to_mallinfo2(now());
 }
 
 WARREN_EXPORT struct mallinfo mallinfo(void) noexcept {
-  if (bypass::active()) return bypass::next<struct mallinfo()>("mallinfo")();
+  if (bypass::active()) return bypass::next<struct mallinfo()>(bypass::Name::k_mallinfo)();
   const struct mallinfo2 wide = to_mallinfo2(now());
   struct mallinfo out = {};
   out.arena = to_int(wide.arena);
@@ -73,7 +73,7 @@ WARREN_EXPORT struct mallinfo mallinfo(void) noexcept {
 
 // Knobs of glibc's heap: known ones are accepted and change nothing here.
 WARREN_EXPORT int mallopt(int parameter, int value) noexcept {
-  if (bypass::active()) return bypass::next<int(int, int)>("mallopt")(parameter, value);
+  if (bypass::active()) return bypass::next<int(int, int)>(bypass::Name::k_mallopt)(parameter, value);
   switch (parameter) {
     case M_MXFAST:
     case M_TRIM_THRESHOLD:
@@ -89,12 +89,12 @@ WARREN_EXPORT int mallopt(int parameter, int value) noexcept {
 }
 
 WARREN_EXPORT void malloc_stats(void) noexcept {
-  if (bypass::active()) return bypass::next<void()>("malloc_stats")();
+  if (bypass::active()) return bypass::next<void()>(bypass::Name::k_malloc_stats)();
   warren::stats::print();
 }
 
 WARREN_EXPORT int malloc_info(int flags, FILE *file) noexcept {
-  if (bypass::active()) return bypass::next<int(int, FILE *)>("malloc_info")(flags, file);
+  if (bypass::active()) return bypass::next<int(int, FILE *)>(bypass::Name::k_malloc_info)(flags, file);
   if (flags != 0) return EINVAL;
   const wr_mem_stats stats = now();
   fputs("<malloc version=\"warren-1\">\n<sizes>\n", file);

@@ -21,12 +21,12 @@ void *fail(int error) {
 void *or_no_memory(void *block) { return WARREN_LIKELY(block != nullptr) ? block : fail(ENOMEM); }
 
 WARREN_NOINLINE void *malloc_slow(size_t size) {
-  if (WARREN_UNLIKELY(bypass::active())) return bypass::next<void *(size_t)>("malloc")(size);
+  if (WARREN_UNLIKELY(bypass::active())) return bypass::next<void *(size_t)>(bypass::Name::k_malloc)(size);
   return or_no_memory(warren::allocate_slow(size));
 }
 
 WARREN_NOINLINE void free_slow(void *block) {
-  if (WARREN_UNLIKELY(bypass::active() || bypass::is_foreign(block))) return bypass::next<void(void *)>("free")(block);
+  if (WARREN_UNLIKELY(bypass::active() || bypass::is_foreign(block))) return bypass::next<void(void *)>(bypass::Name::k_free)(block);
   warren::release_slow(block, "free");
 }
 
@@ -70,20 +70,20 @@ WARREN_EXPORT void *malloc(size_t size) noexcept { return warren::allocate<mallo
 WARREN_EXPORT void free(void *block) noexcept { warren::release<free_slow>(block); }
 
 WARREN_EXPORT void *calloc(size_t count, size_t size) noexcept {
-  if (WARREN_UNLIKELY(bypass::active())) return bypass::next<void *(size_t, size_t)>("calloc")(count, size);
+  if (WARREN_UNLIKELY(bypass::active())) return bypass::next<void *(size_t, size_t)>(bypass::Name::k_calloc)(count, size);
   return calloc_checked(count, size);
 }
 
 WARREN_EXPORT void *realloc(void *block, size_t size) noexcept {
   if (WARREN_UNLIKELY(bypass::active() || bypass::is_foreign(block))) {
-    return bypass::next<void *(void *, size_t)>("realloc")(block, size);
+    return bypass::next<void *(void *, size_t)>(bypass::Name::k_realloc)(block, size);
   }
   return reallocate(block, size);
 }
 
 WARREN_EXPORT void *reallocarray(void *block, size_t count, size_t size) noexcept {
   if (bypass::active() || bypass::is_foreign(block)) {
-    return bypass::next<void *(void *, size_t, size_t)>("reallocarray")(block, count, size);
+    return bypass::next<void *(void *, size_t, size_t)>(bypass::Name::k_reallocarray)(block, count, size);
   }
   size_t bytes;
   if (__builtin_mul_overflow(count, size, &bytes)) return fail(ENOMEM);
@@ -91,7 +91,7 @@ WARREN_EXPORT void *reallocarray(void *block, size_t count, size_t size) noexcep
 }
 
 WARREN_EXPORT int posix_memalign(void **out, size_t align, size_t size) noexcept {
-  if (bypass::active()) return bypass::next<int(void **, size_t, size_t)>("posix_memalign")(out, align, size);
+  if (bypass::active()) return bypass::next<int(void **, size_t, size_t)>(bypass::Name::k_posix_memalign)(out, align, size);
   if (!warren::is_power_of_two(align) || align % sizeof(void *) != 0) return EINVAL;
   void *block = warren::allocate_aligned(align, size);
   if (block == nullptr) return ENOMEM;
@@ -100,28 +100,28 @@ WARREN_EXPORT int posix_memalign(void **out, size_t align, size_t size) noexcept
 }
 
 WARREN_EXPORT void *aligned_alloc(size_t align, size_t size) noexcept {
-  if (bypass::active()) return bypass::next<void *(size_t, size_t)>("aligned_alloc")(align, size);
+  if (bypass::active()) return bypass::next<void *(size_t, size_t)>(bypass::Name::k_aligned_alloc)(align, size);
   if (!warren::is_power_of_two(align)) return fail(EINVAL);
   return aligned(align, size);
 }
 
 WARREN_EXPORT void *memalign(size_t align, size_t size) noexcept {
-  if (bypass::active()) return bypass::next<void *(size_t, size_t)>("memalign")(align, size);
+  if (bypass::active()) return bypass::next<void *(size_t, size_t)>(bypass::Name::k_memalign)(align, size);
   return align_rounded_up(align, size);
 }
 
 WARREN_EXPORT void *valloc(size_t size) noexcept {
-  if (bypass::active()) return bypass::next<void *(size_t)>("valloc")(size);
+  if (bypass::active()) return bypass::next<void *(size_t)>(bypass::Name::k_valloc)(size);
   return aligned(warren::kOsPageSize, size);
 }
 
 WARREN_EXPORT void *pvalloc(size_t size) noexcept {
-  if (bypass::active()) return bypass::next<void *(size_t)>("pvalloc")(size);
+  if (bypass::active()) return bypass::next<void *(size_t)>(bypass::Name::k_pvalloc)(size);
   return whole_pages(size);
 }
 
 WARREN_EXPORT size_t malloc_usable_size(void *block) noexcept {
-  if (bypass::active() || bypass::is_foreign(block)) return bypass::next<size_t(void *)>("malloc_usable_size")(block);
+  if (bypass::active() || bypass::is_foreign(block)) return bypass::next<size_t(void *)>(bypass::Name::k_malloc_usable_size)(block);
   return warren::usable_size(block, "malloc_usable_size");
 }
 

@@ -48,7 +48,7 @@ WARREN_NOINLINE void *nothrow_new_slow(size_t size) { return not_throwing(size, 
 
 WARREN_NOINLINE void delete_slow(void *block) {
   if (WARREN_UNLIKELY(bypass::active())) return ::free(block);
-  if (WARREN_UNLIKELY(bypass::is_foreign(block))) return bypass::next<void(void *)>("free")(block);
+  if (WARREN_UNLIKELY(bypass::is_foreign(block))) return bypass::next<void(void *)>(bypass::Name::k_free)(block);
   warren::release_slow(block, "free");
 }
 

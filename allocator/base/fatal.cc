@@ -85,6 +85,13 @@ WARREN_COLD void no_bad_alloc(const char *why) {
   std::abort();
 }
 
+WARREN_COLD void no_next_function(const char *name) {
+  LogLine text;
+  text << "warren: fatal error: no next malloc: the process has no other " << name << " to pass the call on to; aborting";
+  text.write_to(2);
+  std::abort();
+}
+
 void set_abort_on_error(bool abort_on_error) { aborts.store(abort_on_error, std::memory_order_relaxed); }
 
 }  // namespace warren::fatal

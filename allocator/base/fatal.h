@@ -8,6 +8,7 @@
 //   warren: fatal error: check failed: <condition> at <file>:<line>; aborting
 //   warren: fatal error: lock order: taking <lock> while holding <ranks>; aborting
 //   warren: fatal error: no std::bad_alloc: <why>; aborting
+//   warren: fatal error: no next malloc: the process has no other <function> to pass the call on to; aborting
 //
 // With abort_on_error=0 the first three say "error" and "ignored" instead, and return.
 #pragma once
@@ -30,6 +31,7 @@ void foreign_pointer(const char *function, const void *pointer);
 [[noreturn]] void check_failed(const char *condition, const char *file, int line);
 [[noreturn]] void lock_order(const char *taking, uint32_t held_ranks);
 [[noreturn]] void no_bad_alloc(const char *why);
+[[noreturn]] void no_next_function(const char *name);
 
 // Whether the user's errors end the process; set from the option abort_on_error.
 void set_abort_on_error(bool abort_on_error);
