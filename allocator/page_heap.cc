@@ -163,6 +163,20 @@ void add_hole(PageId first, PageCount count) REQUIRES(lock) {
   if (Span *span = new_span(first, count, SpanState::kHole)) page_map::set_ends(span);
 }
 
+// Cuts a span that is in no list and keeps its tail; the head becomes a free run. As cut_tail otherwise.
+Span *cut_head(Span *span, PageCount keep) REQUIRES(lock) {
+  if (span->count == keep) return span;
+  const PageCount head = span->count - keep;
+  Span *tail = new_span(span->first + head, keep, span->state);
+  if (tail == nullptr) return span;
+  tail->released = span->released;
+  tail->zero = span->zero;
+  span->count = head;
+  page_map::set_ends(tail);
+  insert_free(span);
+  return tail;
+}
+
 bool grow(PageCount pages) REQUIRES(lock) {
   Span *span = new_span(PageId{0}, PageCount{0}, SpanState::kFree);  // first, so that no grown page is without a span
   if (span == nullptr) return false;
@@ -244,7 +258,13 @@ Span *allocate(PageCount pages, SpanState state, SizeClass size_class) {
   MutexLock guard(lock);
   Span *span = take(pages);
   if (span == nullptr) return nullptr;
-  cut_tail(span, pages);
+  if (state == SpanState::kObjects && !span->released) {
+    // From the end of a warm run: its start is where a large block was, and stays free for longer, so
+    // that a second free of that block is still recognised.
+    span = cut_head(span, pages);
+  } else {
+    cut_tail(span, pages);
+  }
   hand_out(span, state, size_class);
   return span;
 }
@@ -256,18 +276,10 @@ Span *allocate_aligned(PageCount pages, size_t align) {
   Span *span = take(pages + slack);
   if (span == nullptr) return nullptr;
   const PageCount head = arena.page_of(align_up(span->start(), align)) - span->first;
-  if (head.value != 0) {
-    Span *aligned = new_span(span->first + head, span->count - head, SpanState::kLarge);
-    if (aligned == nullptr) {
-      insert_free(span);
-      return nullptr;
-    }
-    aligned->released = span->released;
-    aligned->zero = span->zero;
-    span->count = head;
-    page_map::set_ends(aligned);
+  span = cut_head(span, span->count - head);
+  if (span->start() % align != 0) {  // no memory to cut
     insert_free(span);
-    span = aligned;
+    return nullptr;
   }
   cut_tail(span, pages);
   hand_out(span, SpanState::kLarge, SizeClass{0});

@@ -5,12 +5,27 @@
 #include "allocator/base/log.h"
 
 #include <atomic>
+#include <csignal>
 #include <cstdlib>
 
 namespace warren::fatal {
 namespace {
 
 std::atomic<bool> aborts{true};  // relaxed: written while options are read, before misuse is likely
+
+std::atomic<void *> dying{nullptr};  // relaxed: only compared with the reader's own identity
+
+// Ends the process. A handler of SIGABRT may fall over the same block again: the second time the signal is not
+// handled any more, and nothing is said.
+[[noreturn]] void die(LogLine &text) {
+  void *self = __builtin_thread_pointer();
+  if (dying.exchange(self, std::memory_order_relaxed) == self) {
+    signal(SIGABRT, SIG_DFL);
+  } else {
+    text.write_to(2);
+  }
+  std::abort();
+}
 
 // A user's error: prints, and returns only with abort_on_error=0.
 class Misuse {
@@ -20,8 +35,8 @@ class Misuse {
   }
   ~Misuse() {
     line_ << (fatal_ ? "; aborting" : "; ignored");
+    if (fatal_) die(line_);
     line_.write_to(2);
-    if (fatal_) std::abort();
   }
   Misuse(const Misuse &) = delete;
   Misuse &operator=(const Misuse &) = delete;
@@ -67,29 +82,25 @@ WARREN_COLD void foreign_pointer(const char *function, const void *pointer) {
 WARREN_COLD void check_failed(const char *condition, const char *file, int line) {
   LogLine text;
   text << "warren: fatal error: check failed: " << condition << " at " << file << ":" << uint64_t(line) << "; aborting";
-  text.write_to(2);
-  std::abort();
+  die(text);
 }
 
 WARREN_COLD void lock_order(const char *taking, uint32_t held_ranks) {
   LogLine text;
   text << "warren: fatal error: lock order: taking " << taking << " while holding " << uint64_t{held_ranks} << "; aborting";
-  text.write_to(2);
-  std::abort();
+  die(text);
 }
 
 WARREN_COLD void no_bad_alloc(const char *why) {
   LogLine text;
   text << "warren: fatal error: no std::bad_alloc: " << why << "; aborting";
-  text.write_to(2);
-  std::abort();
+  die(text);
 }
 
 WARREN_COLD void no_next_function(const char *name) {
   LogLine text;
   text << "warren: fatal error: no next malloc: the process has no other " << name << " to pass the call on to; aborting";
-  text.write_to(2);
-  std::abort();
+  die(text);
 }
 
 void set_abort_on_error(bool abort_on_error) { aborts.store(abort_on_error, std::memory_order_relaxed); }
