@@ -10,6 +10,7 @@
 #include "allocator/thread.h"
 
 #include <cstring>
+#include <unistd.h>
 
 namespace warren::stats {
 namespace {
@@ -65,11 +66,11 @@ struct Row {
   uint64_t value;
 };
 
-void print_row(const Row &row) {
+void print_row(int fd, const Row &row) {
   LogLine line;
   line << "  ";
   line.padded(row.value, 20) << "  " << row.name;
-  line.write_to(2);
+  line.write_to(fd);
 }
 
 }  // namespace
@@ -90,12 +91,12 @@ void read(wr_mem_stats &out) {
   out.sys_bytes = out.heap_sys + arena_growth::map_bytes() + out.metadata_sys;
 }
 
-void print() {
+void print(int fd) {
   wr_mem_stats now;
   read(now);
   LogLine title;
-  title << "warren: statistics (wr_mem_stats in warren/allocator.h explains each)";
-  title.write_to(2);
+  title << "warren: statistics of process " << static_cast<uint64_t>(getpid()) << " (wr_mem_stats in warren/allocator.h explains each)";
+  title.write_to(fd);
   const Row rows[] = {
       {"alloc_bytes", now.alloc_bytes},   {"total_alloc_bytes", now.total_alloc_bytes},
       {"sys_bytes", now.sys_bytes},       {"mallocs", now.mallocs},
@@ -105,10 +106,10 @@ void print() {
       {"span_inuse", now.span_inuse},     {"cache_inuse", now.cache_inuse},
       {"metadata_sys", now.metadata_sys},
   };
-  for (const Row &row : rows) print_row(row);
+  for (const Row &row : rows) print_row(fd, row);
   LogLine header;
   header << "      size              mallocs                frees                 live";
-  header.write_to(2);
+  header.write_to(fd);
   for (const auto &row : now.by_size) {
     if (row.mallocs == 0) continue;
     LogLine line;
@@ -121,7 +122,7 @@ void print() {
     line.padded(row.mallocs, 20) << " ";
     line.padded(row.frees, 20) << " ";
     line.padded(row.mallocs - row.frees, 20);
-    line.write_to(2);
+    line.write_to(fd);
   }
 }
 

@@ -9,7 +9,7 @@ namespace warren::stats {
 
 void read(wr_mem_stats &out);
 
-// The table of `stats=exit` and malloc_stats, on stderr.
-void print();
+// The table of `stats=exit` and malloc_stats.
+void print(int fd);
 
 }  // namespace warren::stats

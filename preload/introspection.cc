@@ -90,7 +90,7 @@ WARREN_EXPORT int mallopt(int parameter, int value) noexcept {
 
 WARREN_EXPORT void malloc_stats(void) noexcept {
   if (bypass::active()) return bypass::next<void()>(bypass::Name::k_malloc_stats)();
-  warren::stats::print();
+  warren::stats::print(2);
 }
 
 WARREN_EXPORT int malloc_info(int flags, FILE *file) noexcept {

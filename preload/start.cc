@@ -1,6 +1,6 @@
 // What happens when the library is loaded and when the process ends.
 // The constructor runs before every other library's (-z initfirst), the destructor after every other's.
-// Invariant: neither allocates, opens a file or looks up a symbol; the heap itself is set up by
+// Invariant: neither allocates or looks up a symbol; the heap itself is set up by
 // the first malloc, which may come before or without the constructor.
 #include "allocator/base/options.h"
 #include "allocator/fork.h"
@@ -8,18 +8,33 @@
 #include "allocator/stats.h"
 #include "preload/bypass.h"
 
+#include <fcntl.h>
+
 namespace {
 
 enum StatsOption : uint64_t { kStatsOff, kStatsExit };
+
+bool wants_table_at_exit() { return warren::options.stats.load(std::memory_order_relaxed) == kStatsExit; }
+
+// Where the table at exit goes. Many programs close stderr before they end, so a copy is kept, out of the
+// way of descriptors that the program may count on.
+int table_fd = 2;
+constexpr int kLowestTableFd = 900;
+
+void keep_stderr() {
+  const int copy = fcntl(2, F_DUPFD_CLOEXEC, kLowestTableFd);
+  if (copy >= 0) table_fd = copy;
+}
 
 __attribute__((constructor(101))) void on_load() {
   if (warren::bypass::active()) return;
   warren::heap::set_up();
   warren::fork_handlers::install();
+  if (wants_table_at_exit()) keep_stderr();
 }
 
 __attribute__((destructor(101))) void on_exit() {
-  if (warren::options.stats.load(std::memory_order_relaxed) == kStatsExit) warren::stats::print();
+  if (wants_table_at_exit()) warren::stats::print(table_fd);
 }
 
 }  // namespace
