@@ -12,12 +12,18 @@ namespace {
 
 constexpr size_t kOsPage = 4096;
 
+// Hides a constant from the compiler, which knows what alignments ought to be.
+size_t opaque(size_t n) {
+  volatile size_t copy = n;
+  return copy;
+}
+
 void posix_memalign_bad_alignment(Report &report) {
   for (size_t align : {size_t{0}, size_t{1}, size_t{2}, size_t{4}, size_t{12}, size_t{24}, size_t{4097}, SIZE_MAX}) {
     void *const untouched = &report;
     void *out = untouched;
     errno = kErrnoBefore;
-    const int result = posix_memalign(&out, align, 100);
+    const int result = posix_memalign(&out, opaque(align), 100);
     report.observe("posix_memalign(%zu)=%d errno %d %s", align, result, errno, out == untouched ? "kept" : "written");
     report.expect(result == EINVAL && errno == kErrnoBefore && out == untouched, "posix_memalign(%zu): %d, errno %d", align, result, errno);
   }
@@ -28,7 +34,7 @@ void posix_memalign_all(Report &report) {
     for (size_t size : {size_t{0}, size_t{1}, align / 2, align - 1, align, align + 1, 3 * align}) {
       void *out = nullptr;
       errno = kErrnoBefore;
-      const int result = posix_memalign(&out, align, size);
+      const int result = posix_memalign(&out, opaque(align), size);
       report.expect(result == 0 && errno == kErrnoBefore && out != nullptr && aligned_to(out, align),
                     "posix_memalign(%zu, %zu): %d, %p, errno %d", align, size, result, out, errno);
       if (result != 0) continue;
@@ -45,7 +51,7 @@ void posix_memalign_no_memory(Report &report) {
     void *const untouched = &report;
     void *out = untouched;
     errno = kErrnoBefore;
-    const int result = posix_memalign(&out, pair[0], pair[1]);
+    const int result = posix_memalign(&out, opaque(pair[0]), pair[1]);
     report.observe("posix_memalign without memory=%d %s", result, out == untouched ? "kept" : "written");
     report.expect(result == ENOMEM && out == untouched, "posix_memalign(%#zx, %#zx): %d", pair[0], pair[1], result);
   }
@@ -54,7 +60,7 @@ void posix_memalign_no_memory(Report &report) {
 void memalign_rounds_up(Report &report) {
   for (size_t align : {size_t{0}, size_t{1}, size_t{3}, size_t{24}, size_t{100}, size_t{5000}}) {
     errno = kErrnoBefore;
-    void *block = memalign(align, 100);
+    void *block = memalign(opaque(align), 100);
     report.observe_pointer("memalign of any alignment", block);
     size_t rounded = 16;
     while (rounded < align) rounded *= 2;
@@ -71,7 +77,7 @@ void memalign_impossible(Report &report) {
               {size_t{1} << 62, 10, ENOMEM}};
   for (const auto &row : rows) {
     errno = kErrnoBefore;
-    void *block = memalign(row.align, row.size);
+    void *block = memalign(opaque(row.align), row.size);
     report.observe_pointer("memalign impossible", block);
     report.expect(block == nullptr && errno == row.error, "memalign(%#zx, %zu) = %p, errno %d", row.align, row.size, block, errno);
   }
@@ -81,7 +87,7 @@ void memalign_wraps(Report &report) {
   for (size_t align = 8; align <= size_t{1} << 30; align *= 2) {
     for (size_t size : {size_t{0} - align, size_t{1} - align, size_t{0} - kOsPage}) {
       errno = kErrnoBefore;
-      void *block = memalign(align, size);
+      void *block = memalign(opaque(align), size);
       report.expect(block == nullptr && errno == ENOMEM, "memalign(%zu, %#zx) = %p, errno %d", align, size, block, errno);
     }
   }
@@ -91,7 +97,7 @@ void memalign_small(Report &report) {
   const size_t pairs[][2] = {{8, 0}, {8, 1}, {0x100, 10}, {0x100, 0}, {16, 8}, {32, 48}, {32, 80}, {64, 144}};
   for (const auto &pair : pairs) {
     errno = kErrnoBefore;
-    void *block = memalign(pair[0], pair[1]);
+    void *block = memalign(opaque(pair[0]), pair[1]);
     report.observe_pointer("memalign small", block);
     report.expect(block != nullptr && aligned_to(block, pair[0]), "memalign(%zu, %zu) = %p", pair[0], pair[1], block);
     free(block);
@@ -101,7 +107,7 @@ void memalign_small(Report &report) {
 void aligned_alloc_bad_alignment(Report &report) {
   for (size_t align : {size_t{0}, size_t{3}, size_t{24}}) {
     errno = kErrnoBefore;
-    void *block = aligned_alloc(align, 10);
+    void *block = aligned_alloc(opaque(align), 10);
     const int error = errno;
     report.observe("aligned_alloc(%zu)=%s errno %d", align, block != nullptr ? "block" : "NULL", error);
     free(block);
@@ -110,17 +116,17 @@ void aligned_alloc_bad_alignment(Report &report) {
 
 void aligned_alloc_odd_size(Report &report) {
   errno = kErrnoBefore;
-  void *block = aligned_alloc(64, 10);
-  report.observe_pointer("aligned_alloc(64, 10)", block);
-  report.expect(block != nullptr && aligned_to(block, 64), "aligned_alloc(64, 10) = %p", block);
+  void *block = aligned_alloc(opaque(64), 10);
+  report.observe_pointer("aligned_alloc((64), 10)", block);
+  report.expect(block != nullptr && aligned_to(block, 64), "aligned_alloc((64), 10) = %p", block);
   free(block);
 }
 
 void aligned_alloc_huge_alignment(Report &report) {
   errno = kErrnoBefore;
-  void *block = aligned_alloc(SIZE_MAX, 8);
-  report.observe_pointer("aligned_alloc(SIZE_MAX, 8)", block);
-  report.expect(block == nullptr && errno == EINVAL, "aligned_alloc(SIZE_MAX, 8) = %p, errno %d", block, errno);
+  void *block = aligned_alloc(opaque(SIZE_MAX), 8);
+  report.observe_pointer("aligned_alloc((SIZE_MAX), 8)", block);
+  report.expect(block == nullptr && errno == EINVAL, "aligned_alloc((SIZE_MAX), 8) = %p, errno %d", block, errno);
 }
 
 size_t resident_bytes() {
@@ -135,7 +141,7 @@ void alignment_of_a_gibibyte(Report &report) {
   const size_t before = resident_bytes();
   for (unsigned log : {30u, 40u}) {
     errno = kErrnoBefore;
-    void *block = aligned_alloc(size_t{1} << log, 10);
+    void *block = aligned_alloc(opaque(size_t{1} << log), 10);
     report.expect(block != nullptr ? aligned_to(block, size_t{1} << log) : errno == ENOMEM, "aligned_alloc(2^%u) = %p, errno %d", log, block, errno);
     free(block);
   }
@@ -147,7 +153,7 @@ void free_aligned_by_any_means(Report &report) {
     for (size_t size : {size_t{10}, size_t{48}, size_t{1000}, size_t{5000}, size_t{100000}}) {
       unsigned char *blocks[3];
       for (unsigned char *&block : blocks) {
-        block = static_cast<unsigned char *>(aligned_alloc(align, size));
+        block = static_cast<unsigned char *>(aligned_alloc(opaque(align), size));
         report.expect(block != nullptr && aligned_to(block, align), "aligned_alloc(%zu, %zu)", align, size);
         if (block == nullptr) return;
         memset(block, 0x77, size);
