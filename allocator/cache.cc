@@ -3,7 +3,6 @@
 
 #include "allocator/central.h"
 #include "allocator/heap.h"
-#include "allocator/object_map.h"
 
 #include <cstring>
 
@@ -15,12 +14,6 @@ namespace {
 constexpr unsigned kFirstBatch = 8;
 
 unsigned slots_of(unsigned bin) { return info(class_of_bin(bin)).cache_slots; }
-
-bool is_marked(unsigned bin, void *block) {
-  const uintptr_t address = address_of(block);
-  if (bin == kTinyBin) return *object_map::tiny(address) != 0;
-  return *(info(class_of_bin(bin)).object_size <= kMaxSmallSize ? object_map::fine(address) : object_map::coarse(address)) != 0;
-}
 
 }  // namespace
 
@@ -73,19 +66,24 @@ void Cache::give_back_oldest(unsigned bin, size_t count) {
   central_of(class_of_bin(bin)).give_back(batch, count);
 }
 
-void Cache::flush(bool adopted) {
+template <class Give>
+void Cache::empty_bins(Give give) {
   for (unsigned bin = 0; bin < kBinCount; ++bin) {
     while (size_t count = size(bin)) {
       void *batch[kMaxBatch];
-      size_t kept = 0;
       if (count > kMaxBatch) count = kMaxBatch;
-      for (size_t i = 0; i < count; ++i) {
-        void *block = pop(bin);
-        if (!adopted || !is_marked(bin, block)) batch[kept++] = block;
-      }
-      central_of(class_of_bin(bin)).give_back(batch, kept);
+      for (size_t i = 0; i < count; ++i) batch[i] = pop(bin);
+      give(central_of(class_of_bin(bin)), batch, count);
     }
   }
+}
+
+void Cache::flush() {
+  empty_bins([](Central &central, void *const *batch, size_t count) { central.give_back(batch, count); });
+}
+
+void Cache::adopt() {
+  empty_bins([](Central &central, void *const *batch, size_t count) { central.adopt(batch, count); });
 }
 
 }  // namespace warren

@@ -83,9 +83,11 @@ struct Cache : CacheHead {
   void *pop(unsigned bin) { return *--top[bin]; }
   size_t size(unsigned bin) const { return is_open(bin) ? static_cast<size_t>(top[bin] - bottom(bin)) : 0; }
 
-  // Returns everything to the centrals. `adopted`: the owner died in a fork, possibly in the middle of
-  // an operation, so that a block it was popping may be marked already: such blocks are left alone.
-  void flush(bool adopted = false);
+  // Returns everything to the centrals.
+  void flush();
+
+  // In a forked child: returns what can be told to be free in the cache of a thread that did not come along.
+  void adopt();
 
   Cache *next;  // the registry's list
   Cache *prev;
@@ -94,6 +96,8 @@ struct Cache : CacheHead {
   void *const *bottom(unsigned bin) const { return slots_ + cache_detail::kSlotOffsets.of[bin] + 1; }
   void **bottom(unsigned bin) { return slots_ + cache_detail::kSlotOffsets.of[bin] + 1; }
   void give_back_oldest(unsigned bin, size_t count);
+  template <class Give>
+  void empty_bins(Give give);
 
   uint8_t batch_[kBinCount];  // blocks of the next refill; 0 while the bin is shut
   void *slots_[cache_detail::kSlotOffsets.of[kBinCount]];

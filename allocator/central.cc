@@ -3,6 +3,7 @@
 
 #include "allocator/base/bitmap.h"
 #include "allocator/base/check.h"
+#include "allocator/object_map.h"
 #include "allocator/page_heap.h"
 #include "allocator/page_map.h"
 
@@ -95,6 +96,27 @@ void Central::give_back(void *const *objects, size_t count) {
     }
   }
   while (Span *span = emptied.pop_front()) page_heap::free(span);
+}
+
+bool Central::is_adoptable(const Span *span, uintptr_t object) const {
+  if (span == nullptr || span->state != SpanState::kObjects || span->size_class != size_class()) return false;
+  if (!span->covers(arena.page_of(object))) return false;
+  const SizeClassInfo &shape = info(size_class());
+  const uint32_t index = span->index_of(object);
+  if (index >= shape.objects || span->start() + size_t{index} * shape.object_size != object) return false;
+  return *object_map::of_class(size_class(), object) == 0 && !bits::test(span->free_bits(), index);
+}
+
+void Central::adopt(void *const *objects, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const uintptr_t object = address_of(objects[i]);
+    if (!arena.contains(object)) continue;
+    {
+      MutexLock guard(lock_);
+      if (!is_adoptable(page_map::at(arena.page_of(object)), object)) continue;
+    }
+    give_back(objects + i, 1);
+  }
 }
 
 void Central::release_kept() {

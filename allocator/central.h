@@ -19,6 +19,11 @@ class Central {
   // there is no memory.
   size_t fetch(void **out, size_t wanted) EXCLUDES(lock_);
 
+  // Takes back what the caches of threads that died in a fork seem to contain. Their memory was copied
+  // while those threads ran, page by page, so a pointer may be stale or stand in two caches: whatever
+  // is not an object of this class out of the central and without a mark is passed over.
+  void adopt(void *const *objects, size_t count) EXCLUDES(lock_);
+
   // Takes objects back. Spans that become free go to the page heap, but for one that is kept while
   // the class has no other free object.
   void give_back(void *const *objects, size_t count) EXCLUDES(lock_);
@@ -39,6 +44,7 @@ class Central {
   Span *new_span() REQUIRES(lock_);
   size_t take_from(Span *span, void **out, size_t wanted) REQUIRES(lock_);
   bool put_into(Span *span, uintptr_t object) REQUIRES(lock_);
+  bool is_adoptable(const Span *span, uintptr_t object) const REQUIRES(lock_);
 
   Mutex lock_;
   IntrusiveList<Span> partial_ GUARDED_BY(lock_);  // spans with a free object

@@ -43,12 +43,6 @@ void fill_freed(void *block, size_t size) {
   }
 }
 
-uint8_t *mark_of(SizeClass size_class, void *block) {
-  const uintptr_t address = address_of(block);
-  if (size_class.value == kTinyClass) return object_map::tiny(address);
-  return info(size_class).object_size <= kMaxSmallSize ? object_map::fine(address) : object_map::coarse(address);
-}
-
 SizeClass class_of_size(size_t size) {
   return size <= kMaxSmallSize ? SizeClass{hot.class_of[size]} : class_of_medium_size(size);
 }
@@ -73,21 +67,22 @@ void *take_from_central(SizeClass size_class) {
   return central_of(size_class).fetch(&block, 1) == 1 ? block : nullptr;
 }
 
-void *allocate_object(SizeClass size_class, CacheAccess &access) {
-  Cache *cache = access.cache();
+void *take_from_cache(Cache *cache, SizeClass size_class) {
   const unsigned bin = bin_of(size_class);
-  void *block;
-  if (cache == nullptr) {
-    block = take_from_central(size_class);
+  return cache->size(bin) != 0 || cache->refill(bin) ? cache->pop(bin) : nullptr;
+}
+
+void *allocate_object(SizeClass size_class, CacheAccess &access) {
+  for (;;) {
+    void *block = access.cache() != nullptr ? take_from_cache(access.cache(), size_class) : take_from_central(size_class);
     if (block == nullptr) return nullptr;
-  } else {
-    if (cache->size(bin) == 0 && !cache->refill(bin)) return nullptr;
-    block = cache->pop(bin);
+    uint8_t *mark = object_map::of_class(size_class, address_of(block));
+    if (WARREN_LIKELY(*mark == 0)) {
+      *mark = size_class.value;
+      return block;
+    }
+    fatal::double_free_raced(block, info(size_class).object_size);  // told to go on: this entry is dropped
   }
-  uint8_t *mark = mark_of(size_class, block);
-  if (WARREN_UNLIKELY(*mark != 0)) fatal::double_free_raced(block, info(size_class).object_size);
-  *mark = size_class.value;
-  return block;
 }
 
 // A block of one of the classes.

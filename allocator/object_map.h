@@ -34,4 +34,10 @@ inline uint8_t *odd(uintptr_t block) { return arena.odd + ((block - arena.start)
 inline bool is_odd(uintptr_t block) { return (block & (kMinAlign - 1)) == kTinySize; }
 inline uint8_t *tiny(uintptr_t block) { return is_odd(block) ? odd(block) : fine(block); }
 
+// The byte of a block of a class.
+inline uint8_t *of_class(SizeClass size_class, uintptr_t block) {
+  if (size_class.value == kTinyClass) return tiny(block);
+  return info(size_class).object_size <= kMaxSmallSize ? fine(block) : coarse(block);
+}
+
 }  // namespace warren::object_map

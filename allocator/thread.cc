@@ -46,14 +46,23 @@ Cache *make_cache() {
   return cache;
 }
 
-void retire_cache(Cache *cache, bool adopted) {
-  cache->flush(adopted);
+// The cache is empty.
+void retire_cache(Cache *cache) {
   for (unsigned bin = 0; bin < kBinCount; ++bin) retired[bin].fetch_add(cache->frees[bin], std::memory_order_relaxed);
   {
     MutexLock guard(registry_lock);
     registry.remove(cache);
   }
   cache_allocator.free(cache);
+}
+
+// A cache of another thread.
+Cache *next_orphan() {
+  MutexLock guard(registry_lock);
+  for (Cache *cache = registry.front(); cache != nullptr; cache = cache->next) {
+    if (cache != slot.cache) return cache;
+  }
+  return nullptr;
 }
 
 // Runs among the destructors of a thread's keys. Later frees (other destructors, and glibc itself) find
@@ -63,7 +72,8 @@ void on_thread_exit(void *) {
     cache_distance = 0;
     slot.state = ThreadState::kBusy;
     compiler_barrier();
-    retire_cache(slot.cache, false);
+    slot.cache->flush();
+    retire_cache(slot.cache);
     slot.cache = nullptr;
     compiler_barrier();
     slot.state = ThreadState::kUncached;
@@ -123,16 +133,14 @@ void reset_registry_in_child(bool was_locked) {
 
 void adopt_caches_in_child() {
   if (slot.state == ThreadState::kBusy) return;  // forked in a signal handler, inside the heap: leave all as it is
-  for (;;) {
-    Cache *orphan = nullptr;
-    {
-      MutexLock guard(registry_lock);
-      for (Cache *cache = registry.front(); cache != nullptr && orphan == nullptr; cache = cache->next) {
-        if (cache != slot.cache) orphan = cache;
-      }
-    }
-    if (orphan == nullptr) return;
-    retire_cache(orphan, true);
+  Cache *orphan = next_orphan();
+  if (orphan == nullptr) return;
+  // First this thread's own blocks go where they can be told from the orphans' stale pointers.
+  CacheAccess access;
+  if (access.cache() != nullptr) access.cache()->flush();
+  for (; orphan != nullptr; orphan = next_orphan()) {
+    orphan->adopt();
+    retire_cache(orphan);
   }
 }
 

@@ -1,4 +1,4 @@
-// Three-state futex mutex: free, locked, locked with sleepers. See mutex.h.
+// See mutex.h for the word's three states: free, locked, locked with sleepers.
 #include "allocator/base/mutex.h"
 
 #include "allocator/base/check.h"
@@ -11,17 +11,22 @@ namespace {
 // More: burns the quantum of the owner. Fewer: a futex call, some microseconds, for a short wait.
 constexpr int kSpins = 60;
 
-void *self() { return __builtin_thread_pointer(); }
+constexpr uint32_t kSleepers = 1;
+
+// Thread control blocks are 64-byte aligned and alive as long as their threads: 31 bits tell apart those
+// within 128 GiB of address space, which is where thread stacks lie. Never 0.
+uint32_t self() {
+  const auto identity = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(__builtin_thread_pointer()) >> 6) << 1;
+  return identity != 0 ? identity : 2;
+}
 
 }  // namespace
 
 void Mutex::acquire() {
-  uint32_t expected = kFree;
+  const uint32_t mine = self();
+  uint32_t expected = 0;
   // acquire: pairs with the release in unlock().
-  if (!word_.compare_exchange_strong(expected, kLocked, std::memory_order_acquire, std::memory_order_relaxed)) {
-    lock_slow();
-  }
-  owner_.store(self(), std::memory_order_relaxed);
+  if (!word_.compare_exchange_strong(expected, mine, std::memory_order_acquire, std::memory_order_relaxed)) lock_slow(mine);
   if constexpr (kDebug) lock_rank::note_acquired(rank_);
 }
 
@@ -30,30 +35,40 @@ void Mutex::lock() NO_THREAD_SAFETY_ANALYSIS {
   acquire();
 }
 
-void Mutex::lock_slow() {
+void Mutex::lock_slow(uint32_t mine) {
+  // All loads are relaxed: they only choose what the exchange, which acquires, is to try.
   for (int spin = 0; spin < kSpins; ++spin) {
-    uint32_t expected = kFree;
-    if (word_.load(std::memory_order_relaxed) == kFree &&  // relaxed: only a hint to try the exchange
-        word_.compare_exchange_weak(expected, kLocked, std::memory_order_acquire, std::memory_order_relaxed)) {
+    uint32_t expected = 0;
+    if (word_.load(std::memory_order_relaxed) == 0 &&
+        word_.compare_exchange_weak(expected, mine, std::memory_order_acquire, std::memory_order_relaxed)) {
       return;
     }
     __builtin_ia32_pause();
   }
-  while (word_.exchange(kContended, std::memory_order_acquire) != kFree) {
-    os_calls::futex_wait(reinterpret_cast<const uint32_t *>(&word_), kContended);
+  for (;;) {
+    uint32_t seen = word_.load(std::memory_order_relaxed);
+    if (seen == 0) {
+      // Others may sleep still: who has slept takes the lock as one with sleepers.
+      if (word_.compare_exchange_weak(seen, mine | kSleepers, std::memory_order_acquire, std::memory_order_relaxed)) return;
+      continue;
+    }
+    if ((seen & kSleepers) == 0 &&
+        !word_.compare_exchange_weak(seen, seen | kSleepers, std::memory_order_relaxed, std::memory_order_relaxed)) {
+      continue;
+    }
+    os_calls::futex_wait(reinterpret_cast<const uint32_t *>(&word_), seen | kSleepers);
   }
 }
 
 void Mutex::unlock() NO_THREAD_SAFETY_ANALYSIS {
   if constexpr (kDebug) lock_rank::note_released(rank_);
-  owner_.store(nullptr, std::memory_order_relaxed);
   // release: pairs with the acquires in acquire() and lock_slow().
-  if (word_.exchange(kFree, std::memory_order_release) == kContended) {
+  if ((word_.exchange(0, std::memory_order_release) & kSleepers) != 0) {
     os_calls::futex_wake(reinterpret_cast<const uint32_t *>(&word_), 1);
   }
 }
 
-bool Mutex::held_by_me() const { return owner_.load(std::memory_order_relaxed) == self(); }
+bool Mutex::held_by_me() const { return (word_.load(std::memory_order_relaxed) & ~kSleepers) == self(); }
 
 bool Mutex::lock_for_fork() NO_THREAD_SAFETY_ANALYSIS {
   if (held_by_me()) return false;
@@ -65,8 +80,7 @@ void Mutex::unlock_after_fork() NO_THREAD_SAFETY_ANALYSIS { unlock(); }
 
 void Mutex::reset_in_child() NO_THREAD_SAFETY_ANALYSIS {
   if constexpr (kDebug) lock_rank::note_released(rank_);
-  owner_.store(nullptr, std::memory_order_relaxed);
-  word_.store(kFree, std::memory_order_relaxed);  // the child has one thread
+  word_.store(0, std::memory_order_relaxed);  // the child has one thread
 }
 
 }  // namespace warren

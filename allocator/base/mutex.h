@@ -1,7 +1,11 @@
 // A futex mutex that knows its rank and its owner.
 // The owner is there for signal handlers: one that interrupts a thread inside the heap must be able
-// to see that waiting would never end (held_by_me). Invariant: owner_ is this thread's only between
-// its lock() and unlock().
+// to see that waiting would never end (held_by_me). So the owner is the lock word itself: there is no
+// moment at which the lock is taken and not yet owned.
+//
+//   word_   0: free;  else: owner's identity << 1 | somebody sleeps
+//
+// Invariant: the word carries this thread's identity exactly from its lock() to its unlock().
 #pragma once
 
 #include "allocator/base/annotations.h"
@@ -31,13 +35,11 @@ class CAPABILITY("mutex") Mutex {
   void reset_in_child();
 
  private:
-  void lock_slow();
+  void lock_slow(uint32_t mine);
   void acquire();
 
-  enum : uint32_t { kFree, kLocked, kContended };
-  std::atomic<uint32_t> word_{kFree};
+  std::atomic<uint32_t> word_{0};
   LockRank rank_;
-  std::atomic<void *> owner_{nullptr};  // relaxed: only compared with the reader's own identity
 };
 
 class SCOPED_CAPABILITY MutexLock {
