@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,6 +53,26 @@ void in_handler_on_small_stack(const Deed &deed) {
   sigaltstack(&stack, nullptr);
   handle(SIGUSR1, free_g_deed_twice, SA_ONSTACK);
   raise(SIGUSR1);
+}
+
+// The handler interrupts the heap itself, often while it holds a lock, and then errs.
+char *g_freed_before;
+void misuse_freed_before(int) { g_deed->finish(g_freed_before); }
+void in_handler_that_interrupted_the_heap(const Deed &deed) {
+  g_deed = &deed;
+  g_freed_before = deed.make_block();
+  char *blocks[16] = {};
+  // The loop never holds blocks of the freed one's class, so it stays free.
+  const Deed other{deed.size < 30'000 ? 100'000U : 3'000U, deed.releaser, deed.origin};
+  deed.free_rightly(g_freed_before);
+  handle(SIGALRM, misuse_freed_before, 0);
+  itimerval once{};
+  once.it_value.tv_usec = 2'000;
+  setitimer(ITIMER_REAL, &once, nullptr);
+  for (std::size_t i = 0;; i = (i + 5) % 16) {
+    if (blocks[i] != nullptr) other.free_rightly(blocks[i]);
+    blocks[i] = other.make_block(other.size + i * 100);
+  }
 }
 
 void *thread_free_twice(void *raw) {
@@ -259,6 +280,8 @@ std::span<const ActRow> plight_rows() {
       {"stderr_full", free_twice, kDoubleFree, S::kOnce, 0, E::kFullDevice},
       {"in_signal_handler", in_signal_handler, kDoubleFree, S::kOnce},
       {"in_signal_handler_stderr_closed", in_signal_handler, kDoubleFree, S::kOnce, 0, E::kClosed},
+      {"in_handler_that_interrupted_the_heap", in_handler_that_interrupted_the_heap, kDoubleFree | kInvalidPointer,
+       S::kSizes, 100},
       {"in_handler_on_small_stack", in_handler_on_small_stack, kDoubleFree, S::kOnce},
       {"in_thread_with_smallest_stack", in_thread_with_smallest_stack, kDoubleFree, S::kOnce},
       {"in_forked_child", in_forked_child, kDoubleFree, S::kOnce},

@@ -13,7 +13,8 @@ import harness
 
 kSettings = ["--port", "0", "--unixsocket", "socket", "--save", "", "--enable-debug-command", "local", "--io-threads", "2",
              "--io-threads-do-reads", "yes", "--hash-max-listpack-entries", "32", "--appendfsync", "no",
-             "--lazyfree-lazy-user-del", "yes", "--lazyfree-lazy-user-flush", "yes", "--databases", "4", "--dir", "."]
+             "--lazyfree-lazy-user-del", "yes", "--lazyfree-lazy-user-flush", "yes", "--databases", "4", "--dir", ".",
+             "--auto-aof-rewrite-percentage", "0"]
 
 
 def protocol(*words):
@@ -125,6 +126,7 @@ def load_and_reload(trial, redis):
     redis.benchmark("set,lpush", 10000, "-d", "3000")
     trial.wait_until(lambda: redis.info("aof_rewrite_in_progress") == "0", "the append-only file is rewritten", redis.server)
     redis.call("DEBUG", "LOADAOF")
+    redis.call("CONFIG", "SET", "appendonly", "no")
     redis.call("FLUSHALL", "ASYNC")
     redis.benchmark("set,lrange_100", 10000, "-d", "40")
     redis.save_in_background()

@@ -1,0 +1,221 @@
+// A thread's bins: allocator/cache.h. Run as a test of its own.
+// Invariant: the cache under test is this test's own, so that every block in it is known; bins are compared with what
+// was pushed, the centrals' counts with what went in and out.
+#include "allocator/cache.h"
+
+#include "allocator/base/options.h"
+#include "allocator/central.h"
+#include "allocator/heap.h"
+#include "allocator/object_map.h"
+#include "allocator/page_heap.h"
+#include "tests/allocator/own_process.h"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+namespace warren {
+namespace {
+
+constexpr unsigned kBin = 2;  // 16 bytes, 256 slots
+
+uint64_t objects_out(unsigned bin) { return central_of(class_of_bin(bin)).stats().objects_out; }
+unsigned slots_of(unsigned bin) { return info(class_of_bin(bin)).cache_slots; }
+ptrdiff_t room(const Cache &cache, unsigned bin) { return cache.limit[bin] - cache.top[bin]; }
+
+std::vector<void *> fetch(unsigned bin, size_t count) {
+  std::vector<void *> out;
+  while (out.size() < count) {
+    void *one;
+    if (central_of(class_of_bin(bin)).fetch(&one, 1) != 1) break;
+    out.push_back(one);
+  }
+  return out;
+}
+
+template <class Body>
+void with_cache(Body body) {
+  in_own_process([&] {
+    ASSERT_TRUE(heap::set_up());
+    const auto cache = std::make_unique<Cache>();
+    cache->set_up();
+    body(*cache);
+    cache->flush();
+    for (unsigned bin = 0; bin < kBinCount; ++bin) {
+      EXPECT_EQ(cache->size(bin), 0u) << bin;
+      if (bin_is_used(bin)) {
+        EXPECT_EQ(objects_out(bin), 0u) << bin;
+      }
+    }
+  });
+}
+
+TEST(Cache, BinsAreShutAtFirst) {
+  with_cache([](Cache &cache) {
+    for (unsigned bin = 0; bin < kBinCount; ++bin) {
+      EXPECT_FALSE(cache.is_open(bin));
+      EXPECT_EQ(cache.size(bin), 0u);
+      EXPECT_EQ(cache.top[bin], cache.limit[bin]) << "a push misses";
+      EXPECT_EQ(cache.top[bin][-1], at_address<void>(arena.start)) << "a pop finds the sentinel";
+      EXPECT_EQ(cache.frees[bin], 0u);
+    }
+    EXPECT_NE(*object_map::fine(arena.start), 0) << "which is never free";
+    EXPECT_NE(*object_map::coarse(arena.start), 0);
+  });
+}
+
+TEST(Cache, TheFirstRefillIsSmall) {
+  with_cache([](Cache &cache) {
+    for (unsigned bin = 0; bin < kBinCount; ++bin) {
+      if (!bin_is_used(bin)) continue;
+      const unsigned first = std::min(8u, slots_of(bin) / 2);
+      ASSERT_TRUE(cache.refill(bin));
+      EXPECT_TRUE(cache.is_open(bin));
+      EXPECT_EQ(cache.size(bin), std::min<size_t>(first, info(class_of_bin(bin)).objects)) << bin;
+      EXPECT_GE(room(cache, bin), 0);
+      EXPECT_EQ(objects_out(bin), cache.size(bin));
+    }
+  });
+}
+
+TEST(Cache, RefillsDoubleUpToHalfTheBin) {
+  with_cache([](Cache &cache) {
+    size_t expected = 8;
+    for (int refill = 0; refill < 8; ++refill) {
+      ASSERT_TRUE(cache.refill(kBin));
+      EXPECT_EQ(cache.size(kBin), expected) << refill;
+      cache.flush();
+      expected = std::min<size_t>(2 * expected, slots_of(kBin) / 2);
+    }
+    EXPECT_EQ(expected, kMaxBatch);
+  });
+}
+
+TEST(Cache, TheLowestAddressComesOutFirst) {
+  with_cache([](Cache &cache) {
+    ASSERT_TRUE(cache.refill(kBin));
+    std::vector<void *> out;
+    while (cache.size(kBin) != 0) out.push_back(cache.pop(kBin));
+    EXPECT_TRUE(std::is_sorted(out.begin(), out.end()));
+    EXPECT_EQ(cache.top[kBin][-1], at_address<void>(arena.start)) << "the sentinel lies below";
+    for (void *block : out) cache.push(kBin, block);
+  });
+}
+
+TEST(Cache, LastInFirstOut) {
+  with_cache([](Cache &cache) {
+    const std::vector<void *> blocks = fetch(kBin, 10);
+    for (void *block : blocks) cache.push(kBin, block);
+    for (size_t i = blocks.size(); i-- > 0;) EXPECT_EQ(cache.pop(kBin), blocks[i]);
+    for (void *block : blocks) cache.push(kBin, block);
+  });
+}
+
+// A bin that only takes frees opens by itself, doubles, and then gives its older half back.
+TEST(Cache, TheLimitGrowsAsItIsNeeded) {
+  with_cache([](Cache &cache) {
+    const unsigned slots = slots_of(kBin);
+    const std::vector<void *> blocks = fetch(kBin, 2 * slots);
+    size_t limit = 0, pushed = 0;
+    std::vector<size_t> limits;
+    while (pushed < slots) {
+      cache.push(kBin, blocks[pushed++]);
+      const size_t now = cache.size(kBin) + static_cast<size_t>(room(cache, kBin));
+      if (now != limit) limits.push_back(limit = now);
+    }
+    EXPECT_EQ(limits, (std::vector<size_t>{16, 32, 64, 128, 256}));
+    EXPECT_EQ(cache.size(kBin), slots);
+    cache.push(kBin, blocks[pushed++]);
+    EXPECT_EQ(cache.size(kBin), slots / 2 + 1) << "the older half went back";
+    EXPECT_EQ(objects_out(kBin), blocks.size() - slots / 2);
+    for (size_t i = pushed; i-- > slots / 2;) EXPECT_EQ(cache.pop(kBin), blocks[i]) << "the younger half is there, in order";
+    for (size_t i = slots / 2; i < blocks.size(); ++i) cache.push(kBin, blocks[i]);
+  });
+}
+
+TEST(Cache, NoBinRunsIntoItsNeighbour) {
+  with_cache([](Cache &cache) {
+    std::vector<std::vector<void *>> pushed(kBinCount);
+    for (unsigned bin = 0; bin < kBinCount; ++bin) {
+      if (!bin_is_used(bin)) continue;
+      pushed[bin] = fetch(bin, slots_of(bin));
+      ASSERT_EQ(pushed[bin].size(), slots_of(bin));
+      for (void *block : pushed[bin]) cache.push(bin, block);
+      EXPECT_EQ(cache.size(bin), slots_of(bin)) << "all slots can be used";
+      EXPECT_EQ(room(cache, bin), 0);
+    }
+    for (unsigned bin = 0; bin < kBinCount; ++bin) {
+      if (!bin_is_used(bin)) continue;
+      ASSERT_EQ(*(cache.top[bin] - slots_of(bin) - 1), at_address<void>(arena.start)) << bin;
+      for (size_t i = pushed[bin].size(); i-- > 0;) ASSERT_EQ(*(cache.top[bin] - (pushed[bin].size() - i)), pushed[bin][i]) << bin;
+    }
+  });
+}
+
+TEST(Cache, UnusedBinsStayShut) {
+  with_cache([](Cache &cache) {
+    for (unsigned bin = 0; bin < kBinCount; ++bin) {
+      if (bin_is_used(bin)) {
+        ASSERT_TRUE(cache.refill(bin));
+      }
+    }
+    for (unsigned bin = 0; bin < kBinCount; ++bin) {
+      EXPECT_EQ(cache.is_open(bin), bin_is_used(bin)) << bin;
+      if (!bin_is_used(bin)) {
+        EXPECT_EQ(cache.top[bin], cache.limit[bin]) << bin;
+      }
+    }
+  });
+}
+
+TEST(Cache, FlushGivesEverythingBack) {
+  with_cache([](Cache &cache) {
+    for (unsigned bin = 0; bin < kBinCount; ++bin) {
+      if (!bin_is_used(bin)) continue;
+      for (void *block : fetch(bin, slots_of(bin))) cache.push(bin, block);
+    }
+    cache.flush();
+    for (unsigned bin = 0; bin < kBinCount; ++bin) {
+      EXPECT_EQ(cache.size(bin), 0u);
+      if (!bin_is_used(bin)) continue;
+      EXPECT_EQ(objects_out(bin), 0u) << bin;
+      EXPECT_EQ(cache.top[bin][-1], at_address<void>(arena.start));
+    }
+    cache.flush();  // of nothing
+  });
+}
+
+// After a fork, a block that its dead owner was just popping is marked, and may be in use.
+TEST(Cache, AnAdoptedCacheKeepsItsHandsOffMarkedBlocks) {
+  with_cache([](Cache &cache) {
+    for (const unsigned bin : {kBin, kTinyBin, 40u}) {
+      const std::vector<void *> blocks = fetch(bin, 4);
+      for (void *block : blocks) cache.push(bin, block);
+      const uintptr_t popped = address_of(blocks[3]);
+      uint8_t *mark = bin == kTinyBin ? object_map::tiny(popped) : bin == kBin ? object_map::fine(popped) : object_map::coarse(popped);
+      *mark = class_of_bin(bin).value;
+      cache.flush(true);
+      EXPECT_EQ(cache.size(bin), 0u);
+      EXPECT_EQ(objects_out(bin), 1u) << "all but the marked one";
+      *mark = 0;
+      cache.push(bin, blocks[3]);
+    }
+  });
+}
+
+TEST(Cache, ARefillWithoutMemoryFails) {
+  in_own_process([] {
+    options.arena.store(kMinArenaSize);
+    ASSERT_TRUE(heap::set_up());
+    while (page_heap::allocate(PageCount{1}, SpanState::kLarge, SizeClass{0}) != nullptr) {
+    }
+    const auto cache = std::make_unique<Cache>();
+    cache->set_up();
+    EXPECT_FALSE(cache->refill(kBin));
+    EXPECT_EQ(cache->size(kBin), 0u);
+    EXPECT_EQ(cache->top[kBin][-1], at_address<void>(arena.start));
+  });
+}
+
+}  // namespace
+}  // namespace warren

@@ -1,0 +1,279 @@
+// The central of a class: allocator/central.h. Run as a test of its own.
+// Invariant: objects are tracked by address; after each scenario the bits of every span, its count of free objects
+// and the central's statistics are the same number.
+#include "allocator/central.h"
+
+#include "allocator/base/bitmap.h"
+#include "allocator/base/fatal.h"
+#include "allocator/cache.h"
+#include "allocator/heap.h"
+#include "allocator/page_map.h"
+#include "tests/allocator/base/captured_fd.h"
+#include "tests/allocator/own_process.h"
+#include "tests/allocator/page_walk.h"
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <random>
+#include <set>
+#include <thread>
+#include <vector>
+
+namespace warren {
+namespace {
+
+using ::testing::KilledBySignal;
+
+constexpr SizeClass kClass{2};  // 16 bytes
+
+std::vector<void *> fetch(SizeClass size_class, size_t wanted) {
+  std::vector<void *> out(wanted);
+  out.resize(central_of(size_class).fetch(out.data(), wanted));
+  return out;
+}
+
+void give_back(SizeClass size_class, const std::vector<void *> &objects) {
+  central_of(size_class).give_back(objects.data(), objects.size());
+}
+
+Span *span_of(void *object) { return page_map::at(arena.page_of(address_of(object))); }
+
+// Walks the arena for spans of the class; returns how many of their objects are out.
+size_t objects_out(SizeClass size_class) {
+  size_t out = 0, spans = 0;
+  for (const WalkedSpan &walked : walk_pages()) {
+    if (walked.state != SpanState::kObjects) continue;
+    const Span *span = page_map::at(PageId{walked.first});
+    if (span->size_class != size_class) continue;
+    ++spans;
+    size_t free = 0;
+    const uint16_t objects = info(size_class).objects;
+    for (size_t i = 0; i < objects; ++i) {
+      if (!bits::test(span->free_bits(), i)) continue;
+      ++free;
+      EXPECT_GE(i / 64 * 64 + 63, span->search_from) << "a free bit lies before search_from";
+      EXPECT_LE(span->search_from, i);
+    }
+    EXPECT_EQ(span->free_objects, free);
+    EXPECT_EQ(bits::find_set(span->free_bits(), objects, bits::words_for(objects) * 64), bits::words_for(objects) * 64) << "a bit behind the last object";
+    out += objects - free;
+  }
+  const Central::Stats stats = central_of(size_class).stats();
+  EXPECT_EQ(stats.spans, spans);
+  EXPECT_EQ(stats.objects_out, out);
+  return out;
+}
+
+template <class Body>
+void in_own_heap(Body body) {
+  in_own_process([&] {
+    ASSERT_TRUE(heap::set_up());
+    body();
+  });
+}
+
+TEST(Central, KnowsItsClass) {
+  for (unsigned number = 0; number < kClassCount; ++number) EXPECT_EQ(centrals[number].size_class().value, number);
+}
+
+TEST(Central, FetchesAscendingAndDistinct) {
+  in_own_heap([] {
+    std::vector<void *> all;
+    for (const size_t wanted : {1u, 7u, 64u, 100u, 128u}) {
+      const std::vector<void *> batch = fetch(kClass, wanted);
+      EXPECT_EQ(batch.size(), wanted);
+      EXPECT_TRUE(std::is_sorted(batch.begin(), batch.end()));
+      all.insert(all.end(), batch.begin(), batch.end());
+    }
+    EXPECT_TRUE(std::is_sorted(all.begin(), all.end())) << "one span is used up from its start";
+    EXPECT_EQ(std::set<void *>(all.begin(), all.end()).size(), all.size());
+    EXPECT_EQ(objects_out(kClass), all.size());
+  });
+}
+
+TEST(Central, EveryObjectOfEveryClassOnce) {
+  in_own_heap([] {
+    for (unsigned number = 1; number < kClassCount; ++number) {
+      const SizeClass size_class{static_cast<uint8_t>(number)};
+      const SizeClassInfo &shape = info(size_class);
+      std::vector<void *> all;
+      while (all.size() < 3u * shape.objects) {
+        for (void *object : fetch(size_class, 50)) all.push_back(object);
+      }
+      std::sort(all.begin(), all.end());
+      for (size_t i = 0; i < all.size(); ++i) {
+        const Span *span = span_of(all[i]);
+        const size_t offset = address_of(all[i]) - span->start();
+        ASSERT_EQ(offset % shape.object_size, 0u);
+        ASSERT_LT(offset / shape.object_size, shape.objects) << "in the span's tail";
+        if (i > 0) {
+          ASSERT_GE(address_of(all[i]), address_of(all[i - 1]) + shape.object_size);
+        }
+      }
+      EXPECT_EQ(objects_out(size_class), all.size());
+      give_back(size_class, all);
+      EXPECT_EQ(objects_out(size_class), 0u);
+    }
+  });
+}
+
+TEST(Central, AShortBatchRatherThanANewSpan) {
+  in_own_heap([] {
+    const size_t objects = info(kClass).objects;
+    EXPECT_EQ(fetch(kClass, objects + 100).size(), objects);
+    EXPECT_EQ(central_of(kClass).stats().spans, 1u);
+    EXPECT_EQ(fetch(kClass, 1).size(), 1u) << "the next call gets one";
+    EXPECT_EQ(central_of(kClass).stats().spans, 2u);
+  });
+}
+
+TEST(Central, ABatchMayComeFromSeveralSpans) {
+  in_own_heap([] {
+    const size_t objects = info(kClass).objects;
+    const std::vector<void *> first = fetch(kClass, objects), second = fetch(kClass, objects);
+    std::vector<void *> some{first[10], first[3], second[5], second[900]};
+    give_back(kClass, some);
+    std::vector<void *> again = fetch(kClass, 10);
+    std::sort(some.begin(), some.end());
+    std::sort(again.begin(), again.end());
+    EXPECT_EQ(again, some) << "what is free, and no new span";
+    EXPECT_EQ(objects_out(kClass), 2 * objects);
+  });
+}
+
+TEST(Central, ReturnedObjectsAreFoundAgainInOrder) {
+  in_own_heap([] {
+    const std::vector<void *> all = fetch(kClass, info(kClass).objects);
+    const std::vector<void *> some{all[700], all[2], all[64], all[63], all[1023]};
+    give_back(kClass, some);
+    const std::vector<void *> expected{all[2], all[63], all[64], all[700], all[1023]};
+    EXPECT_EQ(fetch(kClass, 5), expected);
+  });
+}
+
+TEST(Central, OneFreeSpanIsKept) {
+  in_own_heap([] {
+    const std::vector<void *> all = fetch(kClass, info(kClass).objects);
+    const uint64_t free_before = page_heap::stats().free_pages;
+    give_back(kClass, all);
+    EXPECT_EQ(central_of(kClass).stats().spans, 1u) << "the class has no other free object";
+    EXPECT_EQ(page_heap::stats().free_pages, free_before);
+    EXPECT_EQ(objects_out(kClass), 0u);
+    EXPECT_EQ(fetch(kClass, all.size()), all) << "and serves the next";
+    give_back(kClass, all);
+    central_of(kClass).release_kept();
+    EXPECT_EQ(central_of(kClass).stats().spans, 0u);
+    EXPECT_EQ(page_heap::stats().free_pages, free_before + info(kClass).span_pages);
+    central_of(kClass).release_kept();  // nothing is kept: nothing happens
+    EXPECT_EQ(objects_out(kClass), 0u);
+  });
+}
+
+TEST(Central, OtherFreeSpansGoToThePageHeap) {
+  in_own_heap([] {
+    const size_t objects = info(kClass).objects;
+    std::vector<std::vector<void *>> spans;
+    for (int i = 0; i < 5; ++i) spans.push_back(fetch(kClass, objects));
+    EXPECT_EQ(central_of(kClass).stats().spans, 5u);
+    const uint64_t free_before = page_heap::stats().free_pages;
+    std::vector<void *> all;
+    for (const auto &span : spans) all.insert(all.end(), span.begin(), span.end());
+    std::mt19937 random(7);
+    std::shuffle(all.begin(), all.end(), random);
+    give_back(kClass, all);
+    EXPECT_EQ(central_of(kClass).stats().spans, 1u);
+    EXPECT_EQ(page_heap::stats().free_pages, free_before + 4u * info(kClass).span_pages);
+    EXPECT_EQ(objects_out(kClass), 0u);
+  });
+}
+
+TEST(Central, ReleaseKeptLeavesSpansInUse) {
+  in_own_heap([] {
+    const std::vector<void *> some = fetch(kClass, 1);
+    central_of(kClass).release_kept();
+    EXPECT_EQ(central_of(kClass).stats().spans, 1u);
+    EXPECT_EQ(objects_out(kClass), 1u);
+    give_back(kClass, some);
+  });
+}
+
+TEST(CentralDeathTest, AnObjectReturnedTwiceIsADoubleFree) {
+  EXPECT_EXIT(
+      {
+        heap::set_up();
+        const std::vector<void *> some = fetch(kClass, 3);
+        give_back(kClass, {some[1], some[0], some[1]});
+      },
+      KilledBySignal(SIGABRT), "^warren: fatal error: double free: free\\(0x[0-9a-f]+\\): two threads freed this block of 16 bytes at the same time and it is in use again; aborting\n$");
+}
+
+TEST(Central, AnObjectReturnedTwiceCountsOnceWhereErrorsAreIgnored) {
+  in_own_heap([] {
+    fatal::set_abort_on_error(false);
+    const std::vector<void *> some = fetch(kClass, 3);
+    CapturedFd captured;
+    give_back(kClass, {some[1], some[1], some[1]});
+    const std::string text = captured.text();
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
+    EXPECT_EQ(objects_out(kClass), 2u);
+  });
+}
+
+TEST(Central, RandomBatchesAgainstASet) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(seed);
+  in_own_heap([seed] {
+    std::mt19937 random(seed);
+    for (const unsigned number : {1u, 2u, 9u, 31u, 40u, 52u, 67u}) {
+      const SizeClass size_class{static_cast<uint8_t>(number)};
+      std::vector<void *> mine;
+      std::set<void *> model;
+      for (int step = 0; step < 400; ++step) {
+        const size_t count = 1 + random() % 100;
+        if (random() % 2 == 0 || mine.size() < count) {
+          const std::vector<void *> batch = fetch(size_class, count);
+          ASSERT_FALSE(batch.empty());
+          for (void *object : batch) {
+            ASSERT_TRUE(model.insert(object).second) << "handed out twice";
+            mine.push_back(object);
+          }
+        } else {
+          std::shuffle(mine.begin(), mine.end(), random);
+          const std::vector<void *> batch(mine.end() - static_cast<ptrdiff_t>(count), mine.end());
+          mine.resize(mine.size() - count);
+          for (void *object : batch) model.erase(object);
+          give_back(size_class, batch);
+        }
+        ASSERT_EQ(central_of(size_class).stats().objects_out, mine.size());
+      }
+      EXPECT_EQ(objects_out(size_class), mine.size());
+      give_back(size_class, mine);
+      EXPECT_EQ(objects_out(size_class), 0u);
+    }
+  });
+}
+
+TEST(Central, ThreadsNeverShareAnObject) {
+  in_own_heap([] {
+    static std::atomic<unsigned> collisions{0};
+    std::vector<std::thread> threads;
+    for (unsigned id = 1; id <= 4; ++id) {
+      threads.emplace_back([id] {
+        std::mt19937 random(id);
+        for (int round = 0; round < 3000; ++round) {
+          const std::vector<void *> batch = fetch(kClass, 1 + random() % kMaxBatch);
+          for (void *object : batch) __atomic_store_n(static_cast<unsigned *>(object), id, __ATOMIC_RELAXED);
+          for (void *object : batch) collisions += __atomic_load_n(static_cast<unsigned *>(object), __ATOMIC_RELAXED) != id;
+          give_back(kClass, batch);
+        }
+      });
+    }
+    for (std::thread &thread : threads) thread.join();
+    EXPECT_EQ(collisions, 0u);
+    EXPECT_EQ(objects_out(kClass), 0u);
+  });
+}
+
+}  // namespace
+}  // namespace warren

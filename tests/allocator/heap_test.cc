@@ -1,0 +1,327 @@
+// The heap as preload/ uses it: allocator/heap.h with heap_slow.cc. Run as a test of its own.
+// Invariant: blocks are written from end to end while they live, and the statistics come out even at the end.
+#include "allocator/heap.h"
+
+#include "allocator/base/options.h"
+#include "allocator/block.h"
+#include "allocator/central.h"
+#include "allocator/emergency.h"
+#include "allocator/stats.h"
+#include "allocator/thread.h"
+#include "tests/allocator/own_process.h"
+#include "tests/allocator/page_walk.h"
+
+#include <cerrno>
+#include <cstring>
+#include <random>
+#include <vector>
+
+namespace warren {
+namespace {
+
+void *take(size_t size) { return allocate<allocate_slow>(size); }
+void free_slow(void *block) { release_slow(block, "free"); }
+void give(void *block) { release<free_slow>(block); }
+
+bool all_are(const void *block, size_t size, uint8_t value) {
+  for (size_t i = 0; i < size; ++i) {
+    if (static_cast<const uint8_t *>(block)[i] != value) return false;
+  }
+  return true;
+}
+
+template <class Body>
+void in_own_heap(Body body) {
+  in_own_process([&] {
+    body();
+    if (heap::is_set_up()) walk_pages();
+  });
+}
+
+TEST(Heap, TheFirstCallSetsItUp) {
+  in_own_heap([] {
+    EXPECT_FALSE(heap::is_set_up());
+    EXPECT_EQ(release_free_memory(), 0u) << "nothing to do yet";
+    errno = 1789;
+    void *block = take(100);
+    EXPECT_EQ(errno, 1789);
+    EXPECT_NE(block, nullptr);
+    EXPECT_TRUE(heap::is_set_up());
+    give(block);
+  });
+  in_own_heap([] { EXPECT_NE(allocate_zeroed(100000), nullptr); });
+  in_own_heap([] { EXPECT_NE(allocate_aligned(4096, 1), nullptr); });
+}
+
+TEST(Heap, EverySizeOnce) {
+  in_own_heap([] {
+    for (size_t size = 0; size <= kMaxClassSize + 2 * kPageSize; ++size) {
+      void *block = take(size);
+      ASSERT_NE(block, nullptr);
+      ASSERT_EQ(address_of(block) % (size <= kTinySize ? 8 : 16), 0u) << size;
+      const size_t usable = usable_size(block, "malloc_usable_size");
+      ASSERT_EQ(usable, rounded_size(size));
+      ASSERT_GE(usable, size);
+      memset(block, 0xee, usable);
+      if (size % 3 != 0) give(block);
+    }
+  });
+}
+
+TEST(Heap, ZeroBytesAreABlock) {
+  in_own_heap([] {
+    void *a = take(0), *b = take(0);
+    EXPECT_NE(a, nullptr);
+    EXPECT_NE(a, b);
+    give(a);
+    give(b);
+  });
+}
+
+TEST(Heap, LastFreedFirstTaken) {
+  in_own_heap([] {
+    for (const size_t size : {size_t{16}, size_t{100}, size_t{1024}, size_t{2000}, size_t{30000}}) {
+      void *a = take(size), *b = take(size);
+      give(a);
+      give(b);
+      EXPECT_EQ(take(size), b);
+      EXPECT_EQ(take(size), a);
+    }
+  });
+}
+
+TEST(Heap, ZeroedBlocksAreZero) {
+  in_own_heap([] {
+    for (int round = 0; round < 2; ++round) {
+      for (const size_t size : {size_t{0}, size_t{1}, size_t{8}, size_t{24}, size_t{1000}, size_t{1025}, size_t{32768}, size_t{32769}, size_t{1} << 20}) {
+        void *dirty = take(size);
+        memset(dirty, 0xff, usable_size(dirty, "malloc_usable_size"));
+        give(dirty);
+        void *block = allocate_zeroed(size);
+        ASSERT_NE(block, nullptr);
+        EXPECT_TRUE(all_are(block, size, 0)) << size;
+        memset(block, 0xff, size);
+        give(block);
+      }
+      release_free_memory();  // the second round meets released pages
+    }
+  });
+}
+
+TEST(Heap, EveryAlignmentOfEverySize) {
+  in_own_heap([] {
+    std::vector<void *> live;
+    for (size_t align = 1; align <= (size_t{4} << 20); align *= 2) {
+      for (const size_t size : {size_t{0}, size_t{1}, size_t{7}, size_t{8}, size_t{9}, size_t{24}, align - 1, align, align + 1, 3 * align, size_t{1000}, size_t{40000}}) {
+        void *block = allocate_aligned(align, size);
+        ASSERT_NE(block, nullptr) << align << " " << size;
+        ASSERT_EQ(address_of(block) % align, 0u) << size;
+        const size_t usable = usable_size(block, "malloc_usable_size");
+        ASSERT_GE(usable, size);
+        memset(block, 1, size);
+        ASSERT_NE(find_block(address_of(block)).kind, Block::Kind::kNone);
+        live.push_back(block);
+      }
+    }
+    for (void *block : live) give(block);
+    EXPECT_EQ(allocate_aligned(size_t{1} << 47, 1), nullptr);
+    EXPECT_EQ(allocate_aligned(size_t{1} << 63, 1), nullptr);
+    EXPECT_EQ(allocate_aligned(4096, ~size_t{0}), nullptr);
+    EXPECT_EQ(allocate_aligned(4096, ~size_t{0} - 4095), nullptr);
+  });
+}
+
+TEST(Heap, TheImpossibleIsNull) {
+  in_own_heap([] {
+    for (size_t off = 0; off < 20000; off += 13) {
+      ASSERT_EQ(take(~size_t{0} - off), nullptr);
+      ASSERT_EQ(take(size_t{PTRDIFF_MAX} + off), nullptr);
+      ASSERT_EQ(allocate_zeroed(~size_t{0} - off), nullptr);
+      ASSERT_EQ(allocate_aligned(64, ~size_t{0} - off), nullptr);
+    }
+    for (unsigned shift = 44; shift < 64; ++shift) EXPECT_EQ(take(size_t{1} << shift), nullptr);
+    EXPECT_LT(arena.granule_count << kFineShift, size_t{64} << 20) << "nothing was mapped for it";
+  });
+}
+
+TEST(Heap, OwnsKnowsItsAddresses) {
+  in_own_heap([] {
+    int local;
+    void *block = take(10), *emergency_block = emergency::allocate(10, 16);
+    EXPECT_TRUE(owns(block));
+    EXPECT_TRUE(owns(emergency_block));
+    EXPECT_FALSE(owns(&local));
+    EXPECT_FALSE(owns(nullptr));
+    EXPECT_EQ(usable_size(nullptr, "malloc_usable_size"), 0u);
+    give(nullptr);
+    give(emergency_block);
+    give(block);
+  });
+}
+
+TEST(Heap, JunkFillsOnBothSides) {
+  in_own_heap([] {
+    options.junk.store(1);
+    for (const size_t size : {size_t{8}, size_t{100}, size_t{1024}, size_t{5000}, size_t{40000}}) {
+      void *block = take(size);
+      EXPECT_TRUE(all_are(block, size, 0xa5)) << size;
+      void *keeps_the_span = take(size);
+      memset(block, 1, size);
+      give(block);
+      if (size <= kMaxClassSize) {
+        EXPECT_TRUE(all_are(block, rounded_size(size), 0x5a)) << size;
+      }
+      void *zeroed = allocate_zeroed(size);
+      EXPECT_TRUE(all_are(zeroed, size, 0)) << size;
+      void *aligned = allocate_aligned(256, size);
+      EXPECT_TRUE(all_are(aligned, size, 0xa5)) << size;
+      give(keeps_the_span);
+    }
+  });
+}
+
+TEST(Heap, ZeroOnFree) {
+  in_own_heap([] {
+    options.zero_on_free.store(1);
+    for (const size_t size : {size_t{8}, size_t{100}, size_t{1024}, size_t{5000}}) {
+      void *block = take(size), *neighbour = take(size);
+      memset(block, 1, rounded_size(size));
+      memset(neighbour, 2, rounded_size(size));
+      give(block);
+      EXPECT_TRUE(all_are(block, rounded_size(size), 0)) << size;
+      EXPECT_TRUE(all_are(neighbour, rounded_size(size), 2)) << size;
+    }
+  });
+}
+
+TEST(Heap, FreeMemoryGoesBack) {
+  in_own_heap([] {
+    std::vector<void *> blocks;
+    for (int i = 0; i < 20000; ++i) blocks.push_back(take(static_cast<size_t>(i) % 3000));
+    blocks.push_back(take(size_t{8} << 20));
+    for (void *block : blocks) memset(block, 1, usable_size(block, "malloc_usable_size"));
+    for (void *block : blocks) give(block);
+    EXPECT_GT(release_free_memory(), size_t{30} << 20);
+    const page_heap::Stats pages = page_heap::stats();
+    EXPECT_EQ(pages.released_pages, pages.free_pages);
+    EXPECT_EQ(pages.free_pages, pages.grown_pages - 1) << "every page but page 0";
+    EXPECT_EQ(release_free_memory(), 0u);
+    wr_mem_stats now;
+    stats::read(now);
+    EXPECT_EQ(now.heap_objects, 0u);
+    EXPECT_EQ(now.cache_inuse, 0u);
+    for (int i = 0; i < 1000; ++i) give(take(100));
+  });
+}
+
+// At a limit, what the thread hoards in its cache is made use of.
+TEST(Heap, ACacheIsEmptiedBeforeALargeBlockIsRefused) {
+  in_own_heap([] {
+    options.arena.store(kMinArenaSize);
+    std::vector<void *> blocks;
+    while (void *block = take(1024)) blocks.push_back(block);
+    EXPECT_GT(blocks.size() * 1024, kMinArenaSize - (size_t{1} << 20)) << "hardly anything is lost";
+    EXPECT_EQ(take(100000), nullptr);
+    for (void *block : blocks) give(block);
+    void *large = take(kMinArenaSize - 16 * kPageSize);
+    EXPECT_NE(large, nullptr);
+    give(large);
+  });
+}
+
+// --- inside the heap already: a signal handler that interrupted a slow path ---
+
+TEST(HeapReentered, MallocIsServedFromThePool) {
+  in_own_heap([] {
+    give(take(100));
+    const CacheAccess interrupted;
+    for (const size_t size : {size_t{0}, size_t{8}, size_t{100}, size_t{5000}, size_t{40000}}) {
+      void *block = take(size);
+      ASSERT_NE(block, nullptr) << size;
+      EXPECT_TRUE(emergency::contains(address_of(block))) << size;
+      EXPECT_EQ(address_of(block) % kMinAlign, 0u);
+      EXPECT_GE(usable_size(block, "malloc_usable_size"), size);
+      memset(block, 1, size);
+      void *zeroed = allocate_zeroed(size);
+      EXPECT_TRUE(zeroed != nullptr && all_are(zeroed, size, 0));
+      void *grown = reallocate(block, 2 * size + 1, "realloc");
+      EXPECT_TRUE(grown != nullptr && all_are(grown, size, 1));
+      give(grown);
+      give(zeroed);
+    }
+    EXPECT_EQ(take(size_t{1} << 20), nullptr) << "more than the pool";
+  });
+}
+
+TEST(HeapReentered, AlignmentsHold) {
+  in_own_heap([] {
+    give(take(100));
+    const CacheAccess interrupted;
+    give(take(48));
+    for (size_t align = 1; align <= 4096; align *= 2) {
+      for (const size_t size : {size_t{1}, size_t{100}, size_t{2000}}) {
+        void *block = allocate_aligned(align, size);
+        ASSERT_NE(block, nullptr);
+        EXPECT_EQ(address_of(block) % align, 0u) << align << " " << size;
+        give(block);
+      }
+    }
+  });
+}
+
+TEST(HeapReentered, FreesWaitUntilTheHeapIsEnteredAgain) {
+  in_own_heap([] {
+    const size_t sizes[] = {8, 16, 100, 5000, 40000, 300000};
+    std::vector<void *> blocks;
+    for (const size_t size : sizes) blocks.push_back(take(size));
+    wr_mem_stats before, after;
+    stats::read(before);
+    {
+      const CacheAccess interrupted;
+      for (void *block : blocks) give(block);
+      EXPECT_TRUE(emergency::has_deferred());
+      for (void *block : blocks) EXPECT_EQ(find_block(address_of(block)).kind, Block::Kind::kNone) << "a second free is caught";
+    }
+    release_free_memory();
+    EXPECT_FALSE(emergency::has_deferred());
+    stats::read(after);
+    EXPECT_EQ(after.heap_objects, before.heap_objects - std::size(sizes));
+    EXPECT_EQ(after.frees, before.frees + std::size(sizes));
+    EXPECT_EQ(after.mallocs, before.mallocs);
+  });
+}
+
+TEST(HeapReentered, AReallocOfABlockOfTheHeap) {
+  in_own_heap([] {
+    for (const size_t size : {size_t{8}, size_t{100}, size_t{5000}, size_t{40000}}) {
+      void *block = take(size);
+      memset(block, 7, size);
+      const CacheAccess interrupted;
+      void *moved = reallocate(block, size + 20000, "realloc");
+      ASSERT_NE(moved, nullptr) << size;
+      EXPECT_TRUE(all_are(moved, size, 7)) << size;
+      give(moved);
+    }
+  });
+}
+
+TEST(HeapReentered, BlocksOfThePoolLeaveItLater) {
+  in_own_heap([] {
+    give(take(100));
+    void *block;
+    {
+      const CacheAccess interrupted;
+      block = take(200);
+      memset(block, 9, 200);
+    }
+    EXPECT_TRUE(emergency::contains(address_of(block)));
+    void *moved = reallocate(block, 300, "realloc");
+    EXPECT_FALSE(emergency::contains(address_of(moved)));
+    EXPECT_TRUE(all_are(moved, 200, 9));
+    give(moved);
+    EXPECT_NE(emergency::allocate(250000, 16), nullptr) << "the pool is free again";
+  });
+}
+
+}  // namespace
+}  // namespace warren

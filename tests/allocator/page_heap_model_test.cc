@@ -1,0 +1,309 @@
+// Random operations on the page heap against a model of it that is too simple to be wrong: a map of free runs.
+// Run as a test of its own; WARREN_SEED repeats a run, WARREN_SOAK=n makes it n times (1: 20 times) as long.
+// Invariant: after every operation the page heap's free runs, read from the page map, are those of the model, and the
+// choice among them was the tightest warm run, else the tightest untouched one, else growth. Contents are checked:
+// memory said to be zero is, and moved memory has come along.
+#include "allocator/heap.h"
+#include "allocator/page_heap.h"
+#include "tests/allocator/own_process.h"
+#include "tests/allocator/page_walk.h"
+
+#include <cstdlib>
+#include <map>
+#include <random>
+#include <vector>
+
+namespace warren {
+namespace {
+
+struct Run {
+  uint32_t count;
+  bool released;
+  bool zero;
+};
+
+class Model {
+ public:
+  // A run comes back, or appears.
+  void insert(uint32_t first, Run run) {
+    auto [at, inserted] = runs_.emplace(first, run);
+    ASSERT_TRUE(inserted);
+    if (at != runs_.begin()) at = merged(std::prev(at), at);
+    if (std::next(at) != runs_.end()) merged(at, std::next(at));
+  }
+
+  // The part [first, first + count) of a free run has been taken; returns the run it was in.
+  Run cut(uint32_t first, uint32_t count) {
+    auto at = runs_.upper_bound(first);
+    if (at == runs_.begin()) {
+      ADD_FAILURE() << "page " << first << " was not free";
+      return {};
+    }
+    --at;
+    const uint32_t start = at->first;
+    const Run run = at->second;
+    if (first < start || first + count > start + run.count) {
+      ADD_FAILURE() << count << " pages at " << first << " were not free";
+      return run;
+    }
+    runs_.erase(at);
+    if (first > start) runs_[start] = {first - start, run.released, run.zero};
+    const uint32_t end = start + run.count;
+    if (first + count < end) runs_[first + count] = {end - first - count, run.released, run.zero};
+    return run;
+  }
+
+  // Length of the tightest run in that state, 0 for none.
+  uint32_t tightest(uint32_t pages, bool released) const {
+    uint32_t best = 0;
+    for (const auto &[first, run] : runs_) {
+      if (run.released == released && run.count >= pages && (best == 0 || run.count < best)) best = run.count;
+    }
+    return best;
+  }
+
+  uint32_t free_behind(uint32_t page) const {
+    const auto at = runs_.find(page);
+    return at == runs_.end() ? 0 : at->second.count;
+  }
+
+  bool has_warm_run_at(uint32_t page) const {
+    const auto at = runs_.find(page);
+    return at != runs_.end() && !at->second.released;
+  }
+
+  uint64_t release_all() {
+    uint64_t pages = 0;
+    std::map<uint32_t, Run> before;
+    before.swap(runs_);
+    for (auto &[first, run] : before) {
+      if (!run.released) pages += run.count;
+      run.released = run.zero = true;
+      insert(first, run);
+    }
+    return pages;
+  }
+
+  size_t long_runs() const {
+    size_t count = 0;
+    for (const auto &[first, run] : runs_) count += run.count >= 128;
+    return count;
+  }
+
+  const std::map<uint32_t, Run> &runs() const { return runs_; }
+
+ private:
+  using At = std::map<uint32_t, Run>::iterator;
+
+  // Makes one of two runs that touch and are alike; returns where the first one now is.
+  At merged(At first, At second) {
+    if (first->first + first->second.count != second->first || first->second.released != second->second.released) return second;
+    first->second.count += second->second.count;
+    first->second.zero = first->second.zero && second->second.zero;
+    runs_.erase(second);
+    return first;
+  }
+
+  std::map<uint32_t, Run> runs_;
+};
+
+class Player {
+ public:
+  explicit Player(unsigned seed) : random_(seed) {}
+
+  void play(int steps) {
+    for (int step = 0; step < steps; ++step) {
+      SCOPED_TRACE(step);
+      one_step();
+      compare();
+      if (::testing::Test::HasFailure()) return;
+    }
+    while (!owned_.empty()) free_at(0);
+    compare();
+  }
+
+ private:
+  struct Owned {
+    Span *span;
+    uint64_t stamp;
+  };
+
+  void one_step() {
+    const uint32_t roll = below(100);
+    if (owned_.size() > 80) return free_at(below(owned_.size()));
+    if (roll < 35) return allocate(SpanState::kLarge);
+    if (roll < 50) return allocate(SpanState::kObjects);
+    if (roll < 55) return allocate_aligned();
+    if (owned_.empty()) return;
+    const size_t at = below(owned_.size());
+    if (roll < 85) return free_at(at);
+    if (roll < 99) return owned_[at].span->state != SpanState::kLarge ? free_at(at) : roll < 93 ? resize(at) : move(at);
+    EXPECT_EQ(page_heap::release_all(), model_.release_all() * kPageSize);
+  }
+
+  uint32_t below(size_t bound) { return static_cast<uint32_t>(random_() % bound); }
+
+  uint32_t some_length() {
+    static constexpr uint32_t kMost[] = {2, 8, 40, 130, 700};
+    return 1 + below(kMost[below(std::size(kMost))]);
+  }
+
+  // What the arena grew by since the last look is free and untouched.
+  void see_growth() {
+    const uint32_t end = arena.end_page().value;
+    if (end != grown_) model_.insert(grown_ == 0 ? 1 : grown_, {end - (grown_ == 0 ? 1 : grown_), true, true});
+    grown_ = end;
+  }
+
+  void allocate(SpanState state) {
+    const uint32_t pages = some_length();
+    const uint32_t warm = model_.tightest(pages, false), untouched = model_.tightest(pages, true);
+    Span *span = page_heap::allocate(PageCount{pages}, state, SizeClass{static_cast<uint8_t>(state == SpanState::kObjects ? 7 : 0)});
+    ASSERT_NE(span, nullptr);
+    ASSERT_EQ(span->count.value, pages);
+    if (warm != 0 || untouched != 0) {
+      EXPECT_EQ(arena.end_page().value, grown_) << "grew with a free run at hand";
+    }
+    see_growth();
+    const bool from_tail = warm != 0 && state == SpanState::kObjects;
+    take(span, warm, untouched, from_tail);
+    own(span);
+  }
+
+  void take(Span *span, uint32_t warm, uint32_t untouched, bool from_tail) {
+    const Run run = model_.cut(span->first.value, span->count.value);
+    if (warm != 0) {
+      EXPECT_FALSE(run.released) << "a warm run would have done";
+      if (model_.long_runs() < 16) {
+        EXPECT_EQ(run.count, warm) << "not the tightest";
+      }
+    } else {
+      EXPECT_TRUE(run.released);
+      if (untouched != 0 && model_.long_runs() < 16) {
+        EXPECT_EQ(run.count, untouched) << "not the tightest";
+      }
+    }
+    EXPECT_EQ(span->zero, run.zero);
+    if (from_tail) {
+      EXPECT_FALSE(model_.has_warm_run_at(span->end().value)) << "not the end of the run";
+    }
+  }
+
+  void allocate_aligned() {
+    const uint32_t pages = some_length();
+    const size_t align = (2 * kPageSize) << (below(8));
+    Span *span = page_heap::allocate_aligned(PageCount{pages}, align);
+    ASSERT_NE(span, nullptr);
+    ASSERT_EQ(span->start() % align, 0u);
+    ASSERT_EQ(span->count.value, pages);
+    see_growth();
+    EXPECT_EQ(span->zero, model_.cut(span->first.value, pages).zero);
+    own(span);
+  }
+
+  void resize(size_t at) {
+    Span *span = owned_[at].span;
+    expect_stamps(owned_[at]);
+    const uint32_t before = span->count.value, wanted = some_length();
+    const uint32_t room = model_.free_behind(span->end().value);
+    const bool possible = wanted <= before + room;
+    ASSERT_EQ(page_heap::resize(span, PageCount{wanted}), possible);
+    ASSERT_EQ(span->count.value, possible ? wanted : before);
+    if (possible && wanted > before) model_.cut(span->first.value + before, wanted - before);
+    if (possible && wanted < before) model_.insert(span->first.value + wanted, {before - wanted, false, false});
+    owned_[at].span->zero = false;
+    stamp(owned_[at]);
+  }
+
+  void move(size_t at) {
+    Span *from = owned_[at].span;
+    expect_stamps(owned_[at]);
+    const uint32_t pages = from->count.value, first = from->first.value;
+    const uint32_t longer = pages + below(4);
+    Span *to = page_heap::allocate(PageCount{longer}, SpanState::kLarge, SizeClass{0});
+    ASSERT_NE(to, nullptr);
+    see_growth();
+    model_.cut(to->first.value, longer);
+    ASSERT_EQ(page_heap::move(from, to, PageCount{pages}), page_heap::MoveResult::kMoved);
+    to->zero = false;
+    model_.insert(first, {pages, true, true});
+    owned_[at].span = to;
+    for (uint32_t page = 0; page < pages; ++page) ASSERT_EQ(*word(to, page), owned_[at].stamp + page) << "did not come along";
+    stamp(owned_[at]);
+  }
+
+  void free_at(size_t at) {
+    expect_stamps(owned_[at]);
+    Span *span = owned_[at].span;
+    const uint32_t first = span->first.value, count = span->count.value;
+    page_heap::free(span);
+    model_.insert(first, {count, false, false});
+    owned_[at] = owned_.back();
+    owned_.pop_back();
+  }
+
+  void own(Span *span) {
+    if (span->zero) {
+      for (uint32_t page = 0; page < span->count.value; ++page) {
+        for (size_t i = 0; i < kPageSize / sizeof(uint64_t); i += 8) ASSERT_EQ(word(span, page)[i], 0u) << "said to be zero";
+      }
+    }
+    span->zero = false;
+    owned_.push_back({span, 0});
+    stamp(owned_.back());
+  }
+
+  static uint64_t *word(const Span *span, uint32_t page) { return at_address<uint64_t>(span->start() + page * kPageSize); }
+
+  void stamp(Owned &owned) {
+    owned.stamp = random_() | uint64_t{1} << 40;
+    for (uint32_t page = 0; page < owned.span->count.value; ++page) *word(owned.span, page) = owned.stamp + page;
+  }
+
+  void expect_stamps(const Owned &owned) {
+    for (uint32_t page = 0; page < owned.span->count.value; ++page) {
+      ASSERT_EQ(*word(owned.span, page), owned.stamp + page) << "page " << page << " of the span at " << owned.span->first.value;
+    }
+  }
+
+  void compare() {
+    auto expected = model_.runs().begin();
+    for (const WalkedSpan &span : walk_pages()) {
+      if (span.state != SpanState::kFree) continue;
+      ASSERT_NE(expected, model_.runs().end()) << "a run at " << span.first << " too many";
+      ASSERT_EQ(span.first, expected->first);
+      ASSERT_EQ(span.count, expected->second.count) << "at " << span.first;
+      ASSERT_EQ(span.released, expected->second.released) << "at " << span.first;
+      ASSERT_EQ(span.zero, expected->second.zero) << "at " << span.first;
+      ++expected;
+    }
+    ASSERT_EQ(expected, model_.runs().end()) << "a run is missing";
+  }
+
+  std::mt19937 random_;
+  Model model_;
+  std::vector<Owned> owned_;
+  uint32_t grown_ = 0;
+};
+
+int rounds() {
+  const char *soak = getenv("WARREN_SOAK");
+  const int times = soak == nullptr ? 0 : atoi(soak);
+  return 12 * (times == 0 ? 1 : times == 1 ? 20 : times);
+}
+
+TEST(PageHeapModel, RandomOperations) {
+  const char *given = getenv("WARREN_SEED");
+  for (int round = 0; round < rounds(); ++round) {
+    const unsigned seed = given != nullptr ? static_cast<unsigned>(strtoul(given, nullptr, 0)) : std::random_device{}();
+    in_own_process([seed] {
+      ASSERT_TRUE(heap::set_up());
+      Player(seed).play(1500);
+      if (::testing::Test::HasFailure()) printf("WARREN_SEED=%u repeats this\n", seed);
+    });
+    if (HasFailure()) break;
+  }
+}
+
+}  // namespace
+}  // namespace warren
