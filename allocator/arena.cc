@@ -11,13 +11,14 @@ namespace {
 
 using os_memory::PrepareResult;
 
-// Where user space is empty on x86-64: above every heap, below where PIE programs (0x55…) and the
-// kernel's own placements (0x7f…) go. Valgrind and small machines have nothing above 16 TiB, so a
+// Where user space is empty on x86-64: above where the kernel places mappings bottom-up under an unlimited stack
+// (from 0x2aaa…) and above Java's coloured heaps (up to 0x2000…), below PIE programs (0x55…) and the
+// kernel's usual placements (0x7f…). Valgrind and small machines have nothing above 16 TiB, so a
 // second window lies lower. Guarded, like all below, by the page heap's lock.
 struct Window {
   uintptr_t lowest, end;
 };
-constexpr Window kWindows[] = {{0x2000'0000'0000, 0x5000'0000'0000}, {0x0100'0000'0000, 0x0f00'0000'0000}};
+constexpr Window kWindows[] = {{0x3000'0000'0000, 0x5000'0000'0000}, {0x0100'0000'0000, 0x0f00'0000'0000}};
 constexpr size_t kHugePage = size_t{2} << 20;
 
 // A part of the claim that grows in step with the arena: `bytes` of it for each step.
