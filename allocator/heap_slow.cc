@@ -85,10 +85,10 @@ void *allocate_object(SizeClass size_class, CacheAccess &access) {
   }
 }
 
-// A block of one of the classes.
-void *allocate_object(SizeClass size_class) {
+// A block of one of the classes, all of whose objects are aligned to `align`.
+void *allocate_object(SizeClass size_class, size_t align) {
   CacheAccess access;
-  if (WARREN_UNLIKELY(access.reentered())) return emergency::allocate(info(size_class).object_size, kMinAlign);
+  if (WARREN_UNLIKELY(access.reentered())) return emergency::allocate(info(size_class).object_size, align);
   if (WARREN_UNLIKELY(emergency::has_deferred())) drain_deferred();
   return allocate_object(size_class, access);
 }
@@ -164,7 +164,7 @@ WARREN_NOINLINE void *allocate_slow(size_t size) {
   if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
   void *block;
   if (WARREN_LIKELY(size <= kMaxClassSize)) {
-    block = allocate_object(class_of_size(size));
+    block = allocate_object(class_of_size(size), kMinAlign);
   } else {
     if (!is_possible(size)) return nullptr;
     block = allocate_large(size, kPageSize).block;
@@ -196,7 +196,7 @@ void *allocate_aligned(size_t align, size_t size) {
     SizeClass size_class = class_of_size(least);
     while (size_class.value < kClassCount && info(size_class).object_size % align != 0) ++size_class.value;
     DCHECK(size_class.value < kClassCount);  // 32768, the last, is a multiple of every such alignment
-    block = allocate_object(size_class);
+    block = allocate_object(size_class, align);
   } else {
     block = allocate_large(size, align).block;
   }

@@ -241,18 +241,20 @@ TEST(Arena, ALimitIsNoMemoryUntilItIsLifted) {
   });
 }
 
+// Takes the address space where claims are laid, by the TiB; returns how much of it.
+size_t fill_the_windows() {
+  size_t taken = 0;
+  for (uintptr_t at = 0x0100'0000'0000; at < 0x5000'0000'0000; at += size_t{1} << 40) {
+    if (map_at(at, size_t{1} << 40, PROT_NONE) != MAP_FAILED) ++taken;
+  }
+  return taken;
+}
+
 // Both windows full: the claim becomes a reservation wherever the kernel has room.
 TEST(Arena, WithoutItsWindowsTheArenaIsReserved) {
   in_own_process([] {
-    size_t taken = 0;
-    const auto fill = [&taken](uintptr_t from, uintptr_t to) {
-      for (uintptr_t at = from; at < to; at += size_t{1} << 40) {
-        if (map_at(at, size_t{1} << 40, PROT_NONE) != MAP_FAILED) ++taken;
-      }
-    };
-    fill(0x2000'0000'0000, 0x5000'0000'0000);
-    fill(0x0100'0000'0000, 0x0f00'0000'0000);
-    if (taken < 40) return;  // the kernel does not let us
+    const size_t taken = fill_the_windows();
+    ASSERT_GT(taken, 60u);
     ASSERT_TRUE(heap::set_up());
     EXPECT_TRUE(arena_growth::metadata_range().exclusive);
     EXPECT_GE(arena.start, uintptr_t{0x5000'0000'0000});
@@ -270,15 +272,8 @@ TEST(Arena, WithoutItsWindowsTheArenaIsReserved) {
 // A limit on the address space that leaves no room for a reservation of 1 TiB, and both windows full: it is halved.
 TEST(Arena, AReservationUnderALimitIsHalvedUntilItFits) {
   in_own_process([] {
-    size_t taken = 0;
-    const auto fill = [&taken](uintptr_t from, uintptr_t to) {
-      for (uintptr_t at = from; at < to; at += size_t{1} << 40) {
-        if (map_at(at, size_t{1} << 40, PROT_NONE) != MAP_FAILED) ++taken;
-      }
-    };
-    fill(0x2000'0000'0000, 0x5000'0000'0000);
-    fill(0x0100'0000'0000, 0x0f00'0000'0000);
-    if (taken < 40) return;
+    const size_t taken = fill_the_windows();
+    ASSERT_GT(taken, 60u);
     rlimit tight;
     getrlimit(RLIMIT_AS, &tight);
     tight.rlim_cur = (taken << 40) + (size_t{2} << 30);

@@ -7,6 +7,7 @@
 #include "allocator/base/fatal.h"
 #include "allocator/cache.h"
 #include "allocator/heap.h"
+#include "allocator/object_map.h"
 #include "allocator/page_map.h"
 #include "tests/allocator/base/captured_fd.h"
 #include "tests/allocator/own_process.h"
@@ -217,6 +218,26 @@ TEST(Central, AnObjectReturnedTwiceCountsOnceWhereErrorsAreIgnored) {
     const std::string text = captured.text();
     EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
     EXPECT_EQ(objects_out(kClass), 2u);
+  });
+}
+
+TEST(Central, AdoptionPassesOverWhatIsNoObjectOfTheClass) {
+  in_own_heap([] {
+    const std::vector<void *> mine = fetch(kClass, 10), others = fetch(SizeClass{9}, 3);
+    const Span *large = page_heap::allocate(PageCount{4}, SpanState::kLarge, SizeClass{0});
+    Span *free_span = page_heap::allocate(PageCount{4}, SpanState::kLarge, SizeClass{0});
+    const uintptr_t free_start = free_span->start();
+    page_heap::free(free_span);
+    give_back(kClass, {mine[7]});
+    *object_map::fine(address_of(mine[8])) = kClass.value;
+    int local;
+    const std::vector<void *> seen{mine[0], mine[1], mine[0], at_address<void>(address_of(mine[2]) + 8), mine[7], mine[8], others[0],
+                                   at_address<void>(large->start()), at_address<void>(free_start), at_address<void>(free_start + kPageSize), &local,
+                                   nullptr, at_address<void>(arena.start), at_address<void>(~uintptr_t{0})};
+    central_of(kClass).adopt(seen.data(), seen.size());
+    EXPECT_EQ(objects_out(kClass), 7u) << "the first two have come back, once";
+    EXPECT_EQ(objects_out(SizeClass{9}), 3u);
+    *object_map::fine(address_of(mine[8])) = 0;
   });
 }
 

@@ -32,10 +32,11 @@ unsigned caches() {
 
 void use_every_class() {
   std::vector<void *> blocks;
-  for (size_t size = 1; size < kMaxClassSize + 3 * kPageSize; size += 97) {
-    blocks.push_back(take(size));
-    ASSERT_NE(blocks.back(), nullptr);
-    memset(blocks.back(), 1, size);
+  for (size_t size = 1; size < kMaxClassSize + 3 * kPageSize; size += size / 12 + 1) {
+    auto *block = static_cast<char *>(take(size));
+    ASSERT_NE(block, nullptr);
+    block[0] = block[size - 1] = 1;
+    blocks.push_back(block);
   }
   for (void *block : blocks) give(block);
 }
@@ -125,13 +126,13 @@ TEST(Fork, WhileThreadsAreInsideTheHeap) {
           } else {
             for (void *block : mine) give(block);
             mine.clear();
-            release_free_memory();
+            if (random() % 16 == 0) release_free_memory();
           }
         }
         for (void *block : mine) give(block);
       });
     }
-    for (int round = 0; round < 60; ++round) {
+    for (int round = 0; round < 25; ++round) {
       in_own_process([] {
         EXPECT_EQ(caches(), 1u);
         use_every_class();

@@ -2,18 +2,22 @@
 // Invariant: blocks are written from end to end while they live, and the statistics come out even at the end.
 #include "allocator/heap.h"
 
+#include "allocator/base/fatal.h"
 #include "allocator/base/options.h"
 #include "allocator/block.h"
 #include "allocator/central.h"
 #include "allocator/emergency.h"
 #include "allocator/stats.h"
 #include "allocator/thread.h"
+#include "tests/allocator/base/captured_fd.h"
 #include "tests/allocator/own_process.h"
 #include "tests/allocator/page_walk.h"
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <random>
+#include <string>
 #include <vector>
 
 namespace warren {
@@ -226,6 +230,40 @@ TEST(Heap, ACacheIsEmptiedBeforeALargeBlockIsRefused) {
     void *large = take(kMinArenaSize - 16 * kPageSize);
     EXPECT_NE(large, nullptr);
     give(large);
+  });
+}
+
+// Two threads that free a block at the same moment may both succeed: it is then in two places, and is caught when the
+// second of them hands it out.
+void *in_the_cache_twice() {
+  void *block = take(100);
+  give(block);
+  void **&top = current_cache()->top[hot.class_of[100]];
+  *top++ = block;
+  return block;
+}
+
+TEST(HeapDeathTest, ABlockThatIsInACacheTwiceIsCaught) {
+  EXPECT_EXIT(
+      {
+        in_the_cache_twice();
+        take(100);
+        take(100);
+      },
+      ::testing::KilledBySignal(SIGABRT),
+      "^warren: fatal error: double free: free\\(0x[0-9a-f]+\\): two threads freed this block of 112 bytes at the same time and it is in use again; aborting\n$");
+}
+
+TEST(Heap, ABlockThatIsInACacheTwiceIsHandedOutOnceWhereErrorsAreIgnored) {
+  in_own_heap([] {
+    fatal::set_abort_on_error(false);
+    void *block = in_the_cache_twice();
+    EXPECT_EQ(take(100), block);
+    CapturedFd captured;
+    void *next = take(100);
+    EXPECT_NE(next, nullptr);
+    EXPECT_NE(next, block);
+    EXPECT_NE(captured.text().find("two threads freed this block of 112 bytes"), std::string::npos);
   });
 }
 

@@ -1,251 +1,254 @@
-// Cases 1 to 15: sizes. See report.h; run by victim.cc.
+// Cases 1 to 8: sizes, and calloc. See report.h; run by victim.cc.
 // Invariant: each case frees what it allocates.
+#include "family.h"
+#include "pattern.h"
+#include "process_facts.h"
 #include "report.h"
 
 #include <climits>
-#include <cstdlib>
-#include <cstring>
-#include <initializer_list>
-#include <malloc.h>
 
 namespace contract {
 namespace {
 
-bool fails_with_no_memory(void *block) {
-  const bool failed = block == nullptr && errno == ENOMEM;
-  free(block);
-  return failed;
-}
-
 void malloc_zero(Report &report) {
   errno = kErrnoBefore;
-  void *a = malloc(0);
-  void *b = malloc(0);
-  report.observe_pointer("malloc(0)", a);
-  report.expect(a != nullptr && b != nullptr && a != b, "malloc(0) twice: %p %p", a, b);
-  report.expect(aligned_to(a, 8) && aligned_to(b, 8), "alignment of %p %p", a, b);
+  unsigned char *a = bytes(call::malloc(0));
+  unsigned char *b = bytes(call::malloc(0));
+  report.observe_block("malloc(0)", a, 8);
+  report.observe_block("malloc(0) again", b, 8);
+  report.expect(a != nullptr && b != nullptr && a != b, "malloc(0) twice: %p %p", static_cast<void *>(a), static_cast<void *>(b));
   report.expect(errno == kErrnoBefore, "errno %d", errno);
-  free(a);
-  free(b);
+  call::free(a);
+  call::free(b);
 }
 
-void malloc_too_large(Report &report) {
-  for (size_t k = 0; k < (size_t{1} << 14); ++k) {
-    errno = kErrnoBefore;
-    report.expect(fails_with_no_memory(malloc(SIZE_MAX - k)), "malloc(SIZE_MAX - %zu): errno %d", k, errno);
+// What all blocks of a size have in common: the smallest alignment among some.
+size_t alignment_among_blocks(size_t size) {
+  void *blocks[64];
+  uintptr_t bits = 16;
+  for (void *&block : blocks) {
+    block = call::malloc(size);
+    bits |= reinterpret_cast<uintptr_t>(block);
   }
-  errno = kErrnoBefore;
-  report.expect(fails_with_no_memory(malloc(size_t{PTRDIFF_MAX} + 1)), "malloc(PTRDIFF_MAX + 1): errno %d", errno);
-  errno = kErrnoBefore;
-  void *block = malloc(size_t{PTRDIFF_MAX});
-  report.observe_pointer("malloc(PTRDIFF_MAX)", block);
-  report.expect(fails_with_no_memory(block), "malloc(PTRDIFF_MAX): errno %d", errno);
+  for (void *block : blocks) call::free(block);
+  return bits & -bits;
 }
 
-void malloc_too_large_after_small(Report &report) {
-  free(malloc(16));
-  errno = kErrnoBefore;
-  void *block = malloc(SIZE_MAX);
-  report.observe_pointer("malloc(SIZE_MAX)", block);
-  report.expect(fails_with_no_memory(block), "malloc(SIZE_MAX): errno %d", errno);
+void alignment_by_size(Report &report) {
+  for (size_t size : {size_t{0}, size_t{1}, size_t{7}, size_t{8}, size_t{9}, size_t{15}, size_t{16}, size_t{17}, size_t{24},
+                      size_t{40}, size_t{100}, size_t{1000}, size_t{10000}, size_t{100000}, size_t{1000000}}) {
+    const size_t align = alignment_among_blocks(size);
+    report.observe("alignment of malloc(%zu)=%zu", size, align);
+    report.expect(align >= (size > 8 ? 16u : 8u), "malloc(%zu) is aligned to %zu", size, align);
+  }
 }
 
-void malloc_high_powers(Report &report) {
-  for (size_t m = 1; m < (size_t{1} << 14); ++m) {
-    for (size_t size : {(m << 50) - 1, m << 50, (m << 50) + 1}) {
+// A request that no machine can serve; what came before is neither lost nor handed out again.
+void expect_no_memory(Report &report, const Maker &maker, size_t size) {
+  errno = kErrnoBefore;
+  void *block = maker.make(size);
+  report.expect(block == nullptr && errno == ENOMEM, "%s of %#zx: %p, errno %d", maker.name, size, block, errno);
+}
+
+void too_large(Report &report) {
+  const size_t resident = resident_bytes(), mappings = mapping_count();
+  for (const Maker &maker : kMakers) {
+    for (size_t k = 0; k < (size_t{1} << 14); ++k) expect_no_memory(report, maker, SIZE_MAX - k);
+    for (size_t size : {size_t{PTRDIFF_MAX}, size_t{PTRDIFF_MAX} + 1, size_t{PTRDIFF_MAX} - 1, size_t{PTRDIFF_MAX} - 4096}) {
+      expect_no_memory(report, maker, size);
+    }
+    errno = kErrnoBefore;
+    report.observe_block(maker.name, maker.make(SIZE_MAX), 1);
+  }
+  report.expect(resident_bytes() < resident + (size_t{16} << 20), "what failed left memory behind: %zu, then %zu", resident, resident_bytes());
+  report.expect(mapping_count() < mappings + 100, "what failed left mappings behind: %zu, then %zu", mappings, mapping_count());
+}
+
+void too_large_with_every_alignment(Report &report) {
+  for (size_t align = 1; align != 0; align *= 2) {
+    for (size_t k = 0; k < (size_t{1} << 14); k += 61) {
       errno = kErrnoBefore;
-      report.expect(fails_with_no_memory(malloc(size)), "malloc(%#zx): errno %d", size, errno);
+      void *block = call::memalign(align, SIZE_MAX - k);
+      report.expect(block == nullptr && errno == ENOMEM, "memalign(%#zx, SIZE_MAX - %zu): %p, errno %d", align, k, block, errno);
+      errno = kErrnoBefore;
+      block = call::aligned_alloc(align, SIZE_MAX - k);
+      report.expect(block == nullptr && errno == ENOMEM, "aligned_alloc(%#zx, SIZE_MAX - %zu): %p, errno %d", align, k, block, errno);
+      if (align < 8) continue;
+      const int result = call::posix_memalign(&block, align, SIZE_MAX - k);
+      report.expect(result == ENOMEM && block == nullptr, "posix_memalign(%#zx, SIZE_MAX - %zu): %d", align, k, result);
     }
   }
 }
 
-void check_usable(Report &report, size_t size) {
-  unsigned char *block = static_cast<unsigned char *>(malloc(size));
-  report.expect(block != nullptr, "malloc(%zu)", size);
-  if (block == nullptr) return;
-  const size_t usable = malloc_usable_size(block);
-  report.expect(usable >= size, "malloc(%zu): usable %zu", size, usable);
-  report.expect(aligned_to(block, size > 8 ? 16 : 8), "malloc(%zu) = %p", size, static_cast<void *>(block));
-  unsigned char *neighbour = static_cast<unsigned char *>(malloc(size));
-  if (neighbour != nullptr) memset(neighbour, 0x11, size);
-  memset(block, 0xee, usable);
-  for (size_t at = 0; neighbour != nullptr && at < size; at += size > 4096 ? 1021 : 1) {
-    if (neighbour[at] == 0x11) continue;
-    report.expect(false, "malloc(%zu): a neighbour's byte %zu was overwritten", size, at);
-    break;
+// The freed block must not come back for a size that wraps to its class.
+void too_large_after_small(Report &report) {
+  for (const Maker &maker : kMakers) {
+    for (size_t small : {size_t{1}, size_t{16}, size_t{100}, size_t{4096}}) {
+      void *block = maker.make(small);
+      report.expect(block != nullptr && aligned_to(block, small > 8 ? maker.align : 8), "%s of %zu: %p", maker.name, small, block);
+      call::free(block);
+      for (size_t size : {SIZE_MAX, SIZE_MAX - 7, SIZE_MAX - 15, SIZE_MAX - 4094, SIZE_MAX - 32767}) expect_no_memory(report, maker, size);
+    }
   }
-  report.expect(malloc_usable_size(block) == usable, "malloc(%zu): the usable size changed", size);
-  free(neighbour);
-  free(block);
 }
 
+void high_powers(Report &report) {
+  for (const Maker &maker : kMakers) {
+    // malloc in full; the smaller half makes the others ask the kernel, so a sample is enough.
+    const size_t step = &maker == kMakers ? 1 : 97;
+    for (size_t m = 1; m < (size_t{1} << 14); m += step) {
+      for (size_t size : {(m << 50) - 1, m << 50, (m << 50) + 1}) expect_no_memory(report, maker, size);
+    }
+  }
+}
+
+// The last so many blocks, all alive: no two may share a byte.
+class LiveBlocks {
+ public:
+  explicit LiveBlocks(Report &report) : report_(report) {}
+
+  void add(size_t size) {
+    release(blocks_[next_]);
+    unsigned char *start = bytes(call::malloc(size));
+    report_.expect(start != nullptr, "malloc(%zu)", size);
+    if (start == nullptr) return;
+    const size_t usable = call::malloc_usable_size(start);
+    report_.expect(usable >= size, "malloc(%zu): usable %zu", size, usable);
+    report_.expect(aligned_to(start, size > 8 ? 16 : 8), "malloc(%zu) = %p", size, static_cast<void *>(start));
+    for (const Block &other : blocks_) {
+      report_.expect(start + usable <= other.start || other.start + other.size <= start, "malloc(%zu) overlaps a block of %zu", size, other.size);
+    }
+    write_pattern(start, usable, size);
+    blocks_[next_] = {start, usable, size};
+    next_ = (next_ + 1) % kBlocks;
+  }
+
+  void release_all() {
+    for (Block &block : blocks_) release(block);
+  }
+
+ private:
+  static constexpr size_t kBlocks = 32;
+  struct Block {
+    unsigned char *start;
+    size_t size, seed;
+  };
+
+  void release(Block &block) {
+    if (block.start == nullptr) return;
+    report_.expect(call::malloc_usable_size(block.start) == block.size, "malloc(%zu): the usable size changed", block.seed);
+    report_.expect(has_pattern(block.start, block.size, block.size, block.seed), "malloc(%zu): overwritten", block.seed);
+    call::free(block.start);
+    block = {};
+  }
+
+  Report &report_;
+  Block blocks_[kBlocks] = {};
+  size_t next_ = 0;
+};
+
 void every_size(Report &report) {
-  for (size_t size = 1; size <= 65536; size += size < 4096 ? 1 : 13) check_usable(report, size);
-  for (unsigned log = 17; log <= 26; ++log) {
-    for (size_t off = 0; off <= 64; off += 8) check_usable(report, (size_t{1} << log) - 32 + off);
+  LiveBlocks live(report);
+  for (size_t size = 1; size <= 4096; ++size) live.add(size);
+  // Above, the neighbourhood of every class and of every page; the rest in odd steps.
+  for (size_t size = 4097; size <= 65536; size += 29) live.add(size);
+  for (size_t edge : kClasses) {
+    for (size_t size = edge > 2 ? edge - 2 : 1; size <= edge + 2; ++size) live.add(size);
+  }
+  for (size_t edge = 8192; edge <= 65536; edge += 4096) {
+    for (size_t size = edge - 2; size <= edge + 2; ++size) live.add(size);
+  }
+  live.release_all();
+}
+
+void powers_of_two(Report &report) {
+  for (unsigned log = 16; log <= 26; ++log) {
+    LiveBlocks live(report);
+    for (size_t off = 0; off <= 64; off += log < 22 ? 1 : 16) live.add((size_t{1} << log) - 32 + off);
+    live.release_all();
   }
 }
 
 void calloc_nothing(Report &report) {
   errno = kErrnoBefore;
-  void *blocks[] = {calloc(0, 100), calloc(100, 0), calloc(SIZE_MAX, 0), calloc(0, SIZE_MAX), calloc(0, 0)};
+  void *blocks[] = {call::calloc(0, 100), call::calloc(100, 0), call::calloc(SIZE_MAX, 0), call::calloc(0, SIZE_MAX), call::calloc(0, 0)};
   for (void *&block : blocks) {
-    report.observe_pointer("calloc of nothing", block);
+    report.observe_block("calloc of nothing", block, 8);
+    report.expect(block != nullptr && errno == kErrnoBefore, "calloc of nothing: %p, errno %d", block, errno);
     for (void *const &other : blocks) report.expect(&other == &block || other != block, "the same block twice: %p", block);
   }
-  for (void *block : blocks) free(block);
+  for (void *block : blocks) call::free(block);
 }
 
 void calloc_overflow(Report &report) {
   const size_t pairs[][2] = {{size_t{1} << 32, size_t{1} << 32}, {SIZE_MAX, 2}, {2, SIZE_MAX}, {3, SIZE_MAX / 3 + 1},
-                             {size_t{LONG_MAX} + 1, 2}, {SIZE_MAX, SIZE_MAX}, {1, SIZE_MAX}};
+                             {SIZE_MAX / 3 + 1, 3}, {size_t{LONG_MAX} + 1, 2}, {2, size_t{LONG_MAX} + 1}, {SIZE_MAX, SIZE_MAX},
+                             {1, SIZE_MAX}, {SIZE_MAX / 16 + 2, 16}, {size_t{1} << 60, 17}};
   for (const auto &pair : pairs) {
     errno = kErrnoBefore;
-    void *block = calloc(pair[0], pair[1]);
-    report.observe_pointer("calloc overflow", block);
-    report.expect(fails_with_no_memory(block), "calloc(%zu, %zu): errno %d", pair[0], pair[1], errno);
+    void *block = call::calloc(pair[0], pair[1]);
+    report.observe_block("calloc overflow", block, 1);
+    report.expect(block == nullptr && errno == ENOMEM, "calloc(%#zx, %#zx): %p, errno %d", pair[0], pair[1], block, errno);
   }
 }
 
-bool all_zero(const unsigned char *block, size_t size) {
-  return size == 0 || (block[0] == 0 && memcmp(block, block + 1, size - 1) == 0);
+void expect_zero(Report &report, size_t size, size_t count) {
+  constexpr size_t kMany = 64;
+  void *blocks[kMany] = {};
+  for (size_t at = 0; at < count; ++at) {
+    blocks[at] = call::malloc(size);
+    if (blocks[at] != nullptr) memset(blocks[at], 0xff, call::malloc_usable_size(blocks[at]));
+  }
+  for (size_t at = 0; at < count; ++at) call::free(blocks[at]);
+  for (size_t at = 0; at < count; ++at) {
+    // Either order of the arguments; a size that does not divide is one element.
+    blocks[at] = at % 2 == 0 ? call::calloc(1, size) : size % 4 == 0 ? call::calloc(size / 4, 4) : call::calloc(size, 1);
+    report.expect(blocks[at] != nullptr && all_zero(bytes(blocks[at]), size), "a calloc of %zu is not zero", size);
+    if (blocks[at] != nullptr) memset(blocks[at], 0xff, size);
+  }
+  for (size_t at = 0; at < count; ++at) call::free(blocks[at]);
 }
 
 void calloc_reuses_dirty(Report &report) {
-  for (int round = 0; round < 3; ++round) {
-    for (size_t size = 1; size <= (size_t{8} << 20); size = size < 64 ? size + 7 : size + size / 3) {
-      unsigned char *dirty = static_cast<unsigned char *>(malloc(size));
-      if (dirty != nullptr) memset(dirty, 0xff, malloc_usable_size(dirty));
-      free(dirty);
-      if (round == 2) malloc_trim(0);
-      unsigned char *block = static_cast<unsigned char *>(calloc(1, size));
-      report.expect(block != nullptr && all_zero(block, size), "calloc(1, %zu) is not zero", size);
-      if (block != nullptr) memset(block, 0xff, size);
-      free(block);
+  for (size_t size : kClasses) {
+    for (size_t request : {size - 1, size}) expect_zero(report, request, size <= 4096 ? 64 : 16);
+  }
+  for (size_t size : kLargeSizes) expect_zero(report, size, 3);
+  expect_zero(report, (size_t{8} << 20) + 5, 2);
+}
+
+// Memory that went back to the kernel, in part or whole, between its two lives.
+void calloc_reuses_purged(Report &report) {
+  for (size_t size : {size_t{16}, size_t{48}, size_t{1000}, size_t{5376}, size_t{32768}, size_t{100000}, size_t{4} << 20}) {
+    void *blocks[64];
+    const size_t count = size > 65536 ? 4 : 64;
+    for (size_t at = 0; at < count; ++at) {
+      blocks[at] = call::malloc(size);
+      if (blocks[at] != nullptr) memset(blocks[at], 0xff, size);
     }
+    for (size_t at = 0; at < count; at += 2) call::free(blocks[at]);
+    malloc_trim(0);
+    for (size_t at = 1; at < count; at += 2) call::free(blocks[at]);
+    malloc_trim(0);
+    expect_zero(report, size, count);
   }
-}
-
-void realloc_null_zero(Report &report) {
-  errno = kErrnoBefore;
-  void *block = realloc(nullptr, 0);
-  report.observe_pointer("realloc(NULL, 0)", block);
-  report.expect(block != nullptr && errno == kErrnoBefore, "realloc(NULL, 0) = %p", block);
-  free(block);
-}
-
-void realloc_to_zero(Report &report) {
-  for (size_t size : {size_t{1}, size_t{100}, size_t{5000}, size_t{1} << 20}) {
-    void *block = malloc(size);
-    errno = kErrnoBefore;
-    void *result = realloc(block, 0);
-    report.observe_pointer("realloc(p, 0)", result);
-    report.expect(result == nullptr && errno == kErrnoBefore, "realloc(p, 0) = %p, errno %d", result, errno);
-  }
-}
-
-void realloc_too_large(Report &report) {
-  for (size_t size : {size_t{1}, size_t{100}, size_t{5000}, size_t{1} << 20}) {
-    unsigned char *block = static_cast<unsigned char *>(malloc(size));
-    memset(block, 0x5c, size);
-    for (size_t wanted : {SIZE_MAX, SIZE_MAX - 100, size_t{PTRDIFF_MAX} + 1, size_t{PTRDIFF_MAX}}) {
-      errno = kErrnoBefore;
-      void *result = realloc(block, wanted);
-      report.observe_pointer("realloc(p, huge)", result);
-      report.expect(result == nullptr && errno == ENOMEM, "realloc(p, %#zx) = %p, errno %d", wanted, result, errno);
-    }
-    for (size_t at = 0; at < size; ++at) {
-      if (block[at] == 0x5c) continue;
-      report.expect(false, "the block of %zu changed at %zu", size, at);
-      break;
-    }
-    free(block);
-  }
-}
-
-constexpr size_t kMatrixSizes[] = {1, 8, 9, 16, 17, 24, 33, 100, 128, 500, 1024, 1025, 2000, 4096, 9000, 20000, 32768, 32769, 65536, 200000, 300000, 1 << 20, 3 << 20};
-
-void realloc_matrix(Report &report) {
-  for (size_t from : kMatrixSizes) {
-    for (size_t to : kMatrixSizes) {
-      for (size_t align : {size_t{0}, size_t{64}, size_t{4096}}) {
-        void *start = nullptr;
-        if (align == 0) start = malloc(from);
-        else if (posix_memalign(&start, align, from) != 0) start = nullptr;
-        unsigned char *block = static_cast<unsigned char *>(start);
-        if (block == nullptr) {
-          report.expect(false, "no block of %zu aligned to %zu", from, align);
-          continue;
-        }
-        for (size_t at = 0; at < from; at += 97) block[at] = static_cast<unsigned char>(at * 7 + 1);
-        unsigned char *moved = static_cast<unsigned char *>(realloc(block, to));
-        report.expect(moved != nullptr && aligned_to(moved, to > 8 ? 16 : 8), "realloc %zu -> %zu = %p", from, to, static_cast<void *>(moved));
-        bool kept = moved != nullptr;
-        for (size_t at = 0; kept && at < from && at < to; at += 97) kept = moved[at] == static_cast<unsigned char>(at * 7 + 1);
-        report.expect(kept, "realloc %zu -> %zu (aligned %zu) lost the contents", from, to, align);
-        free(moved);
-      }
-    }
-  }
-}
-
-void realloc_up_and_down(Report &report) {
-  unsigned char *block = static_cast<unsigned char *>(malloc(16));
-  memset(block, 0x42, 16);
-  for (size_t size = 32; size <= size_t{4} << 15; size *= 2) {
-    block = static_cast<unsigned char *>(realloc(block, size));
-    report.expect(block != nullptr && block[0] == 0x42 && block[size / 2 - 1] == 0x42, "growing to %zu", size);
-    memset(block, 0x42, size);
-  }
-  for (size_t size = size_t{4} << 15; size >= 1; size /= 2) {
-    block = static_cast<unsigned char *>(realloc(block, size));
-    report.expect(block != nullptr && block[0] == 0x42 && block[size - 1] == 0x42, "shrinking to %zu", size);
-  }
-  free(block);
-}
-
-void reallocarray_overflow(Report &report) {
-  unsigned char *block = static_cast<unsigned char *>(malloc(100));
-  memset(block, 0x33, 100);
-  const size_t pairs[][2] = {{size_t{1} << 32, size_t{1} << 32}, {SIZE_MAX, 2}, {SIZE_MAX / 2 + 2, 2}};
-  for (const auto &pair : pairs) {
-    errno = kErrnoBefore;
-    void *result = reallocarray(block, pair[0], pair[1]);
-    report.observe_pointer("reallocarray overflow", result);
-    report.expect(result == nullptr && errno == ENOMEM, "reallocarray(p, %zu, %zu) = %p", pair[0], pair[1], result);
-  }
-  report.expect(block[0] == 0x33 && block[99] == 0x33, "the block changed");
-  free(block);
-}
-
-void reallocarray_nothing(Report &report) {
-  errno = kErrnoBefore;
-  void *block = reallocarray(nullptr, 0, 16);
-  report.observe_pointer("reallocarray(NULL, 0, 16)", block);
-  report.expect(block != nullptr, "reallocarray(NULL, 0, 16)");
-  void *result = reallocarray(block, 0, 16);
-  report.observe_pointer("reallocarray(p, 0, 16)", result);
-  report.expect(result == nullptr && errno == kErrnoBefore, "reallocarray(p, 0, 16) = %p", result);
 }
 
 }  // namespace
 
 const Case size_cases[] = {
     {1, "malloc_zero", malloc_zero},
-    {2, "malloc_too_large", malloc_too_large},
-    {3, "malloc_too_large_after_small", malloc_too_large_after_small},
-    {4, "malloc_high_powers", malloc_high_powers},
+    {1, "alignment_by_size", alignment_by_size},
+    {2, "too_large", too_large},
+    {2, "too_large_with_every_alignment", too_large_with_every_alignment},
+    {3, "too_large_after_small", too_large_after_small},
+    {4, "high_powers", high_powers},
     {5, "every_size", every_size},
+    {5, "powers_of_two", powers_of_two},
     {6, "calloc_nothing", calloc_nothing},
     {7, "calloc_overflow", calloc_overflow},
     {8, "calloc_reuses_dirty", calloc_reuses_dirty},
-    {9, "realloc_null_zero", realloc_null_zero},
-    {10, "realloc_to_zero", realloc_to_zero},
-    {11, "realloc_too_large", realloc_too_large},
-    {12, "realloc_matrix", realloc_matrix},
-    {13, "realloc_up_and_down", realloc_up_and_down},
-    {14, "reallocarray_overflow", reallocarray_overflow},
-    {15, "reallocarray_nothing", reallocarray_nothing},
+    {8, "calloc_reuses_purged", calloc_reuses_purged},
     {0, nullptr, nullptr},
 };
 

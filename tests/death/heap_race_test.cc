@@ -43,7 +43,7 @@ void race(int size, int races, const char *order, const char *conf) {
 }
 
 // Large blocks cost page faults, so they race less often.
-int usual_races(int size) { return size > 100'000 ? 400 : 3'000; }
+int usual_races(int size) { return size > 100'000 ? 300 : 2'000; }
 
 TEST_P(DoubleFreeRace, IsStopped) { race(GetParam(), usual_races(GetParam()), "in_turn", ""); }
 
@@ -53,7 +53,7 @@ TEST_P(DoubleFreeRace, IsCountedWhenBothAllocateAtOnce) { race(GetParam(), usual
 // With abort_on_error=0 a race is reported, or not even noticed, but a block must not get two owners.
 TEST_P(DoubleFreeRace, IsHarmlessWhenIgnored) {
   if (victims::control_run()) GTEST_SKIP() << "control run";
-  race(GetParam(), 2'000, "in_turn", "abort_on_error=0");
+  race(GetParam(), 1'000, "in_turn", "abort_on_error=0");
 }
 
 INSTANTIATE_TEST_SUITE_P(Size, DoubleFreeRace, testing::Values(8, 24, 100, 2'000, 32'768, 40'000, 1 << 20));

@@ -55,17 +55,22 @@ void in_handler_on_small_stack(const Deed &deed) {
   raise(SIGUSR1);
 }
 
-// The handler interrupts the heap itself, often while it holds a lock, and then errs.
-char *g_freed_before;
-void misuse_freed_before(int) { g_deed->finish(g_freed_before); }
+// The handler interrupts the heap itself, often while it holds a lock, and then errs: with a freed block,
+// or where the pages of a freed block could serve another one by then, with the inside of a live block.
+char *g_bad_pointer;
+void misuse_bad_pointer(int) { g_deed->finish(g_bad_pointer); }
 void in_handler_that_interrupted_the_heap(const Deed &deed) {
   g_deed = &deed;
-  g_freed_before = deed.make_block();
-  char *blocks[16] = {};
-  // The loop never holds blocks of the freed one's class, so it stays free.
+  g_bad_pointer = deed.make_block();
+  if (deed.size > 32'768) {
+    g_bad_pointer += 16;
+  } else {
+    deed.free_rightly(g_bad_pointer);
+  }
+  // The loop uses other sizes, so the freed block stays free.
   const Deed other{deed.size < 30'000 ? 100'000U : 3'000U, deed.releaser, deed.origin};
-  deed.free_rightly(g_freed_before);
-  handle(SIGALRM, misuse_freed_before, 0);
+  char *blocks[16] = {};
+  handle(SIGALRM, misuse_bad_pointer, 0);
   itimerval once{};
   once.it_value.tv_usec = 2'000;
   setitimer(ITIMER_REAL, &once, nullptr);

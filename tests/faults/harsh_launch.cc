@@ -72,6 +72,7 @@ int main(int argc, char **argv) {
   const char *preload = nullptr;
   const char *denied = nullptr;
   const char *close_list = nullptr;
+  bool no_placement = false;
   int error = ENOSYS;
   rlim_t address_space = 0;
   int at = 1;
@@ -93,6 +94,7 @@ int main(int argc, char **argv) {
     else if (strcmp(option, "--no-aslr") == 0) add_personality(ADDR_NO_RANDOMIZE);
     else if (strcmp(option, "--legacy-layout") == 0) add_personality(ADDR_COMPAT_LAYOUT);
     else if (strcmp(option, "--no-thp") == 0) { if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0) give_up("PR_SET_THP_DISABLE"); }
+    else if (strcmp(option, "--no-placement") == 0) no_placement = true;
     else if (strcmp(option, "--deny") == 0) denied = value();
     else if (strcmp(option, "--errno") == 0) error = syscall_filter::parse_errno(value());
     else if (strcmp(option, "--close") == 0) close_list = value();
@@ -112,6 +114,7 @@ int main(int argc, char **argv) {
     if (setrlimit(RLIMIT_AS, &both) != 0) give_up("RLIMIT_AS");
   }
   if (denied != nullptr && !syscall_filter::deny(denied, error)) give_up(denied);
+  if (no_placement && !syscall_filter::deny_placement(EINVAL)) give_up("mmap filter");
   execv(program[0], program);
   give_up(program[0]);
 }

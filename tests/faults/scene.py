@@ -1,10 +1,13 @@
 """Runs a program in a prepared scene and judges how it ended. Used by the *_test.py files here.
 
 Environment (set by meson): WARREN_LIB, WARREN_FAULTY_LIB, and VICTIMS, the folder of the victim programs.
+WARREN_SOAK=1 widens. Each failure is printed with the command that reproduces it in a shell.
 Invariant: a verdict of "held" needs the victim's own last line, so that a victim that never ran is a failure.
 """
+import concurrent.futures
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -31,10 +34,29 @@ def run(command, preload=None, env=None, launch=(), timeout=120, stdin=subproces
     if launch or preload:
         full = [victim("harsh_launch"), *launch, *(["--preload", preload] if preload else []), "--", *full]
     try:
-        return subprocess.run(full, env=environment, capture_output=True, text=True, errors="replace",
-                              timeout=timeout, stdin=stdin, pass_fds=pass_fds)
+        process = subprocess.run(full, env=environment, capture_output=True, text=True, errors="replace",
+                                 timeout=timeout, stdin=stdin, pass_fds=pass_fds)
     except subprocess.TimeoutExpired as late:
-        return subprocess.CompletedProcess(full, "timeout", late.stdout or "", late.stderr or "")
+        process = subprocess.CompletedProcess(full, "timeout", _text(late.stdout), _text(late.stderr))
+    process.shell = " ".join([f"{k}={shlex.quote(v)}" for k, v in (env or {}).items()] + [shlex.join(full)])
+    if "from LD_PRELOAD cannot be preloaded" in process.stderr:
+        process.returncode = "not preloaded"  # the loader only warns: the program would have run without us
+    return process
+
+
+def _text(captured):
+    return captured.decode(errors="replace") if isinstance(captured, bytes) else captured or ""
+
+
+def in_parallel(function, cases):
+    """function(case) for each, two at a time: the cases are processes of their own."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for _ in pool.map(function, cases):
+            pass
+
+
+def held(process):
+    return process.returncode == 0 and process.stdout.endswith("held\n") and "warren:" not in process.stderr
 
 
 def check(holds, what, process=None):
@@ -45,6 +67,7 @@ def check(holds, what, process=None):
     text = what
     if process is not None:
         text += f"\n    ended with {process.returncode}\n    out: {process.stdout[-600:]!r}\n    err: {process.stderr[-600:]!r}"
+        text += f"\n    again: {process.shell}"
     failures.append(text)
     return False
 

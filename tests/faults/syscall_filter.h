@@ -121,6 +121,23 @@ inline bool deny(const char *list, int error) {
   return count > 0 && install(numbers, count, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error), SECCOMP_RET_ALLOW);
 }
 
+// Takes MAP_FIXED_NOREPLACE away: mmap with that flag fails with `error`, every other mmap works. An allocator that
+// chooses its own addresses must then live with those that the kernel chooses.
+inline bool deny_placement(int error) {
+  constexpr uint32_t kFixedNoReplace = 0x100000;
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[3])),  // the low half: little endian
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, kFixedNoReplace, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog filter = {sizeof program / sizeof *program, program};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return false;
+  return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) == 0;
+}
+
 inline bool allow_only(const char *list) {
   unsigned numbers[kMaxCalls];
   const size_t count = parse_calls(list, numbers);

@@ -82,12 +82,12 @@ void small_and_medium(Random &random) {
 }
 
 void large_and_huge(Random &random) {
-  for (size_t i = 3200; i < 3220; ++i) g_table[i] = take_malloc(random.between(33 * kKiB, 500 * kKiB), random.next());
+  for (size_t i = 3200; i < 3220; ++i) g_table[i] = take_malloc(random.between(33 * kKiB, 300 * kKiB), random.next());
   for (size_t i = 3200; i < 3220; i += 2) g_checksum += give(g_table[i]);
-  for (size_t i = 3200; i < 3220; i += 2) g_table[i] = take_calloc(random.between(33 * kKiB, 500 * kKiB), random.next());
-  for (size_t i = 3220; i < 3222; ++i) g_table[i] = take_malloc(random.between(3 * kMiB, 4 * kMiB), random.next());
+  for (size_t i = 3200; i < 3220; i += 2) g_table[i] = take_calloc(random.between(33 * kKiB, 300 * kKiB), random.next());
+  for (size_t i = 3220; i < 3222; ++i) g_table[i] = take_malloc(random.between(3 * kMiB / 2, 2 * kMiB), random.next());
   g_checksum += give(g_table[3220]);
-  g_table[3220] = take_calloc(3 * kMiB + 5, random.next());
+  g_table[3220] = take_calloc(3 * kMiB / 2 + 5, random.next());
   // Address space more than memory: only its two ends are touched.
   const size_t vast = 96 * kMiB;
   errno = 0;
@@ -103,38 +103,42 @@ void large_and_huge(Random &random) {
   }
 }
 
-// Doubles from 24 bytes to 12 MiB and back down. After a NULL the old block must be whole.
-void realloc_ladder(Random &random) {
-  Block block = take_malloc(24, random.next());
-  bool up = true;
-  for (size_t size = 48; block.at != nullptr && size >= 48; size = up ? size * 2 : size / 3) {
-    if (size > 12 * kMiB) {
-      up = false;
-      continue;
-    }
-    errno = 0;
-    void *moved = v_realloc(block.at, size);
-    if (moved == nullptr) {
-      count_null();
-      if (!holds_pattern(block.at, block.size, block.seed)) BROKEN("a failed realloc(%zu -> %zu) damaged the block", block.size, size);
-      if (up) continue;
-      break;
-    }
-    // The old pattern must be there as far as both sizes reach: all of it, or its first pages.
-    const size_t kept = size < block.size ? size : block.size;
-    for (size_t at = 0; at + 8 <= kept && at < 16 * kKiB && block.size <= 16 * kKiB; at += 8) {
-      const uint64_t word = mix(block.seed ^ 0);
-      if (memcmp(static_cast<char *>(moved) + at, &word, 8) != 0) BROKEN("realloc(%zu -> %zu) lost byte %zu", block.size, size, at);
-    }
-    for (size_t at = 0; block.size > 16 * kKiB && at + 8 <= kept; at += kPage) {
-      if (at + 16 > block.size - 16) break;  // the tail pattern may overlap here
-      const uint64_t word = mix(block.seed ^ at);
-      if (memcmp(static_cast<char *>(moved) + at, &word, 8) != 0) BROKEN("realloc(%zu -> %zu) lost byte %zu", block.size, size, at);
-    }
-    block = take(moved, size, random.next());
-    g_checksum += mix(size);
+// The pattern of a block that a realloc has just resized from block.size: intact as far as both sizes reach.
+void require_kept(const void *moved, size_t size, const Block &block) {
+  const size_t kept = size < block.size ? size : block.size;
+  const bool whole = block.size <= 16 * kKiB;  // as visit_pattern: every word, or the first of each page
+  const size_t step = whole ? 8 : kPage;
+  const size_t end = whole ? kept : (block.size - 16 < kept ? block.size - 16 : kept);
+  for (size_t at = 0; at + 8 <= end; at += step) {
+    const uint64_t word = mix(block.seed ^ (whole ? 0 : at));
+    if (memcmp(static_cast<const char *>(moved) + at, &word, 8) != 0) BROKEN("realloc(%zu -> %zu) lost byte %zu", block.size, size, at);
   }
-  g_checksum += give(block);
+}
+
+// False: NULL, and the old block is whole.
+bool resize(Block &block, size_t size, Random &random) {
+  if (block.at == nullptr) return false;
+  errno = 0;
+  void *moved = v_realloc(block.at, size);
+  if (moved == nullptr) {
+    count_null();
+    if (!holds_pattern(block.at, block.size, block.seed)) BROKEN("a failed realloc(%zu -> %zu) damaged the block", block.size, size);
+    return false;
+  }
+  require_kept(moved, size, block);
+  block = take(moved, size, random.next());
+  g_checksum += mix(size);
+  return true;
+}
+
+// Two blocks climb in turn from 24 bytes to 3 MiB, each in the other's way so that pages have to move, and back down.
+void realloc_ladder(Random &random) {
+  Block pair[2] = {take_malloc(24, random.next()), take_malloc(24, random.next())};
+  for (size_t size = 48; size <= 3 * kMiB; size *= 2)
+    for (Block &block : pair) resize(block, size, random);
+  for (size_t size = 1 * kMiB; size >= 48; size /= 3)
+    for (Block &block : pair) resize(block, size, random);
+  for (Block &block : pair) g_checksum += give(block);
 }
 
 void alignments(Random &random) {
@@ -147,7 +151,7 @@ void alignments(Random &random) {
     if (count % 3 == 0) at = v_memalign(alignment, size);
     if (count % 3 == 1) at = v_aligned_alloc(alignment, size);
     if (count % 3 == 2) {
-      void *const untouched = &at;
+      void *const untouched = &at;  // any value that is not an answer
       at = untouched;
       const int error = v_posix_memalign(&at, alignment, size);
       if (error != 0) {
@@ -178,7 +182,7 @@ Worker g_workers[kThreads];
 void *churn(void *argument) {
   auto *worker = static_cast<Worker *>(argument);
   Random random{worker->seed};
-  for (int i = 0; i < 600; ++i) {
+  for (int i = 0; i < 400; ++i) {
     Block &slot = worker->hand[random.between(0, kHand - 1)];
     worker->checksum += give(slot);
     const size_t size = i % 40 == 0 ? random.between(33 * kKiB, 200 * kKiB) : random.between(1, 4000);
@@ -213,9 +217,9 @@ void fork_child(Random &random) {
   }
   if (child == 0) {
     alarm(60);
-    for (size_t i = 0; i < kTable; i += 5) give(g_table[i]);
+    for (size_t i = 0; i < kTable; i += 11) give(g_table[i]);
     Random own{seed};
-    for (size_t i = 0; i < 200; ++i) {
+    for (size_t i = 0; i < 60; ++i) {
       Block block = take_calloc(own.between(1, 50 * kKiB), own.next());
       give(block);
     }

@@ -52,7 +52,7 @@ TEST(Bitmap, RandomOperationsAgreeWithAModel) {
   RecordProperty("seed", std::to_string(seed));
   SCOPED_TRACE(seed);
   std::mt19937 random(seed);
-  for (size_t count : {1, 63, 64, 65, 328, 1024}) {
+  for (const size_t count : {1u, 63u, 64u, 65u, 328u, 1024u}) {
     std::vector<uint64_t> words(bits::words_for(count));
     std::vector<bool> model(count);
     for (int step = 0; step < 3000; ++step) {

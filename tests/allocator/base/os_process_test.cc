@@ -52,7 +52,8 @@ TEST(OsProcess, TheEnvironmentIsTheOneAtExec) {
 }
 
 TEST(OsProcess, AuxiliaryVector) {
-  for (const uint64_t type : {AT_PAGESZ, AT_PHDR, AT_PHNUM, AT_ENTRY, AT_SECURE, AT_RANDOM, AT_UID, AT_PLATFORM, AT_SYSINFO_EHDR}) {  // not AT_HWCAP: libc edits it
+  constexpr uint64_t kTypes[] = {AT_PAGESZ, AT_PHDR, AT_PHNUM, AT_ENTRY, AT_SECURE, AT_RANDOM, AT_UID, AT_PLATFORM, AT_SYSINFO_EHDR};
+  for (const uint64_t type : kTypes) {  // not AT_HWCAP: libc edits it
     EXPECT_EQ(os_process::auxiliary(type), getauxval(type)) << type;
   }
   EXPECT_EQ(os_process::auxiliary(AT_PAGESZ), 4096u);

@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Reads the built library: how long the fast paths of malloc and free are, and what the shared object asks of a process.
+
+Run by meson with the library's path in WARREN_LIB; --shape leaves the instructions out (builds without optimisation).
+Needs objdump and readelf.  Invariant: a path is counted as the processor takes it on a hit, from the exported symbol's
+address along every branch not taken to the first ret; whatever cannot be followed that way is a failure.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+# symbol: (instructions, conditional branches) of the hit path, with g++ 12 -O3. Lower them when they have become lower.
+BUDGETS = {
+    "malloc": (20, 2),
+    "free": (21, 3),
+    "_Znwm": (20, 2),
+    "_ZdlPv": (21, 3),
+    "_ZdlPvm": (21, 3),
+}
+
+FEWEST = 12  # fewer, and what was counted is not the hit path
+
+NEEDED = {"libc.so.6", "ld-linux-x86-64.so.2"}
+ALSO_ALLOWED = {"libgcc_s.so.1"}
+DYNAMIC_FLAGS = {"INITFIRST", "NODELETE", "NOW"}
+MAX_TLS_BYTES = 64
+MAX_TLS_RELOCATIONS = 4
+EXPORTS_MAP = pathlib.Path(__file__).resolve().parents[2] / "preload" / "exports.map"
+
+# What a compiler or linker adds by itself, without a version and weak.
+WEAK_IMPORTS = {"_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__gmon_start__", "__cxa_finalize"}
+
+PREFIXES = {"lock", "rep", "repz", "repnz", "notrack", "bnd", "data16", "cs"}
+FORBIDDEN = re.compile(r"call|syscall|int\b|[lms]fence|cmpxchg|xadd|div|idiv|push|pop|enter|leave|rep\b|std|cld")
+
+
+def output_of(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=dict(os.environ, LC_ALL="C")).stdout
+
+
+def defined_symbols(library):
+    """name -> address of the dynamic symbols that the library defines, and the undefined ones with their versions."""
+    defined, undefined = {}, set()
+    for line in output_of("readelf", "--dyn-syms", "-W", library).splitlines():
+        fields = line.split()
+        if len(fields) < 8 or not fields[0].rstrip(":").isdigit():
+            continue
+        address, binding, section, name = fields[1], fields[4], fields[6], fields[7]
+        if section == "UND":
+            undefined.add((name, binding))
+        elif binding in ("GLOBAL", "WEAK"):
+            defined[name.split("@")[0]] = int(address, 16)
+    return defined, undefined
+
+
+def instructions(library):
+    """address -> (mnemonic with its prefixes, operands, address of the next one)."""
+    code, previous = {}, None
+    for line in output_of("objdump", "-d", "--no-show-raw-insn", "-w", "-j", ".text", library).splitlines():
+        match = re.match(r"\s*([0-9a-f]+):\t(.*)", line)
+        if not match:
+            continue
+        address = int(match.group(1), 16)
+        words = match.group(2).split("#")[0].split(None, 1)
+        mnemonic, operands = words[0], words[1].strip() if len(words) > 1 else ""
+        while mnemonic.split()[-1] in PREFIXES and operands:
+            words = operands.split(None, 1)
+            mnemonic, operands = f"{mnemonic} {words[0]}", words[1].strip() if len(words) > 1 else ""
+        if previous is not None:
+            code[previous] = (*code[previous][:2], address)
+        code[address] = (mnemonic, operands, None)
+        previous = address
+    return code
+
+
+def hit_path(code, start):
+    """The instructions from `start` to the first ret, no conditional branch taken, and what is wrong with the path."""
+    path, problems, at = [], [], start
+    while len(path) < 200:
+        if at not in code:
+            return path, problems + [f"leaves .text at {at:#x}"]
+        mnemonic, operands, following = code[at]
+        path.append((mnemonic, operands))
+        if mnemonic.split()[-1] == "ret":
+            return path, problems
+        if mnemonic == "jmp":
+            target = re.match(r"([0-9a-f]+)", operands)
+            if operands.startswith("*") or not target or int(target.group(1), 16) <= at:
+                return path, problems + [f"jumps away to {operands}"]
+            at = int(target.group(1), 16)
+            continue
+        if mnemonic.startswith("lock") or (mnemonic == "xchg" and "(" in operands):
+            problems.append(f"locks the bus: {mnemonic} {operands}")
+        if FORBIDDEN.match(mnemonic):
+            problems.append(f"holds {mnemonic} {operands}")
+        at = following
+    return path, problems + ["does not end"]
+
+
+def is_conditional(mnemonic):
+    return mnemonic.startswith("j") and mnemonic != "jmp"
+
+
+def check_fast_paths(library, fail):
+    defined, _ = defined_symbols(library)
+    code = instructions(library)
+    for symbol, (most, most_branches) in BUDGETS.items():
+        if symbol not in defined:
+            fail(f"{symbol} is not exported")
+            continue
+        path, problems = hit_path(code, defined[symbol])
+        branches = sum(is_conditional(mnemonic) for mnemonic, _ in path)
+        print(f"{symbol}: {len(path)} instructions (budget {most}), {branches} conditional branches (budget {most_branches})")
+        for problem in problems:
+            fail(f"{symbol}: the hit path {problem}")
+        if len(path) < FEWEST:
+            fail(f"{symbol}: {len(path)} instructions cannot be the hit path")
+        if len(path) > most:
+            fail(f"{symbol}: {len(path)} instructions on the hit path, {len(path) - most} over budget")
+        if branches > most_branches:
+            fail(f"{symbol}: {branches} conditional branches on the hit path, {branches - most_branches} over budget")
+        if problems or len(path) > most or branches > most_branches:
+            for mnemonic, operands in path:
+                print(f"    {mnemonic} {operands}")
+
+
+def exported_names():
+    text = re.sub(r"/\*.*?\*/", "", EXPORTS_MAP.read_text(), flags=re.S)
+    public = text[text.index("global:") + len("global:"):text.index("local:")]
+    return {name.strip() for name in public.split(";") if name.strip()}
+
+
+def check_shape(library, fail):
+    dynamic = output_of("readelf", "-dW", library)
+    needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic))
+    if needed - NEEDED - ALSO_ALLOWED:
+        fail(f"needs {', '.join(sorted(needed - NEEDED - ALSO_ALLOWED))}")
+    if "libc.so.6" not in needed:
+        fail("does not need libc.so.6, which it calls")
+    flags = set(" ".join(re.findall(r"\(FLAGS(?:_1)?\)\s+(.*)", dynamic)).replace("Flags:", " ").split())
+    for flag in sorted(DYNAMIC_FLAGS - flags):
+        fail(f"is linked without {flag}")
+    if "TEXTREL" in dynamic:
+        fail("has text relocations")
+
+    segments = output_of("readelf", "-lW", library)
+    tls = re.search(r"^\s+TLS\s+(.*)$", segments, re.M)
+    tls_bytes = int(tls.group(1).split()[4], 16) if tls else 0
+    print(f"TLS segment: {tls_bytes} bytes (at most {MAX_TLS_BYTES})")
+    if tls_bytes > MAX_TLS_BYTES:
+        fail(f"takes {tls_bytes} bytes of every thread, {tls_bytes - MAX_TLS_BYTES} too many")
+    stack = re.search(r"GNU_STACK.*", segments)
+    if not stack or "RWE" in stack.group(0):
+        fail("asks for an executable stack")
+
+    relocations = re.findall(r"R_X86_64_\w+", output_of("readelf", "-rW", library))
+    tls_relocations = relocations.count("R_X86_64_TPOFF64")
+    print(f"TLS relocations: {tls_relocations} (at most {MAX_TLS_RELOCATIONS})")
+    if tls_relocations > MAX_TLS_RELOCATIONS:
+        fail(f"has {tls_relocations} words of TLS in its GOT, {tls_relocations - MAX_TLS_RELOCATIONS} too many")
+    for kind in ("R_X86_64_DTPMOD64", "R_X86_64_DTPOFF64", "R_X86_64_TLSDESC"):
+        if kind in relocations:
+            fail(f"has {kind}: a TLS access that may call, and allocate")
+
+    defined, undefined = defined_symbols(library)
+    promised = exported_names()
+    for name in sorted(promised - defined.keys()):
+        fail(f"does not export {name}, which exports.map promises")
+    for name in sorted(defined.keys() - promised):
+        fail(f"exports {name}, which is not in exports.map")
+    for name, binding in sorted(undefined):
+        bare = name.split("@")[0]
+        if bare in WEAK_IMPORTS and (binding == "WEAK" or "@GLIBC" in name):
+            continue
+        if "@GLIBC_" not in name or bare.startswith(("_Z", "__cxa", "__gxx", "_Unwind")):
+            fail(f"imports {name}: not of libc")
+
+
+def main():
+    library = os.environ["WARREN_LIB"]
+    failures = []
+    check_shape(library, lambda text: failures.append(f"{os.path.basename(library)} {text}"))
+    if "--shape" not in sys.argv[1:]:
+        check_fast_paths(library, failures.append)
+    for failure in failures:
+        print(f"FAILED: {failure}")
+    return 1 if failures else 0
+
+
+sys.exit(main())
