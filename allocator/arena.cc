@@ -83,10 +83,13 @@ bool claim(size_t arena_bytes, uint64_t seed) {
     if (claim_in_window(window, arena_bytes, seed)) return true;
   }
   exclusive = true;
-  void *base = os_memory::reserve(layout(0, arena_bytes), kHugePage);
+  const size_t total = layout(0, arena_bytes);
+  void *base = os_memory::reserve(total, kHugePage);
   if (base == nullptr) return false;
   layout(address_of(base), arena_bytes);
-  return probe();
+  if (probe()) return true;
+  os_memory::unreserve(base, total);
+  return false;
 }
 
 bool claim_largest(size_t wanted_bytes) {

@@ -31,6 +31,8 @@ void *reserve(size_t bytes, size_t align) {
   return at_address<void>(aligned);
 }
 
+void unreserve(void *address, size_t bytes) { os_calls::munmap(address, bytes); }
+
 PrepareResult prepare(void *address, size_t bytes, bool exclusive) {
   // Not MAP_NORESERVE: the kernel's overcommit heuristic is what turns an absurd request into NULL.
   const int placement = exclusive ? MAP_FIXED : MAP_FIXED_NOREPLACE;

@@ -24,6 +24,9 @@ enum class PrepareResult : uint8_t {
 // committed, but the range counts against RLIMIT_AS.
 void *reserve(size_t bytes, size_t align);
 
+// reserved -> none, for a range that reserve() made.
+void unreserve(void *address, size_t bytes);
+
 // reserved -> prepared. `exclusive`: the range was made by reserve(), so mapping over it is right;
 // otherwise it is only agreed upon and anything found there is left alone.
 PrepareResult prepare(void *address, size_t bytes, bool exclusive);
