@@ -330,7 +330,7 @@ MoveResult move(Span *from, Span *to, PageCount pages) {
   }
   large_pages -= from->count.value;
   cut_tail(from, pages);  // the pages behind it that did not move are as dirty as before
-  from->released = from->zero = true;
+  from->released = from->zero = from->count == pages;  // longer where there was no memory to cut it
   insert_free(from);
   return MoveResult::kMoved;
 }

@@ -51,8 +51,10 @@ bool release(void *address, size_t bytes) { return os_calls::madvise(address, by
 MoveResult move_pages(void *from, void *to, size_t bytes) {
   const long result = os_calls::mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
   if (!os_calls::failed(result)) return MoveResult::kMoved;
-  // The kernel unmaps the destination before most of its checks.
-  return prepare(to, bytes, true) == PrepareResult::kOk ? MoveResult::kNotMoved : MoveResult::kDestinationLost;
+  // The kernel unmaps the destination before some of its checks and after others. Where it is still mapped it can
+  // be emptied; elsewhere it is mapped anew, which a process at its limit of mappings may not do.
+  if (release(to, bytes) || prepare(to, bytes, true) == PrepareResult::kOk) return MoveResult::kNotMoved;
+  return MoveResult::kDestinationLost;
 }
 
 }  // namespace warren::os_memory
