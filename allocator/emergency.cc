@@ -18,9 +18,15 @@ struct Header {
 };
 static_assert(sizeof(Header) == kMinAlign);
 
-// live_ is raised before used_ moves and lowered after it was read: see free().
-std::atomic<size_t> live{0};
-std::atomic<size_t> used{0};
+// How many blocks live and how many bytes of the pool they took: one word, so that "the last one is freed" and "start
+// over" are one step. With two words a failed allocation between a free's look and its exchange kept the pool used for ever.
+struct alignas(8) Use {
+  uint32_t live;
+  uint32_t bytes;
+};
+std::atomic<Use> use{Use{0, 0}};
+static_assert(std::atomic<Use>::is_always_lock_free);
+
 std::atomic<Deferred *> deferred{nullptr};
 
 }  // namespace
@@ -29,23 +35,23 @@ void *allocate(size_t size, size_t align) {
   if (align < kMinAlign) align = kMinAlign;
   if (size > kPoolSize || align > kPageSize) return nullptr;
   const size_t footprint = align_up(size, kMinAlign) + sizeof(Header) + (align - kMinAlign);
-  live.fetch_add(1, std::memory_order_acq_rel);
-  const size_t offset = used.fetch_add(footprint, std::memory_order_acq_rel);
-  if (offset > kPoolSize || footprint > kPoolSize - offset) {
-    used.fetch_sub(footprint, std::memory_order_acq_rel);
-    live.fetch_sub(1, std::memory_order_acq_rel);
-    return nullptr;
-  }
-  const uintptr_t block = align_up(address_of(pool) + offset + sizeof(Header), align);
+  Use seen = use.load(std::memory_order_relaxed);  // relaxed: a guess that the exchange checks
+  do {
+    if (footprint > kPoolSize - seen.bytes) return nullptr;
+    // acquire: pairs with the release in free(): the block's last owner is done with these bytes.
+  } while (!use.compare_exchange_weak(seen, {seen.live + 1, seen.bytes + static_cast<uint32_t>(footprint)},
+                                      std::memory_order_acquire, std::memory_order_relaxed));
+  const uintptr_t block = align_up(address_of(pool) + seen.bytes + sizeof(Header), align);
   at_address<Header>(block - sizeof(Header))->size = size;
   return at_address<void>(block);
 }
 
 void free(void *) {
-  // acq_rel: whoever allocates between the load and the exchange has raised `live` first (then we are
-  // not the last) or moves `used` first (then the exchange fails); either way no live block is reused.
-  size_t seen = used.load(std::memory_order_acquire);
-  if (live.fetch_sub(1, std::memory_order_acq_rel) == 1) used.compare_exchange_strong(seen, 0, std::memory_order_acq_rel);
+  Use seen = use.load(std::memory_order_relaxed);  // relaxed: a guess that the exchange checks
+  // release: pairs with the acquire in allocate(); all frees since the pool was last empty are in its release sequence.
+  while (!use.compare_exchange_weak(seen, seen.live == 1 ? Use{0, 0} : Use{seen.live - 1, seen.bytes},
+                                    std::memory_order_release, std::memory_order_relaxed)) {
+  }
 }
 
 bool contains(uintptr_t address) { return address - address_of(pool) < kPoolSize; }
