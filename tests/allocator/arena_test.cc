@@ -25,7 +25,8 @@ constexpr uint32_t kStepPages = kStepSize >> kPageShift;
 constexpr size_t kHuge = size_t{2} << 20;
 
 void *map_at(uintptr_t address, size_t bytes, int protection) {
-  return mmap(at_address<void>(address), bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  return mmap(at_address<void>(address), bytes, protection,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 }
 
 uintptr_t grown_end() { return arena.start + (arena.granule_count << kFineShift); }
@@ -46,7 +47,8 @@ void touch(PageId first, PageCount count) {
 TEST(Arena, BeforeSetUpNothingIsContained) {
   in_own_process([] {
     EXPECT_EQ(arena.granule_count, 0u);
-    for (const uintptr_t address : {uintptr_t{0}, uintptr_t{16}, address_of(&arena), ~uintptr_t{0}}) EXPECT_FALSE(arena.contains(address));
+    for (const uintptr_t address : {uintptr_t{0}, uintptr_t{16}, address_of(&arena), ~uintptr_t{0}})
+      EXPECT_FALSE(arena.contains(address));
     EXPECT_NE(*object_map::fine(0), 0) << "the fast path's first look must miss";
     EXPECT_NE(*object_map::coarse(0), 0);
   });
@@ -167,7 +169,8 @@ TEST(Arena, ASmallArenaEnds) {
 }
 
 TEST(Arena, AForeignMappingMakesAHole) {
-  for (const size_t offset : {size_t{0}, kStepSize / 2, kStepSize - kOsPageSize, 2 * kStepSize, 3 * kStepSize + kOsPageSize}) {
+  for (const size_t offset :
+       {size_t{0}, kStepSize / 2, kStepSize - kOsPageSize, 2 * kStepSize, 3 * kStepSize + kOsPageSize}) {
     in_own_process([offset] {
       ASSERT_TRUE(heap::set_up());
       ASSERT_NE(page_heap::allocate(PageCount{1}, SpanState::kLarge, SizeClass{0}), nullptr);
@@ -203,14 +206,16 @@ TEST(ArenaDeathTest, APointerIntoAHoleIsForeign) {
         for (int i = 0; i < 20; ++i) allocate_slow(kStepSize);
         release_slow(at_address<void>(theirs), "free");
       },
-      KilledBySignal(SIGABRT), "^warren: fatal error: foreign pointer: free\\(0x[0-9a-f]+\\): this address is not in warren's heap; aborting\n$");
+      KilledBySignal(SIGABRT),
+      "^warren: fatal error: foreign pointer: free\\(0x[0-9a-f]+\\): this address is not in warren's heap; aborting\n$");
 }
 
 TEST(Arena, ManyForeignMappingsAreSteppedOver) {
   in_own_process([] {
     ASSERT_TRUE(heap::set_up());
     ASSERT_NE(page_heap::allocate(PageCount{1}, SpanState::kLarge, SizeClass{0}), nullptr);
-    for (size_t i = 0; i < 64; ++i) ASSERT_NE(map_at(grown_end() + i * 2 * kStepSize, kOsPageSize, PROT_NONE), MAP_FAILED);
+    for (size_t i = 0; i < 64; ++i)
+      ASSERT_NE(map_at(grown_end() + i * 2 * kStepSize, kOsPageSize, PROT_NONE), MAP_FAILED);
     for (int i = 0; i < 20; ++i) {
       const Span *span = page_heap::allocate(PageCount{2 * kStepPages}, SpanState::kLarge, SizeClass{0});
       ASSERT_NE(span, nullptr);
@@ -265,7 +270,8 @@ TEST(Arena, WithoutItsWindowsTheArenaIsReserved) {
     }
     for (size_t size = 1; size < 5000; size += 7) ASSERT_NE(allocate_slow(size), nullptr);
     walk_pages();
-    EXPECT_EQ(map_at(grown_end() + kStepSize, kOsPageSize, PROT_NONE), MAP_FAILED) << "what is not grown yet is ours as well";
+    EXPECT_EQ(map_at(grown_end() + kStepSize, kOsPageSize, PROT_NONE), MAP_FAILED)
+        << "what is not grown yet is ours as well";
   });
 }
 

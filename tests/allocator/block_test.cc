@@ -18,7 +18,10 @@ using Kind = Block::Kind;
 Kind kind_of(const void *pointer) { return find_block(address_of(pointer)).kind; }
 
 Kind expected_kind(size_t size) {
-  return size <= kTinySize ? Kind::kTiny : size <= kMaxSmallSize ? Kind::kSmall : size <= kMaxClassSize ? Kind::kMedium : Kind::kLarge;
+  return size <= kTinySize       ? Kind::kTiny
+         : size <= kMaxSmallSize ? Kind::kSmall
+         : size <= kMaxClassSize ? Kind::kMedium
+                                 : Kind::kLarge;
 }
 
 class BlockTest : public ::testing::Test {
@@ -75,7 +78,8 @@ TEST_F(BlockTest, NoOffsetIntoABlockIsABlock) {
 }
 
 TEST_F(BlockTest, NeighboursAreToldApart) {
-  for (const size_t size : {size_t{8}, size_t{16}, size_t{48}, size_t{1024}, size_t{1152}, size_t{4096}, size_t{32768}}) {
+  for (const size_t size :
+       {size_t{8}, size_t{16}, size_t{48}, size_t{1024}, size_t{1152}, size_t{4096}, size_t{32768}}) {
     std::vector<uintptr_t> starts;
     for (int i = 0; i < 40; ++i) starts.push_back(address_of(allocated(size)));
     for (const uintptr_t start : starts) {
@@ -106,7 +110,8 @@ TEST_F(BlockTest, TinyBlocksUseTwoPlanes) {
 }
 
 TEST_F(BlockTest, AFreeBlockIsNone) {
-  for (const size_t size : {size_t{8}, size_t{16}, size_t{100}, size_t{1000}, size_t{2000}, size_t{30000}, size_t{100000}}) {
+  for (const size_t size :
+       {size_t{8}, size_t{16}, size_t{100}, size_t{1000}, size_t{2000}, size_t{30000}, size_t{100000}}) {
     std::vector<void *> blocks;
     for (int i = 0; i < 20; ++i) blocks.push_back(allocate_slow(size));
     for (void *block : blocks) release_slow(block, "free");
@@ -119,9 +124,27 @@ TEST_F(BlockTest, AnyWordMayBeAskedAbout) {
   const int on_stack = 0;
   allocated(100);
   const uintptr_t end = arena.start + (arena.granule_count << kFineShift);
-  const uintptr_t words[] = {0, 1, 8, 16, address_of(&in_bss), address_of(&on_stack), address_of(&arena), arena.start - 8, arena.start - 1,
-                             arena.start - kPageSize, end, end + 8, end + kStepSize, address_of(arena.fine), address_of(arena.page_map),
-                             0x7fff'ffff'fff8, 0x8000'0000'0000, 0xffff'8000'0000'0000, ~uintptr_t{0}, ~uintptr_t{7}, ~uintptr_t{15}};
+  const uintptr_t words[] = {0,
+                             1,
+                             8,
+                             16,
+                             address_of(&in_bss),
+                             address_of(&on_stack),
+                             address_of(&arena),
+                             arena.start - 8,
+                             arena.start - 1,
+                             arena.start - kPageSize,
+                             end,
+                             end + 8,
+                             end + kStepSize,
+                             address_of(arena.fine),
+                             address_of(arena.page_map),
+                             0x7fff'ffff'fff8,
+                             0x8000'0000'0000,
+                             0xffff'8000'0000'0000,
+                             ~uintptr_t{0},
+                             ~uintptr_t{7},
+                             ~uintptr_t{15}};
   for (const uintptr_t word : words) EXPECT_EQ(find_block(word).kind, Kind::kNone) << std::hex << word;
 }
 

@@ -128,7 +128,8 @@ TEST(Cache, TheLimitGrowsAsItIsNeeded) {
     cache.push(kBin, blocks[pushed++]);
     EXPECT_EQ(cache.size(kBin), slots / 2 + 1) << "the older half went back";
     EXPECT_EQ(objects_out(kBin), blocks.size() - slots / 2);
-    for (size_t i = pushed; i-- > slots / 2;) EXPECT_EQ(cache.pop(kBin), blocks[i]) << "the younger half is there, in order";
+    for (size_t i = pushed; i-- > slots / 2;)
+      EXPECT_EQ(cache.pop(kBin), blocks[i]) << "the younger half is there, in order";
     for (size_t i = slots / 2; i < blocks.size(); ++i) cache.push(kBin, blocks[i]);
   });
 }
@@ -147,7 +148,8 @@ TEST(Cache, NoBinRunsIntoItsNeighbour) {
     for (unsigned bin = 0; bin < kBinCount; ++bin) {
       if (!bin_is_used(bin)) continue;
       ASSERT_EQ(*(cache.top[bin] - slots_of(bin) - 1), at_address<void>(arena.start)) << bin;
-      for (size_t i = pushed[bin].size(); i-- > 0;) ASSERT_EQ(*(cache.top[bin] - (pushed[bin].size() - i)), pushed[bin][i]) << bin;
+      for (size_t i = pushed[bin].size(); i-- > 0;)
+        ASSERT_EQ(*(cache.top[bin] - (pushed[bin].size() - i)), pushed[bin][i]) << bin;
     }
   });
 }
@@ -192,7 +194,7 @@ TEST(Cache, AnAdoptedCacheIsNotTrusted) {
       SCOPED_TRACE(bin);
       const std::vector<void *> blocks = fetch(bin, 6);
       uint8_t *mark = object_map::of_class(class_of_bin(bin), address_of(blocks[5]));
-      *mark = class_of_bin(bin).value;  // it was just being popped, and is in use
+      *mark = class_of_bin(bin).value;                         // it was just being popped, and is in use
       central_of(class_of_bin(bin)).give_back(&blocks[4], 1);  // it was just being flushed
       for (void *block : blocks) cache.push(bin, block);
       cache.push(bin, blocks[0]);  // it was just being moved

@@ -57,7 +57,8 @@ size_t objects_out(SizeClass size_class) {
       EXPECT_LE(span->search_from, i);
     }
     EXPECT_EQ(span->free_objects, free);
-    EXPECT_EQ(bits::find_set(span->free_bits(), objects, bits::words_for(objects) * 64), bits::words_for(objects) * 64) << "a bit behind the last object";
+    EXPECT_EQ(bits::find_set(span->free_bits(), objects, bits::words_for(objects) * 64), bits::words_for(objects) * 64)
+        << "a bit behind the last object";
     out += objects - free;
   }
   const Central::Stats stats = central_of(size_class).stats();
@@ -206,7 +207,8 @@ TEST(CentralDeathTest, AnObjectReturnedTwiceIsADoubleFree) {
         const std::vector<void *> some = fetch(kClass, 3);
         give_back(kClass, {some[1], some[0], some[1]});
       },
-      KilledBySignal(SIGABRT), "^warren: fatal error: double free: free\\(0x[0-9a-f]+\\): two threads freed this block of 16 bytes at the same time and it is in use again; aborting\n$");
+      KilledBySignal(SIGABRT),
+      "^warren: fatal error: double free: free\\(0x[0-9a-f]+\\): two threads freed this block of 16 bytes at the same time and it is in use again; aborting\n$");
 }
 
 TEST(Central, AnObjectReturnedTwiceCountsOnceWhereErrorsAreIgnored) {
@@ -231,9 +233,20 @@ TEST(Central, AdoptionPassesOverWhatIsNoObjectOfTheClass) {
     give_back(kClass, {mine[7]});
     *object_map::fine(address_of(mine[8])) = kClass.value;
     int local;
-    const std::vector<void *> seen{mine[0], mine[1], mine[0], at_address<void>(address_of(mine[2]) + 8), mine[7], mine[8], others[0],
-                                   at_address<void>(large->start()), at_address<void>(free_start), at_address<void>(free_start + kPageSize), &local,
-                                   nullptr, at_address<void>(arena.start), at_address<void>(~uintptr_t{0})};
+    const std::vector<void *> seen{mine[0],
+                                   mine[1],
+                                   mine[0],
+                                   at_address<void>(address_of(mine[2]) + 8),
+                                   mine[7],
+                                   mine[8],
+                                   others[0],
+                                   at_address<void>(large->start()),
+                                   at_address<void>(free_start),
+                                   at_address<void>(free_start + kPageSize),
+                                   &local,
+                                   nullptr,
+                                   at_address<void>(arena.start),
+                                   at_address<void>(~uintptr_t{0})};
     central_of(kClass).adopt(seen.data(), seen.size());
     EXPECT_EQ(objects_out(kClass), 7u) << "the first two have come back, once";
     EXPECT_EQ(objects_out(SizeClass{9}), 3u);
@@ -285,7 +298,8 @@ TEST(Central, ThreadsNeverShareAnObject) {
         for (int round = 0; round < 3000; ++round) {
           const std::vector<void *> batch = fetch(kClass, 1 + random() % kMaxBatch);
           for (void *object : batch) __atomic_store_n(static_cast<unsigned *>(object), id, __ATOMIC_RELAXED);
-          for (void *object : batch) collisions += __atomic_load_n(static_cast<unsigned *>(object), __ATOMIC_RELAXED) != id;
+          for (void *object : batch)
+            collisions += __atomic_load_n(static_cast<unsigned *>(object), __ATOMIC_RELAXED) != id;
           give_back(kClass, batch);
         }
       });

@@ -42,7 +42,8 @@ TEST(Emergency, BlocksAreAlignedSizedAndApart) {
       }
     }
     for (size_t i = 0; i < blocks.size(); ++i) {
-      for (size_t byte = 0; byte < blocks[i].second; ++byte) ASSERT_EQ(static_cast<size_t>(blocks[i].first[byte]), i + 1);
+      for (size_t byte = 0; byte < blocks[i].second; ++byte)
+        ASSERT_EQ(static_cast<size_t>(blocks[i].first[byte]), i + 1);
       EXPECT_EQ(emergency::size_of(blocks[i].first), blocks[i].second);
     }
     for (const auto &block : blocks) emergency::free(block.first);
@@ -81,7 +82,8 @@ TEST(Emergency, ItRunsOutAndComesBack) {
 
 TEST(Emergency, TheImpossibleIsRefused) {
   in_own_process([] {
-    for (const size_t size : {kPool, kPool + 1, ~size_t{0}, ~size_t{0} - 15, size_t{1} << 63}) EXPECT_EQ(emergency::allocate(size, 16), nullptr) << size;
+    for (const size_t size : {kPool, kPool + 1, ~size_t{0}, ~size_t{0} - 15, size_t{1} << 63})
+      EXPECT_EQ(emergency::allocate(size, 16), nullptr) << size;
     EXPECT_EQ(emergency::allocate(16, 2 * kPageSize), nullptr);
     EXPECT_EQ(emergency::allocate(16, size_t{1} << 63), nullptr);
     expect_pool_is_free();
@@ -96,7 +98,8 @@ TEST(Emergency, DeferredFreesComeBackOnce) {
     for (char *block : blocks) emergency::defer_free(block);
     EXPECT_TRUE(emergency::has_deferred());
     std::set<void *> taken;
-    for (emergency::Deferred *entry = emergency::take_deferred(); entry != nullptr; entry = entry->next) taken.insert(entry);
+    for (emergency::Deferred *entry = emergency::take_deferred(); entry != nullptr; entry = entry->next)
+      taken.insert(entry);
     EXPECT_EQ(taken.size(), 5u);
     for (char *block : blocks) EXPECT_EQ(taken.count(block), 1u);
     EXPECT_FALSE(emergency::has_deferred());
@@ -118,7 +121,8 @@ TEST(Emergency, DeferredFreesOfManyThreads) {
     std::set<void *> taken;
     size_t count = 0;
     do {
-      for (emergency::Deferred *entry = emergency::take_deferred(); entry != nullptr; entry = entry->next, ++count) taken.insert(entry);
+      for (emergency::Deferred *entry = emergency::take_deferred(); entry != nullptr; entry = entry->next, ++count)
+        taken.insert(entry);
     } while (running != 0 || emergency::has_deferred());
     for (std::thread &thread : threads) thread.join();
     EXPECT_EQ(count, size_t{kThreads} * kBlocks);

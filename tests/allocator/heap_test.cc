@@ -97,7 +97,8 @@ TEST(Heap, LastFreedFirstTaken) {
 TEST(Heap, ZeroedBlocksAreZero) {
   in_own_heap([] {
     for (int round = 0; round < 2; ++round) {
-      for (const size_t size : {size_t{0}, size_t{1}, size_t{8}, size_t{24}, size_t{1000}, size_t{1025}, size_t{32768}, size_t{32769}, size_t{1} << 20}) {
+      for (const size_t size : {size_t{0}, size_t{1}, size_t{8}, size_t{24}, size_t{1000}, size_t{1025}, size_t{32768},
+                                size_t{32769}, size_t{1} << 20}) {
         void *dirty = take(size);
         memset(dirty, 0xff, usable_size(dirty, "malloc_usable_size"));
         give(dirty);
@@ -116,7 +117,8 @@ TEST(Heap, EveryAlignmentOfEverySize) {
   in_own_heap([] {
     std::vector<void *> live;
     for (size_t align = 1; align <= (size_t{4} << 20); align *= 2) {
-      for (const size_t size : {size_t{0}, size_t{1}, size_t{7}, size_t{8}, size_t{9}, size_t{24}, align - 1, align, align + 1, 3 * align, size_t{1000}, size_t{40000}}) {
+      for (const size_t size : {size_t{0}, size_t{1}, size_t{7}, size_t{8}, size_t{9}, size_t{24}, align - 1, align,
+                                align + 1, 3 * align, size_t{1000}, size_t{40000}}) {
         void *block = allocate_aligned(align, size);
         ASSERT_NE(block, nullptr) << align << " " << size;
         ASSERT_EQ(address_of(block) % align, 0u) << size;
@@ -318,7 +320,8 @@ TEST(HeapReentered, FreesWaitUntilTheHeapIsEnteredAgain) {
       const CacheAccess interrupted;
       for (void *block : blocks) give(block);
       EXPECT_TRUE(emergency::has_deferred());
-      for (void *block : blocks) EXPECT_EQ(find_block(address_of(block)).kind, Block::Kind::kNone) << "a second free is caught";
+      for (void *block : blocks)
+        EXPECT_EQ(find_block(address_of(block)).kind, Block::Kind::kNone) << "a second free is caught";
     }
     release_free_memory();
     EXPECT_FALSE(emergency::has_deferred());

@@ -25,7 +25,8 @@ void fill(void *block, size_t bytes) {
 }
 
 void expect_filled(const void *block, size_t bytes) {
-  for (size_t i = 0; i < bytes / 8; ++i) ASSERT_EQ(static_cast<const uint64_t *>(block)[i], i * 0x9e3779b97f4a7c15 + 1) << i * 8;
+  for (size_t i = 0; i < bytes / 8; ++i)
+    ASSERT_EQ(static_cast<const uint64_t *>(block)[i], i * 0x9e3779b97f4a7c15 + 1) << i * 8;
 }
 
 bool all_zero(const void *block, size_t bytes) {
@@ -75,6 +76,7 @@ TEST(Large, ZeroIsTold) {
   in_own_heap([] {
     large::Allocated first = large::allocate(200000, kPageSize);
     EXPECT_TRUE(first.zero) << "never touched";
+    EXPECT_FALSE(page_map::at(arena.page_of(address_of(first.block)))->zero) << "from now on the program writes there";
     EXPECT_TRUE(all_zero(first.block, 200000));
     memset(first.block, 1, 200000);
     free_block(first.block);

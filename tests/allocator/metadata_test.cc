@@ -54,7 +54,8 @@ TEST(Metadata, ZeroedAlignedAndApart) {
       }
     }
     for (size_t i = 0; i < pieces.size(); ++i) {
-      for (size_t byte = 0; byte < pieces[i].bytes; ++byte) ASSERT_EQ(static_cast<uint8_t>(pieces[i].start[byte]), i + 1);
+      for (size_t byte = 0; byte < pieces[i].bytes; ++byte)
+        ASSERT_EQ(static_cast<uint8_t>(pieces[i].start[byte]), i + 1);
     }
   });
 }

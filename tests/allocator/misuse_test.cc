@@ -29,7 +29,8 @@ std::string text(const char *fault, const void *pointer, const std::string &why)
 
 void give(const void *block) { release_slow(const_cast<void *>(block), "free"); }
 
-#define EXPECT_MISUSE(pointer, fault, why) EXPECT_EXIT(give(pointer), KilledBySignal(SIGABRT), Eq(text(fault, pointer, why)))
+#define EXPECT_MISUSE(pointer, fault, why) \
+  EXPECT_EXIT(give(pointer), KilledBySignal(SIGABRT), Eq(text(fault, pointer, why)))
 
 class MisuseDeathTest : public ::testing::Test {
  protected:
@@ -44,7 +45,8 @@ TEST_F(MisuseDeathTest, BlocksOfClasses) {
       EXPECT_MISUSE(block + 8, "invalid pointer", "it points 8 bytes into a block of " + bytes + " bytes");
     }
     EXPECT_MISUSE(block + 1, "invalid pointer", "it points 1 bytes into a block of " + bytes + " bytes");
-    EXPECT_MISUSE(block + size - 1, "invalid pointer", "it points " + std::to_string(size - 1) + " bytes into a block of " + bytes + " bytes");
+    EXPECT_MISUSE(block + size - 1, "invalid pointer",
+                  "it points " + std::to_string(size - 1) + " bytes into a block of " + bytes + " bytes");
     give(block);
     EXPECT_MISUSE(block, "double free", "this block of " + bytes + " bytes is already free");
     EXPECT_MISUSE(block + 1, "invalid pointer", "it points 1 bytes into a block of " + bytes + " bytes");
@@ -53,7 +55,8 @@ TEST_F(MisuseDeathTest, BlocksOfClasses) {
 
 TEST_F(MisuseDeathTest, BlocksNeverHandedOut) {
   auto *block = static_cast<char *>(allocate_slow(3456));
-  EXPECT_MISUSE(block + 3456, "double free", "this block of 3456 bytes is already free");  // indistinguishable from freed
+  EXPECT_MISUSE(block + 3456, "double free",
+                "this block of 3456 bytes is already free");  // indistinguishable from freed
   give(block);
 }
 
@@ -68,7 +71,8 @@ TEST_F(MisuseDeathTest, LargeBlocks) {
   auto *block = static_cast<char *>(allocate_slow(100000));
   auto *guard = allocate_slow(100000);
   for (const size_t offset : {size_t{1}, size_t{16}, size_t{128}, kPageSize, 5 * kPageSize, 13 * kPageSize - 1}) {
-    EXPECT_MISUSE(block + offset, "invalid pointer", "it points " + std::to_string(offset) + " bytes into a block of 106496 bytes");
+    EXPECT_MISUSE(block + offset, "invalid pointer",
+                  "it points " + std::to_string(offset) + " bytes into a block of 106496 bytes");
   }
   give(block);
   for (const size_t offset : {size_t{0}, size_t{1}, kPageSize, 5 * kPageSize + 64}) {
@@ -80,9 +84,11 @@ TEST_F(MisuseDeathTest, LargeBlocks) {
 TEST_F(MisuseDeathTest, NotOfThisHeap) {
   static int in_data = 1;
   int on_stack = 1;
-  for (const void *pointer : {static_cast<const void *>(&in_data), static_cast<const void *>(&on_stack), at_address<const void>(8),
-                              at_address<const void>(0xdeadbeef0), at_address<const void>(0x8000'0000'0000'0000), at_address<const void>(~uintptr_t{0}),
-                              at_address<const void>(arena.start - 16), at_address<const void>(arena.start + (arena.granule_count << kFineShift))}) {
+  for (const void *pointer :
+       {static_cast<const void *>(&in_data), static_cast<const void *>(&on_stack), at_address<const void>(8),
+        at_address<const void>(0xdeadbeef0), at_address<const void>(0x8000'0000'0000'0000),
+        at_address<const void>(~uintptr_t{0}), at_address<const void>(arena.start - 16),
+        at_address<const void>(arena.start + (arena.granule_count << kFineShift))}) {
     EXPECT_MISUSE(pointer, "foreign pointer", "this address is not in warren's heap");
   }
 }
@@ -95,8 +101,10 @@ TEST_F(MisuseDeathTest, PageZero) {
 TEST_F(MisuseDeathTest, TheFunctionIsNamed) {
   void *block = allocate_slow(100);
   give(block);
-  EXPECT_EXIT(reallocate(block, 5, "realloc"), KilledBySignal(SIGABRT), "^warren: fatal error: double free: realloc\\(0x");
-  EXPECT_EXIT(usable_size(block, "malloc_usable_size"), KilledBySignal(SIGABRT), "^warren: fatal error: double free: malloc_usable_size\\(0x");
+  EXPECT_EXIT(reallocate(block, 5, "realloc"), KilledBySignal(SIGABRT),
+              "^warren: fatal error: double free: realloc\\(0x");
+  EXPECT_EXIT(usable_size(block, "malloc_usable_size"), KilledBySignal(SIGABRT),
+              "^warren: fatal error: double free: malloc_usable_size\\(0x");
 }
 
 TEST(Misuse, WhereErrorsAreIgnoredNothingChanges) {

@@ -97,7 +97,8 @@ class Model {
 
   // Makes one of two runs that touch and are alike; returns where the first one now is.
   At merged(At first, At second) {
-    if (first->first + first->second.count != second->first || first->second.released != second->second.released) return second;
+    if (first->first + first->second.count != second->first || first->second.released != second->second.released)
+      return second;
     first->second.count += second->second.count;
     first->second.zero = first->second.zero && second->second.zero;
     runs_.erase(second);
@@ -158,7 +159,8 @@ class Player {
   void allocate(SpanState state) {
     const uint32_t pages = some_length();
     const uint32_t warm = model_.tightest(pages, false), untouched = model_.tightest(pages, true);
-    Span *span = page_heap::allocate(PageCount{pages}, state, SizeClass{static_cast<uint8_t>(state == SpanState::kObjects ? 7 : 0)});
+    Span *span = page_heap::allocate(PageCount{pages}, state,
+                                     SizeClass{static_cast<uint8_t>(state == SpanState::kObjects ? 7 : 0)});
     ASSERT_NE(span, nullptr);
     ASSERT_EQ(span->count.value, pages);
     if (warm != 0 || untouched != 0) {
@@ -228,7 +230,8 @@ class Player {
     to->zero = false;
     model_.insert(first, {pages, true, true});
     owned_[at].span = to;
-    for (uint32_t page = 0; page < pages; ++page) ASSERT_EQ(*word(to, page), owned_[at].stamp + page) << "did not come along";
+    for (uint32_t page = 0; page < pages; ++page)
+      ASSERT_EQ(*word(to, page), owned_[at].stamp + page) << "did not come along";
     stamp(owned_[at]);
   }
 
@@ -245,7 +248,8 @@ class Player {
   void own(Span *span) {
     if (span->zero) {
       for (uint32_t page = 0; page < span->count.value; ++page) {
-        for (size_t i = 0; i < kPageSize / sizeof(uint64_t); i += 8) ASSERT_EQ(word(span, page)[i], 0u) << "said to be zero";
+        for (size_t i = 0; i < kPageSize / sizeof(uint64_t); i += 8)
+          ASSERT_EQ(word(span, page)[i], 0u) << "said to be zero";
       }
     }
     span->zero = false;
@@ -253,7 +257,9 @@ class Player {
     stamp(owned_.back());
   }
 
-  static uint64_t *word(const Span *span, uint32_t page) { return at_address<uint64_t>(span->start() + page * kPageSize); }
+  static uint64_t *word(const Span *span, uint32_t page) {
+    return at_address<uint64_t>(span->start() + page * kPageSize);
+  }
 
   void stamp(Owned &owned) {
     owned.stamp = random_() | uint64_t{1} << 40;
@@ -262,7 +268,8 @@ class Player {
 
   void expect_stamps(const Owned &owned) {
     for (uint32_t page = 0; page < owned.span->count.value; ++page) {
-      ASSERT_EQ(*word(owned.span, page), owned.stamp + page) << "page " << page << " of the span at " << owned.span->first.value;
+      ASSERT_EQ(*word(owned.span, page), owned.stamp + page)
+          << "page " << page << " of the span at " << owned.span->first.value;
     }
   }
 

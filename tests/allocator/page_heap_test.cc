@@ -373,7 +373,8 @@ TEST(PageHeap, StaleEntriesOfThePageMapAreNotBelieved) {
       ASSERT_EQ(state.span_start, block->start());
     }
     page_heap::free(block);
-    for (uint32_t page = 1; page <= 60; ++page) ASSERT_EQ(page_heap::describe(PageId{page}).state, SpanState::kFree) << page;
+    for (uint32_t page = 1; page <= 60; ++page)
+      ASSERT_EQ(page_heap::describe(PageId{page}).state, SpanState::kFree) << page;
   });
 }
 

@@ -35,7 +35,8 @@ inline std::vector<WalkedSpan> walk_pages() {
       return spans;
     }
     if (span->first.value != page || span->count.value == 0 || span->end().value > end) {
-      ADD_FAILURE() << "page " << page << " is in a span of " << span->count.value << " pages from " << span->first.value;
+      ADD_FAILURE() << "page " << page << " is in a span of " << span->count.value << " pages from "
+                    << span->first.value;
       return spans;
     }
     EXPECT_EQ(page_map::at(span->last()), span) << "last page of the span at " << page;

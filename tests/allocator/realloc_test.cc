@@ -33,7 +33,8 @@ std::vector<size_t> interesting_sizes() {
     const size_t size = kSizeClasses[number].object_size;
     sizes.insert(sizes.end(), {size - 1, size, size + 1});
   }
-  for (const size_t size : {kMaxClassSize + 1, 5 * kPageSize, 5 * kPageSize + 1, size_t{250000}, size_t{262144}, size_t{262145}, size_t{600000}}) {
+  for (const size_t size : {kMaxClassSize + 1, 5 * kPageSize, 5 * kPageSize + 1, size_t{250000}, size_t{262144},
+                            size_t{262145}, size_t{600000}}) {
     sizes.push_back(size);
   }
   return sizes;
@@ -95,7 +96,8 @@ TEST_F(ReallocTest, ShrinkingALargeBlockGivesPagesBack) {
 
 TEST_F(ReallocTest, TheImpossibleLeavesTheBlockAlone) {
   for (const size_t from : {size_t{1}, size_t{100}, size_t{5000}, size_t{100000}}) {
-    for (const size_t to : {~size_t{0}, size_t{PTRDIFF_MAX}, size_t{PTRDIFF_MAX} + 1, (size_t{1} << 43) + 1, size_t{1} << 42}) {
+    for (const size_t to :
+         {~size_t{0}, size_t{PTRDIFF_MAX}, size_t{PTRDIFF_MAX} + 1, (size_t{1} << 43) + 1, size_t{1} << 42}) {
       void *block = allocate_slow(from);
       fill(block, 0, from, 5);
       EXPECT_EQ(reallocate(block, to, "realloc"), nullptr);

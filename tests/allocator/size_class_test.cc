@@ -13,19 +13,22 @@ namespace {
 
 // Go's classes, the oracle for the generator.
 constexpr uint32_t kGoSizes[] = {
-    8,    16,   24,   32,   48,   64,   80,   96,   112,  128,  144,   160,   176,   192,   208,   224,   240,   256,   288,  320,
-    352,  384,  416,  448,  480,  512,  576,  640,  704,  768,  896,   1024,  1152,  1280,  1408,  1536,  1792,  2048,  2304, 2688,
-    3072, 3200, 3456, 4096, 4864, 5376, 6144, 6528, 6784, 6912, 8192,  9472,  9728,  10240, 10880, 12288, 13568, 14336, 16384, 18432,
-    19072, 20480, 21760, 24576, 27264, 28672, 32768};
+    8,    16,   24,    32,    48,    64,    80,    96,    112,   128,   144,   160,   176,   192,   208,   224,  240,
+    256,  288,  320,   352,   384,   416,   448,   480,   512,   576,   640,   704,   768,   896,   1024,  1152, 1280,
+    1408, 1536, 1792,  2048,  2304,  2688,  3072,  3200,  3456,  4096,  4864,  5376,  6144,  6528,  6784,  6912, 8192,
+    9472, 9728, 10240, 10880, 12288, 13568, 14336, 16384, 18432, 19072, 20480, 21760, 24576, 27264, 28672, 32768};
 
 constexpr unsigned kFirstMedium = 33;
 
-SizeClass class_of(size_t size) { return size <= kMaxSmallSize ? SizeClass{hot.class_of[size]} : class_of_medium_size(size); }
+SizeClass class_of(size_t size) {
+  return size <= kMaxSmallSize ? SizeClass{hot.class_of[size]} : class_of_medium_size(size);
+}
 
 TEST(SizeClass, TheSizesAreGos) {
   ASSERT_EQ(std::size(kGoSizes), 67u);
   ASSERT_EQ(kClassCount, 68u);
-  for (unsigned number = 1; number < kClassCount; ++number) EXPECT_EQ(kSizeClasses[number].object_size, kGoSizes[number - 1]) << number;
+  for (unsigned number = 1; number < kClassCount; ++number)
+    EXPECT_EQ(kSizeClasses[number].object_size, kGoSizes[number - 1]) << number;
 }
 
 TEST(SizeClass, SizesAscend) {
@@ -61,8 +64,11 @@ TEST(SizeClass, ObjectsFillTheirSpans) {
     const size_t bytes = size_t{shape.span_pages} * kPageSize;
     EXPECT_GE(shape.objects, 1u) << number;
     EXPECT_LE(shape.objects, kMaxObjectsPerSpan) << number;
-    EXPECT_LE(bits::words_for(shape.objects) * 8, shape.span_pages * kBitmapBytesPerPage) << number << ": bits lie in the next span's slice";
-    EXPECT_EQ(shape.objects, number == kTinyClass && bytes / 8 > kMaxObjectsPerSpan ? kMaxObjectsPerSpan : bytes / shape.object_size) << number;
+    EXPECT_LE(bits::words_for(shape.objects) * 8, shape.span_pages * kBitmapBytesPerPage)
+        << number << ": bits lie in the next span's slice";
+    EXPECT_EQ(shape.objects,
+              number == kTinyClass && bytes / 8 > kMaxObjectsPerSpan ? kMaxObjectsPerSpan : bytes / shape.object_size)
+        << number;
     const size_t tail = bytes - size_t{shape.objects} * shape.object_size;
     EXPECT_LE(tail * 32, bytes) << number << ": more than a 32nd of the span is lost";
   }
@@ -129,7 +135,8 @@ TEST(SizeClass, RoundedSize) {
 TEST(SizeClass, EveryAlignmentUpToAPageHasAClass) {
   for (size_t align = kMinAlign; align <= kPageSize; align *= 2) {
     bool found = false;
-    for (unsigned number = 1; number < kClassCount; ++number) found = found || kSizeClasses[number].object_size % align == 0;
+    for (unsigned number = 1; number < kClassCount; ++number)
+      found = found || kSizeClasses[number].object_size % align == 0;
     EXPECT_TRUE(found) << align;
   }
   EXPECT_EQ(kMaxClassSize % kPageSize, 0u) << "the last class serves every alignment up to a page";

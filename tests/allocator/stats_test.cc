@@ -211,7 +211,8 @@ TEST(Stats, ReadingWhileOthersWorkStaysSane) {
     unsigned insane = 0;
     for (int i = 0; i < 4000; ++i) {
       const wr_mem_stats stats = now();
-      insane += stats.heap_objects > 10000 || stats.by_size[0].frees > stats.by_size[0].mallocs || stats.heap_idle > stats.heap_sys;
+      insane += stats.heap_objects > 10000 || stats.by_size[0].frees > stats.by_size[0].mallocs ||
+                stats.heap_idle > stats.heap_sys;
     }
     EXPECT_EQ(insane, 0u);
     stop = true;
@@ -231,10 +232,12 @@ TEST(Stats, TheTable) {
     std::istringstream lines(text);
     std::string line;
     std::getline(lines, line);
-    EXPECT_EQ(line, "warren: statistics of process " + std::to_string(getpid()) + " (wr_mem_stats in warren/allocator.h explains each)");
+    EXPECT_EQ(line, "warren: statistics of process " + std::to_string(getpid()) +
+                        " (wr_mem_stats in warren/allocator.h explains each)");
     const auto has = [&text](const std::string &name, uint64_t value) {
       const std::string number = std::to_string(value);
-      return text.find("\n  " + std::string(20 - number.size(), ' ') + number + "  " + name + "\n") != std::string::npos;
+      return text.find("\n  " + std::string(20 - number.size(), ' ') + number + "  " + name + "\n") !=
+             std::string::npos;
     };
     EXPECT_TRUE(has("alloc_bytes", stats.alloc_bytes)) << text;
     EXPECT_TRUE(has("mallocs", 3)) << text;
@@ -242,9 +245,15 @@ TEST(Stats, TheTable) {
     EXPECT_TRUE(has("heap_sys", stats.heap_sys)) << text;
     EXPECT_TRUE(has("sys_bytes", stats.sys_bytes)) << text;
     EXPECT_TRUE(has("metadata_sys", stats.metadata_sys)) << text;
-    EXPECT_NE(text.find("\n     large                    1                    0                    1\n"), std::string::npos) << text;
-    EXPECT_NE(text.find("\n       112                    1                    0                    1\n"), std::string::npos) << text;
-    EXPECT_NE(text.find("\n      1024                    1                    1                    0\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("\n     large                    1                    0                    1\n"),
+              std::string::npos)
+        << text;
+    EXPECT_NE(text.find("\n       112                    1                    0                    1\n"),
+              std::string::npos)
+        << text;
+    EXPECT_NE(text.find("\n      1024                    1                    1                    0\n"),
+              std::string::npos)
+        << text;
     EXPECT_EQ(text.find("\n     32768"), std::string::npos) << "a class that nobody used";
     give(small);
     give(large);

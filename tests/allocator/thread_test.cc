@@ -148,7 +148,8 @@ TEST(Thread, DestructorsMayAllocateToTheVeryEnd) {
     EXPECT_EQ(caches(), 1u) << "no cache was made anew after the thread's was retired";
     EXPECT_EQ(live(), before);
     stats::read(counts_after);
-    EXPECT_EQ(counts_after.frees - counts_before.frees, 20u * (1 + 2 * PTHREAD_DESTRUCTOR_ITERATIONS)) << "every free is counted";
+    EXPECT_EQ(counts_after.frees - counts_before.frees, 20u * (1 + 2 * PTHREAD_DESTRUCTOR_ITERATIONS))
+        << "every free is counted";
     release_free_memory();
     walk_pages();
   });
@@ -164,7 +165,8 @@ TEST(Thread, BlocksOutliveTheirThread) {
       }
     }).join();
     for (size_t i = 0; i < blocks.size(); ++i) {
-      for (size_t byte = 0; byte < i; ++byte) ASSERT_EQ(static_cast<uint8_t *>(blocks[i])[byte], static_cast<uint8_t>(i));
+      for (size_t byte = 0; byte < i; ++byte)
+        ASSERT_EQ(static_cast<uint8_t *>(blocks[i])[byte], static_cast<uint8_t>(i));
       give(blocks[i]);
     }
   });

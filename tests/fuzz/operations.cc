@@ -133,7 +133,8 @@ void Player::ask_for_the_impossible(size_t slot, Bytes &bytes) {
       void *untouched = &errno;
       if (posix_memalign(&untouched, 64, huge) != ENOMEM) complain("posix_memalign gave a block that cannot be");
       if (posix_memalign(&untouched, unknown(24), less) != EINVAL) complain("posix_memalign took an alignment of 24");
-      if (untouched != &errno || (errno != kErrnoBefore && !is_control())) complain("posix_memalign changed what it must not");
+      if (untouched != &errno || (errno != kErrnoBefore && !is_control()))
+        complain("posix_memalign changed what it must not");
       return;
     }
     default: {
@@ -203,11 +204,12 @@ void Player::one_operation(Bytes &bytes) {
     case 8: {
       const size_t align = read_align(bytes), size = read_size(bytes);
       errno = kErrnoBefore;
-      void *start = align < kUsualAlign ? operator new(size) : operator new(size, std::align_val_t{align});
+      void *start = align < kUsualAlign ? operator new(size) : operator new (size, std::align_val_t{align});
       return put(slot, static_cast<char *>(start), size, align < kUsualAlign ? usual_align(size) : align);
     }
     case 9:
-      if (record != nullptr && malloc_usable_size(record->start) != record->usable) complain("malloc_usable_size has changed");
+      if (record != nullptr && malloc_usable_size(record->start) != record->usable)
+        complain("malloc_usable_size has changed");
       return;
     case 10:
       if (record != nullptr) drop(world_, record);

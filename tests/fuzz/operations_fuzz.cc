@@ -153,7 +153,8 @@ TEST_F(OperationsFuzz, Corpus) {
     const std::vector<char> read{std::istreambuf_iterator<char>(file), {}};
     std::vector<uint8_t> bytes(read.begin(), read.end());
     ++files;
-    for (size_t length = 0; length <= bytes.size() && !stop; length += 1 + bytes.size() / 64) LLVMFuzzerTestOneInput(bytes.data(), length);
+    for (size_t length = 0; length <= bytes.size() && !stop; length += 1 + bytes.size() / 64)
+      LLVMFuzzerTestOneInput(bytes.data(), length);
     LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
     for (unsigned round = 0; round < 40 * multiplier() && !bytes.empty() && !stop; ++round) {
       bytes[(random.next() * 256u + random.next()) % bytes.size()] = random.next();

@@ -29,7 +29,8 @@ void Shadow::add(Record &record, size_t align) {
   const uintptr_t end = start + (record.usable == 0 ? 1 : record.usable);
   if (start % align != 0) complain("block " + text_of(start, end) + " is not aligned to " + std::to_string(align));
   if (record.usable < record.size) {
-    complain("block " + text_of(start, end) + " of " + std::to_string(record.size) + " bytes has only " + std::to_string(record.usable));
+    complain("block " + text_of(start, end) + " of " + std::to_string(record.size) + " bytes has only " +
+             std::to_string(record.usable));
   }
   {
     const std::lock_guard guard(lock_);
@@ -38,7 +39,8 @@ void Shadow::add(Record &record, size_t align) {
       complain("block " + text_of(start, end) + " overlaps " + text_of(after->first, after->second.end));
     }
     if (after != live_.begin() && std::prev(after)->second.end > start) {
-      complain("block " + text_of(start, end) + " overlaps " + text_of(std::prev(after)->first, std::prev(after)->second.end));
+      complain("block " + text_of(start, end) + " overlaps " +
+               text_of(std::prev(after)->first, std::prev(after)->second.end));
     }
     live_[start] = {end};
   }
@@ -63,7 +65,8 @@ void Shadow::check_contents(const Record &record, size_t size) {
   });
   if (wrong == SIZE_MAX) return;
   const auto start = reinterpret_cast<uintptr_t>(record.start);
-  complain("block " + text_of(start, start + record.usable) + " of " + std::to_string(record.size) + " bytes was overwritten at offset " + std::to_string(wrong));
+  complain("block " + text_of(start, start + record.usable) + " of " + std::to_string(record.size) +
+           " bytes was overwritten at offset " + std::to_string(wrong));
 }
 
 size_t Shadow::blocks() {

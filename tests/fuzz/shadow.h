@@ -36,7 +36,9 @@ void for_each_stamped(size_t size, Visit visit) {
   for (size_t i = kNear; i < size; i += i < kFar ? kNear : kFar) visit(i);
 }
 
-inline char byte_of(uint64_t stamp, size_t offset) { return static_cast<char>(stamp + offset * 31 + (offset >> 8) * 7); }
+inline char byte_of(uint64_t stamp, size_t offset) {
+  return static_cast<char>(stamp + offset * 31 + (offset >> 8) * 7);
+}
 
 class Shadow {
  public:

@@ -29,7 +29,8 @@ TEST(Bitmap, SetFirstSetsExactlyThose) {
     uint64_t words[4] = {};
     words[bits::words_for(count)] = 0x5a5a;  // the word behind is not touched
     bits::set_first(words, count);
-    for (size_t i = 0; i < bits::words_for(count) * 64; ++i) EXPECT_EQ(bits::test(words, i), i < count) << count << " " << i;
+    for (size_t i = 0; i < bits::words_for(count) * 64; ++i)
+      EXPECT_EQ(bits::test(words, i), i < count) << count << " " << i;
     EXPECT_EQ(words[bits::words_for(count)], 0x5a5au) << count;
   }
 }

@@ -21,9 +21,11 @@ const void *at(uintptr_t address) { return reinterpret_cast<const void *>(addres
 TEST(FatalDeathTest, DoubleFrees) {
   EXPECT_FATAL(fatal::double_free_block("free", at(0x55d0c0ffee00), 48),
                "double free: free(0x55d0c0ffee00): this block of 48 bytes is already free");
-  EXPECT_FATAL(fatal::double_free_pages("realloc", at(0x1000)), "double free: realloc(0x1000): the pages it points into are already free");
-  EXPECT_FATAL(fatal::double_free_raced(at(0x1010), 16),
-               "double free: free(0x1010): two threads freed this block of 16 bytes at the same time and it is in use again");
+  EXPECT_FATAL(fatal::double_free_pages("realloc", at(0x1000)),
+               "double free: realloc(0x1000): the pages it points into are already free");
+  EXPECT_FATAL(
+      fatal::double_free_raced(at(0x1010), 16),
+      "double free: free(0x1010): two threads freed this block of 16 bytes at the same time and it is in use again");
 }
 
 TEST(FatalDeathTest, InvalidPointers) {
@@ -31,7 +33,8 @@ TEST(FatalDeathTest, InvalidPointers) {
                "invalid pointer: free(0x1238): it points 8 bytes into a block of 4096 bytes");
   EXPECT_FATAL(fatal::misaligned_pointer("malloc_usable_size", at(0x1)),
                "invalid pointer: malloc_usable_size(0x1): no block of this heap starts at such an address");
-  EXPECT_FATAL(fatal::unused_pages("free", at(0x2000)), "invalid pointer: free(0x2000): the heap has never handed out this page");
+  EXPECT_FATAL(fatal::unused_pages("free", at(0x2000)),
+               "invalid pointer: free(0x2000): the heap has never handed out this page");
 }
 
 TEST(FatalDeathTest, ForeignPointers) {
@@ -45,7 +48,8 @@ TEST(FatalDeathTest, OurOwnErrors) {
   EXPECT_FATAL(fatal::check_failed("a == b", "some/file.cc", 12), "check failed: a == b at some/file.cc:12");
   EXPECT_FATAL(fatal::lock_order("central", 4096), "lock order: taking central while holding 4096");
   EXPECT_FATAL(fatal::no_bad_alloc("there is no C++"), "no std::bad_alloc: there is no C++");
-  EXPECT_FATAL(fatal::no_next_function("memalign"), "no next malloc: the process has no other memalign to pass the call on to");
+  EXPECT_FATAL(fatal::no_next_function("memalign"),
+               "no next malloc: the process has no other memalign to pass the call on to");
 }
 
 TEST(FatalDeathTest, ALongConditionIsCutAndStillEndsTheProcess) {
@@ -69,7 +73,9 @@ TEST(FatalDeathTest, AHandlerThatErrsAgainEndsTheProcessWithoutASecondLine) {
         signal(SIGABRT, [](int) { fatal::double_free_pages("free", at(0x20)); });
         fatal::foreign_pointer("free", at(0x10));
       },
-      KilledBySignal(SIGABRT), Eq(std::string("warren: fatal error: foreign pointer: free(0x10): this address is not in warren's heap; aborting\n")));
+      KilledBySignal(SIGABRT),
+      Eq(std::string(
+          "warren: fatal error: foreign pointer: free(0x10): this address is not in warren's heap; aborting\n")));
 }
 
 TEST(FatalDeathTest, CheckNamesTheConditionAndThePlace) {
@@ -107,14 +113,15 @@ TEST(Fatal, WithAbortOnErrorOffTheUsersErrorsReturn) {
   fatal::foreign_pointer("malloc_usable_size", at(0x70));
   const std::string text = captured.text();
   fatal::set_abort_on_error(true);
-  EXPECT_EQ(text,
-            "warren: error: double free: free(0x10): this block of 16 bytes is already free; ignored\n"
-            "warren: error: double free: free(0x20): the pages it points into are already free; ignored\n"
-            "warren: error: double free: free(0x30): two threads freed this block of 32 bytes at the same time and it is in use again; ignored\n"
-            "warren: error: invalid pointer: realloc(0x41): it points 1 bytes into a block of 64 bytes; ignored\n"
-            "warren: error: invalid pointer: free(0x51): no block of this heap starts at such an address; ignored\n"
-            "warren: error: invalid pointer: free(0x60): the heap has never handed out this page; ignored\n"
-            "warren: error: foreign pointer: malloc_usable_size(0x70): this address is not in warren's heap; ignored\n");
+  EXPECT_EQ(
+      text,
+      "warren: error: double free: free(0x10): this block of 16 bytes is already free; ignored\n"
+      "warren: error: double free: free(0x20): the pages it points into are already free; ignored\n"
+      "warren: error: double free: free(0x30): two threads freed this block of 32 bytes at the same time and it is in use again; ignored\n"
+      "warren: error: invalid pointer: realloc(0x41): it points 1 bytes into a block of 64 bytes; ignored\n"
+      "warren: error: invalid pointer: free(0x51): no block of this heap starts at such an address; ignored\n"
+      "warren: error: invalid pointer: free(0x60): the heap has never handed out this page; ignored\n"
+      "warren: error: foreign pointer: malloc_usable_size(0x70): this address is not in warren's heap; ignored\n");
 }
 
 TEST(FatalDeathTest, OurOwnErrorsEndTheProcessAllTheSame) {

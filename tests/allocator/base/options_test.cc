@@ -28,7 +28,8 @@ struct Row {
 
 const Row kRows[] = {
 #define FLAG(key, initial, live, text) {#key, Kind::kFlag, initial, 0, 1, "0|1", live, text, &options.key},
-#define NUMBER(key, initial, min, max, live, text) {#key, Kind::kNumber, initial, min, max, "", live, text, &options.key},
+#define NUMBER(key, initial, min, max, live, text) \
+  {#key, Kind::kNumber, initial, min, max, "", live, text, &options.key},
 #define BYTES(key, initial, min, max, live, text) {#key, Kind::kBytes, initial, min, max, "", live, text, &options.key},
 #define CHOICE(key, initial, words, live, text) {#key, Kind::kChoice, initial, 0, 0, words, live, text, &options.key},
 #define TEXT(key, live, text) {#key, Kind::kText, 0, 0, 0, "", live, text, nullptr},
@@ -69,7 +70,9 @@ class OptionsTest : public ::testing::Test {
     return out;
   }
 
-  static bool takes(const Row &row, const std::string &value) { return read(std::string(row.key) + "=" + value).empty(); }
+  static bool takes(const Row &row, const std::string &value) {
+    return read(std::string(row.key) + "=" + value).empty();
+  }
 };
 
 TEST_F(OptionsTest, DefaultsAreInRange) {
@@ -125,8 +128,8 @@ TEST_F(OptionsTest, EveryWordOfAChoiceAndNoOther) {
 }
 
 TEST_F(OptionsTest, NumbersThatAreNone) {
-  for (const char *wrong : {"", "-1", "+1", " 1", "1 ", "1x", "x", "0x10", "1.5", "1e3", "1KiB", "Off", "off1", "18446744073709551616",
-                            "99999999999999999999999999999999"}) {
+  for (const char *wrong : {"", "-1", "+1", " 1", "1 ", "1x", "x", "0x10", "1.5", "1e3", "1KiB", "Off", "off1",
+                            "18446744073709551616", "99999999999999999999999999999999"}) {
     EXPECT_EQ(read(std::string("gogc=") + wrong),
               std::string("warren: WARREN_CONF: gogc=") + wrong + ": expected 1 to 1000000, or off; keeping 100\n");
   }
@@ -138,14 +141,20 @@ TEST_F(OptionsTest, SuffixesOfSizes) {
   const struct {
     const char *text;
     uint64_t bytes;
-  } good[] = {{"1048576", 1 << 20}, {"1048576B", 1 << 20}, {"1024KiB", 1 << 20}, {"3MiB", 3 << 20},
-              {"2GiB", uint64_t{2} << 30}, {"5TiB", uint64_t{5} << 40}, {"16777215TiB", uint64_t{16777215} << 40}};
+  } good[] = {{"1048576", 1 << 20},
+              {"1048576B", 1 << 20},
+              {"1024KiB", 1 << 20},
+              {"3MiB", 3 << 20},
+              {"2GiB", uint64_t{2} << 30},
+              {"5TiB", uint64_t{5} << 40},
+              {"16777215TiB", uint64_t{16777215} << 40}};
   for (const auto &each : good) {
     EXPECT_EQ(read(std::string("memlimit=") + each.text), "") << each.text;
     EXPECT_EQ(options.memlimit.load(), each.bytes) << each.text;
   }
   options.memlimit.store(kNoLimit);
-  for (const char *wrong : {"", "KiB", "B", "1kib", "1K", "1KB", "1 MiB", "1MiBB", "1PiB", "MiB1", "16777216TiB", "18446744073709551615KiB", "1MiB1"}) {
+  for (const char *wrong : {"", "KiB", "B", "1kib", "1K", "1KB", "1 MiB", "1MiBB", "1PiB", "MiB1", "16777216TiB",
+                            "18446744073709551615KiB", "1MiB1"}) {
     EXPECT_EQ(read(std::string("memlimit=") + wrong),
               std::string("warren: WARREN_CONF: memlimit=") + wrong + ": expected 1MiB or more, or off; keeping off\n");
   }
@@ -155,7 +164,8 @@ TEST_F(OptionsTest, TextsOfMistakes) {
   EXPECT_EQ(read("stats"), "warren: WARREN_CONF: stats: expected key=value; ignored\n");
   EXPECT_EQ(read("nope=1"), "warren: WARREN_CONF: nope=1: there is no such key; ignored (help=1 lists the keys)\n");
   EXPECT_EQ(read("=1"), "warren: WARREN_CONF: =1: there is no such key; ignored (help=1 lists the keys)\n");
-  EXPECT_EQ(read(" stats=exit"), "warren: WARREN_CONF:  stats=exit: there is no such key; ignored (help=1 lists the keys)\n");
+  EXPECT_EQ(read(" stats=exit"),
+            "warren: WARREN_CONF:  stats=exit: there is no such key; ignored (help=1 lists the keys)\n");
   EXPECT_EQ(read("stats=maybe"), "warren: WARREN_CONF: stats=maybe: expected off|exit; keeping off\n");
   EXPECT_EQ(read("abort_on_error=2"), "warren: WARREN_CONF: abort_on_error=2: expected 0|1; keeping 1\n");
   EXPECT_EQ(read("maxprocs=1025"), "warren: WARREN_CONF: maxprocs=1025: expected 0 to 1024, or off; keeping 0\n");
@@ -210,7 +220,8 @@ TEST_F(OptionsTest, SetAtRunTime) {
   EXPECT_EQ(option_parser::set("", "1"), ENOENT);
   for (const Row &row : kRows) {
     SCOPED_TRACE(row.key);
-    const std::string value = row.kind == Kind::kChoice || row.kind == Kind::kFlag ? words_of(row).back() : std::to_string(row.max);
+    const std::string value =
+        row.kind == Kind::kChoice || row.kind == Kind::kFlag ? words_of(row).back() : std::to_string(row.max);
     EXPECT_EQ(option_parser::set(row.key, value.c_str()), row.live ? 0 : EPERM);
     EXPECT_EQ(option_parser::set(row.key, "?"), row.live ? EINVAL : EPERM);
     if (row.live) {
@@ -246,8 +257,9 @@ TEST_F(OptionsTest, SizesArePrintedWithTheLargestSuffixThatIsExact) {
   const struct {
     uint64_t bytes;
     const char *text;
-  } rows[] = {{uint64_t{1} << 20, "1MiB"}, {(uint64_t{1} << 20) + 1024, "1025KiB"}, {(uint64_t{1} << 20) + 1, "1048577B"},
-              {uint64_t{3} << 40, "3TiB"}, {uint64_t{1536} << 30, "1536GiB"}, {kNoLimit, "off"}};
+  } rows[] = {{uint64_t{1} << 20, "1MiB"},           {(uint64_t{1} << 20) + 1024, "1025KiB"},
+              {(uint64_t{1} << 20) + 1, "1048577B"}, {uint64_t{3} << 40, "3TiB"},
+              {uint64_t{1536} << 30, "1536GiB"},     {kNoLimit, "off"}};
   for (const auto &row : rows) {
     options.memlimit.store(row.bytes);
     EXPECT_EQ(get("memlimit"), row.text);

@@ -19,7 +19,9 @@ class OsCalls : public ::testing::Test {
   void SetUp() override { errno = 1789; }
   void TearDown() override { EXPECT_EQ(errno, 1789) << "errno was touched"; }
 
-  static long map(size_t bytes) { return os_calls::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS); }
+  static long map(size_t bytes) {
+    return os_calls::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+  }
   static void *pointer(long result) { return reinterpret_cast<void *>(result); }
 };
 

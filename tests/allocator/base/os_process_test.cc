@@ -52,7 +52,8 @@ TEST(OsProcess, TheEnvironmentIsTheOneAtExec) {
 }
 
 TEST(OsProcess, AuxiliaryVector) {
-  constexpr uint64_t kTypes[] = {AT_PAGESZ, AT_PHDR, AT_PHNUM, AT_ENTRY, AT_SECURE, AT_RANDOM, AT_UID, AT_PLATFORM, AT_SYSINFO_EHDR};
+  constexpr uint64_t kTypes[] = {AT_PAGESZ, AT_PHDR, AT_PHNUM,    AT_ENTRY,       AT_SECURE,
+                                 AT_RANDOM, AT_UID,  AT_PLATFORM, AT_SYSINFO_EHDR};
   for (const uint64_t type : kTypes) {  // not AT_HWCAP: libc edits it
     EXPECT_EQ(os_process::auxiliary(type), getauxval(type)) << type;
   }
