@@ -165,6 +165,16 @@ Grown grow(PageCount pages) {
   return grown;
 }
 
+void release_maps(PageId first, PageCount count) {
+  // All but the page map: free runs are found by it, and it is small.
+  for (unsigned number = kPageMap + 1; number < kPartCount; ++number) {
+    const size_t bytes_per_page = parts[number].bytes_per_step / kPages;
+    const uintptr_t start = align_up(parts[number].start + first.value * bytes_per_page, kOsPageSize);
+    const uintptr_t end = align_down(parts[number].start + (first + count).value * bytes_per_page, kOsPageSize);
+    if (start < end) os_memory::release(at_address<void>(start), end - start);  // refused: as before, and zero
+  }
+}
+
 Range metadata_range() { return metadata; }
 
 size_t map_bytes() {

@@ -83,6 +83,10 @@ struct Grown {
 // Adds at least `pages` at the end. Caller holds the page heap's lock.
 Grown grow(PageCount pages);
 
+// Gives the memory of the bitmap's and the object map's bytes for these pages back to the kernel: what lies in whole
+// OS pages. They read as zero then. No block may live there, nor come to while this runs.
+void release_maps(PageId first, PageCount count);
+
 // The part of the claim that metadata may use.
 struct Range {
   uintptr_t start;

@@ -7,6 +7,7 @@
 #include "allocator/heap.h"
 #include "allocator/metadata.h"
 #include "allocator/page_heap.h"
+#include "allocator/scavenger.h"
 #include "allocator/thread.h"
 
 #include <pthread.h>
@@ -43,6 +44,8 @@ void in_child() NO_THREAD_SAFETY_ANALYSIS {
     if (central_locked[number]) centrals[number].lock().reset_in_child();
   }
   threads::reset_registry_in_child(registry_locked);
+  if (page_heap_locked) page_heap::reset_in_child();
+  scavenger::reset_in_child();
   threads::adopt_caches_in_child();
 }
 

@@ -13,6 +13,7 @@
 #include "allocator/metadata.h"
 #include "allocator/misuse.h"
 #include "allocator/page_heap.h"
+#include "allocator/scavenger.h"
 #include "allocator/thread.h"
 
 #include <cstring>
@@ -153,6 +154,7 @@ WARREN_COLD bool set_up() {
   hot.empty_bin[0] = at_address<void>(arena.start);
   metadata::set_up();
   threads::set_up();
+  scavenger::set_up();
   // release: pairs with the acquire in is_set_up().
   ready.store(true, std::memory_order_release);
   return true;

@@ -29,7 +29,8 @@ WARREN_COLD void report(const char *function, const void *pointer) {
   if (!page.known) return fatal::unused_pages(function, pointer);
   switch (page.state) {
     case SpanState::kObjects: return report_in_objects(function, pointer, page);
-    case SpanState::kFree: return fatal::double_free_pages(function, pointer);
+    case SpanState::kFree:
+    case SpanState::kReleasing: return fatal::double_free_pages(function, pointer);
     case SpanState::kHole: return fatal::foreign_pointer(function, pointer);
     case SpanState::kLarge: break;
   }

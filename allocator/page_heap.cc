@@ -4,9 +4,11 @@
 #include "allocator/base/bitmap.h"
 #include "allocator/base/check.h"
 #include "allocator/base/intrusive_list.h"
+#include "allocator/base/options.h"
 #include "allocator/base/os_memory.h"
 #include "allocator/metadata.h"
 #include "allocator/page_map.h"
+#include "allocator/scavenger.h"
 
 namespace warren::page_heap {
 
@@ -33,6 +35,15 @@ constexpr PageCount kMaxGrowth = PageCount::covering(size_t{64} << 20);
 
 // Each move leaves a mapping that merges with no other; the kernel allows 65530 of them.
 constexpr uint32_t kMaxMoves = 8192;
+
+// So much must lie warm and free for the scavenger to be woken, and an eighth of what is in use. More: stays
+// with a process that has gone to sleep. Less: a thread for programs that have little to give, and for small ones that
+// have put themselves into a sandbox where making a thread is death.
+constexpr uint64_t kWakePages = PageCount::covering(size_t{32} << 20).value;
+constexpr uint64_t kWakePart = 8;
+constexpr uint64_t kNever = ~uint64_t{0};
+
+constexpr uint32_t kHugePages = PageCount::covering(size_t{2} << 20).value;
 
 uint32_t list_for(PageCount pages) {
   if (pages.value < kExact) return pages.value;
@@ -96,6 +107,34 @@ uint64_t span_count GUARDED_BY(lock) = 0;
 uint64_t hole_pages GUARDED_BY(lock) = 0;
 uint64_t large_pages GUARDED_BY(lock) = 0;
 uint32_t moves GUARDED_BY(lock) = 0;
+
+// The scavenger's.
+uint64_t wake_at GUARDED_BY(lock) = kWakePages;   // warm pages
+uint64_t least_warm GUARDED_BY(lock) = 0;         // since the last look
+uint64_t scavenged_pages GUARDED_BY(lock) = 0;
+Span *releasing GUARDED_BY(lock) = nullptr;       // the one span in the state kReleasing
+
+uint64_t releasing_pages() REQUIRES(lock) { return releasing != nullptr ? releasing->count.value : 0; }
+uint64_t free_pages() REQUIRES(lock) { return warm.pages() + released.pages() + releasing_pages(); }
+uint64_t used_pages() REQUIRES(lock) { return arena.end_page().value - hole_pages - free_pages(); }
+
+// Pages that may have memory behind them, beyond what the option memlimit allows.
+uint64_t pages_over_limit() REQUIRES(lock) {
+  const uint64_t limit = options.memlimit.load(std::memory_order_relaxed);
+  if (limit == kNoLimit) return 0;
+  const uint64_t resident = used_pages() + warm.pages();
+  return resident > limit >> kPageShift ? resident - (limit >> kPageShift) : 0;
+}
+
+// Whether the scavenger is to be woken now; the answer is yes only once.
+bool much_is_warm() REQUIRES(lock) {
+  if (WARREN_LIKELY(warm.pages() < wake_at)) return false;
+  wake_at = kNever;
+  least_warm = warm.pages();
+  return true;
+}
+
+void arm_locked() REQUIRES(lock) { wake_at = kWakePages + used_pages() / kWakePart; }
 
 FreeRuns &runs_like(const Span *span) REQUIRES(lock) { return span->released ? released : warm; }
 
@@ -197,15 +236,20 @@ bool grow(PageCount pages) REQUIRES(lock) {
   return true;
 }
 
-size_t release_all_locked() REQUIRES(lock) {
+// Gives warm runs back until `pages` more of them are gone or none is left that the kernel takes.
+// A run that it refuses (locked pages) stays dirty, and warm.
+size_t release_locked(uint64_t pages) REQUIRES(lock) {
   size_t bytes = 0;
   FreeRuns refused;
-  while (Span *span = warm.largest_list_front()) {
+  while (bytes >> kPageShift < pages) {
+    Span *span = warm.largest_list_front();
+    if (span == nullptr) break;
     warm.remove(span);
     if (!os_memory::release(at_address<void>(span->start()), span->bytes())) {
-      refused.insert(span);  // locked pages: still dirty, still warm
+      refused.insert(span);
       continue;
     }
+    arena_growth::release_maps(span->first, span->count);
     bytes += span->bytes();
     span->released = span->zero = true;
     insert_free(span);
@@ -224,17 +268,19 @@ Span *take(PageCount pages) REQUIRES(lock) {
     if (span == nullptr) span = released.find(pages);
     if (span != nullptr) {
       runs_like(span).remove(span);
+      if (warm.pages() < least_warm) least_warm = warm.pages();
       span->state = SpanState::kLarge;  // no longer free: what is cut off must not merge with it again
       return span;
     }
     // At a limit: runs that are merely in different states can become one.
-    if (round == 0 && !grow(pages)) release_all_locked();
+    if (round == 0 && !grow(pages)) release_locked(kNever);
     if (round == 1 && !grow(pages)) return nullptr;
   }
   return nullptr;
 }
 
 void hand_out(Span *span, SpanState state, SizeClass size_class) REQUIRES(lock) {
+  const bool was_released = span->released;
   span->released = false;
   span->state = state;
   span->size_class = size_class;
@@ -243,6 +289,9 @@ void hand_out(Span *span, SpanState state, SizeClass size_class) REQUIRES(lock) 
   } else {
     page_map::set_ends(span);
     large_pages += span->count.value;
+  }
+  if (was_released) {
+    if (const uint64_t over = pages_over_limit(); WARREN_UNLIKELY(over != 0)) scavenged_pages += release_locked(over) >> kPageShift;
   }
 }
 
@@ -287,12 +336,18 @@ Span *allocate_aligned(PageCount pages, size_t align) {
 }
 
 void free(Span *span) {
-  MutexLock guard(lock);
-  free_locked(span);
+  bool wake;
+  {
+    MutexLock guard(lock);
+    free_locked(span);
+    wake = much_is_warm();
+  }
+  if (WARREN_UNLIKELY(wake)) scavenger::wake();
 }
 
-bool resize(Span *span, PageCount pages) {
-  MutexLock guard(lock);
+namespace {
+
+bool resize_locked(Span *span, PageCount pages) REQUIRES(lock) {
   const PageCount before = span->count;
   span->zero = false;
   if (pages > before) {
@@ -313,6 +368,20 @@ bool resize(Span *span, PageCount pages) {
   large_pages += span->count.value;
   large_pages -= before.value;
   return true;
+}
+
+}  // namespace
+
+bool resize(Span *span, PageCount pages) {
+  bool resized;
+  bool wake;
+  {
+    MutexLock guard(lock);
+    resized = resize_locked(span, pages);
+    wake = much_is_warm();
+  }
+  if (WARREN_UNLIKELY(wake)) scavenger::wake();
+  return resized;
 }
 
 MoveResult move(Span *from, Span *to, PageCount pages) {
@@ -337,7 +406,69 @@ MoveResult move(Span *from, Span *to, PageCount pages) {
 
 size_t release_all() {
   MutexLock guard(lock);
-  return release_all_locked();
+  return release_locked(kNever);
+}
+
+PageCount scavenge(PageCount most) {
+  Span *span;
+  {
+    MutexLock guard(lock);
+    span = warm.largest_list_front();
+    if (span == nullptr) return PageCount{0};
+    warm.remove(span);
+    span->state = SpanState::kReleasing;  // what is cut off must not merge with it again
+    // From the end, and cut where huge pages are, so that each goes as a whole.
+    PageCount part = most;
+    const uint32_t past_boundary = span->end().value % kHugePages;
+    if (past_boundary != 0 && past_boundary < part.value) part.value = past_boundary;
+    if (part < span->count) span = cut_head(span, part);
+    releasing = span;
+  }
+  const PageCount pages = span->count;
+  const bool gone = os_memory::release(at_address<void>(span->start()), span->bytes());
+  if (gone) arena_growth::release_maps(span->first, span->count);
+  MutexLock guard(lock);
+  releasing = nullptr;
+  if (gone) {
+    span->released = span->zero = true;
+    scavenged_pages += pages.value;
+  }
+  insert_free(span);
+  return gone ? pages : PageCount{0};
+}
+
+WarmMemory take_warm_memory() {
+  MutexLock guard(lock);
+  const WarmMemory now{warm.pages(), least_warm, used_pages(), pages_over_limit()};
+  least_warm = warm.pages();
+  return now;
+}
+
+void arm() {
+  MutexLock guard(lock);
+  arm_locked();
+}
+
+bool arm_when_little_is_warm(uint64_t kept_pages, uint64_t kept_part) {
+  MutexLock guard(lock);
+  if (warm.pages() > kept_pages + used_pages() / kept_part) return false;
+  arm_locked();
+  return true;
+}
+
+void arm_later() {
+  MutexLock guard(lock);
+  arm_locked();
+  if (wake_at < 2 * warm.pages()) wake_at = 2 * warm.pages();
+}
+
+void reset_in_child() {
+  MutexLock guard(lock);
+  if (Span *span = releasing) {
+    releasing = nullptr;
+    insert_free(span);  // what it contains is unknown
+  }
+  arm_locked();
 }
 
 PageState describe(PageId page) {
@@ -350,7 +481,7 @@ PageState describe(PageId page) {
 Stats stats() {
   MutexLock guard(lock);
   const uint64_t grown = arena.end_page().value;
-  return Stats{grown - hole_pages, warm.pages() + released.pages(), released.pages(), large_pages, span_count};
+  return Stats{grown - hole_pages, free_pages(), released.pages(), large_pages, span_count, scavenged_pages};
 }
 
 }  // namespace warren::page_heap

@@ -1,5 +1,5 @@
 // Runs of pages: allocate, free, resize, give back to the kernel. Mechanism only.
-// Callers: central (spans of objects), large, stats, malloc_trim.
+// Callers: central (spans of objects), large, the scavenger, stats, malloc_trim.
 // Invariant: every grown page but page 0 belongs to exactly one span; two neighbouring free spans
 // differ in `released`, since equal ones are merged.
 #pragma once
@@ -32,6 +32,29 @@ MoveResult move(Span *from, Span *to, PageCount pages) EXCLUDES(lock);
 // Gives every warm free run back to the kernel; returns the bytes that went.
 size_t release_all() EXCLUDES(lock);
 
+// Gives back one warm run of up to `most` pages, without the lock while the kernel works. Returns what went;
+// 0 when nothing is warm, or the kernel refuses (locked pages). One caller at a time.
+PageCount scavenge(PageCount most) EXCLUDES(lock);
+
+// What the scavenger looks at. Starts a new look.
+struct WarmMemory {
+  uint64_t pages;             // warm and free now
+  uint64_t least_pages;       // the fewest since the last look
+  uint64_t used_pages;        // in spans that are in use
+  uint64_t pages_over_limit;  // that memlimit would like to see go
+};
+WarmMemory take_warm_memory() EXCLUDES(lock);
+
+// When much is warm, scavenger::wake() is called, once. These ask for it again: at the usual mark; when not more is
+// warm than kept_pages and used / kept_part (else they do nothing and return false); only at twice
+// of what is warm now.
+void arm() EXCLUDES(lock);
+bool arm_when_little_is_warm(uint64_t kept_pages, uint64_t kept_part) EXCLUDES(lock);
+void arm_later() EXCLUDES(lock);
+
+// In a forked child: takes back what the scavenger, which did not come along, had in its hands.
+void reset_in_child() EXCLUDES(lock);
+
 // What is known of a page that holds no block: for reports of misuse.
 struct PageState {
   bool known;  // the page belongs to a span
@@ -48,6 +71,7 @@ struct Stats {
   uint64_t released_pages;  // free, and no memory behind them
   uint64_t large_pages;
   uint64_t spans;           // Span structures in use
+  uint64_t scavenged_pages;  // given back to the kernel while the program ran, other than by release_all()
 };
 Stats stats() EXCLUDES(lock);
 

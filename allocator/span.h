@@ -1,12 +1,14 @@
 // A span: a run of pages with one purpose. Who owns it when:
 //
-//   state     owner, and what guards the fields
-//   kFree     the page heap (its lock); in the free list of its length, warm or released
-//   kObjects  the central of its class (that class's lock); cut into objects of one size
-//   kLarge    the program: one block of its own; fields are still until it is freed or resized
-//   kHole     nobody, for ever: a range that somebody else's mapping occupies
+//   state       owner, and what guards the fields
+//   kFree       the page heap (its lock); in the free list of its length, warm or released
+//   kObjects    the central of its class (that class's lock); cut into objects of one size
+//   kLarge      the program: one block of its own; fields are still until it is freed or resized
+//   kReleasing  the scavenger, for the length of one madvise; in no list, and merged with nothing
+//   kHole       nobody, for ever: a range that somebody else's mapping occupies
 //
-// kFree -> kObjects | kLarge by page_heap::allocate, back by page_heap::free; kFree -> kHole when pages are lost.
+// kFree -> kObjects | kLarge by page_heap::allocate, back by page_heap::free; kFree -> kReleasing -> kFree by
+// page_heap::scavenge; kFree -> kHole when pages are lost.
 // Spans live in metadata, never in the arena. Invariant: page_map names a span at least on its first
 // and last page; spans of objects on all of them.
 #pragma once
@@ -16,7 +18,7 @@
 
 namespace warren {
 
-enum class SpanState : uint8_t { kFree, kObjects, kLarge, kHole };
+enum class SpanState : uint8_t { kFree, kObjects, kLarge, kReleasing, kHole };
 
 struct Span {
   Span *next;

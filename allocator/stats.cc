@@ -7,6 +7,7 @@
 #include "allocator/large.h"
 #include "allocator/metadata.h"
 #include "allocator/page_heap.h"
+#include "allocator/scavenger.h"
 #include "allocator/thread.h"
 
 #include <cstring>
@@ -87,6 +88,8 @@ void read(wr_mem_stats &out) {
   out.heap_inuse = out.heap_sys - out.heap_idle;
   out.heap_released = pages.released_pages * kPageSize;
   out.span_inuse = pages.spans * sizeof(Span);
+  out.scavenged_bytes = pages.scavenged_pages * kPageSize;
+  out.scavenger_ns = scavenger::processor_time();
   out.metadata_sys = metadata::bytes_in_use();
   out.sys_bytes = out.heap_sys + arena_growth::map_bytes() + out.metadata_sys;
 }
@@ -104,7 +107,8 @@ void print(int fd) {
       {"heap_idle", now.heap_idle},       {"heap_inuse", now.heap_inuse},
       {"heap_released", now.heap_released}, {"heap_objects", now.heap_objects},
       {"span_inuse", now.span_inuse},     {"cache_inuse", now.cache_inuse},
-      {"metadata_sys", now.metadata_sys},
+      {"metadata_sys", now.metadata_sys}, {"scavenged_bytes", now.scavenged_bytes},
+      {"scavenger_ns", now.scavenger_ns},
   };
   for (const Row &row : rows) print_row(fd, row);
   LogLine header;

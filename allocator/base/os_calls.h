@@ -1,5 +1,5 @@
 // The table of system calls: everything the heap asks of the kernel passes here.
-// Callers: os_memory.cc, mutex.cc, log.cc, address_space.cc. The tests link
+// Callers: os_memory.cc, os_process.cc, os_thread_linux.cc, mutex.cc, log.cc, scavenger.cc. The tests link
 // tests/support/os_calls_faulty.cc around it, which fails calls on request.
 // Invariant: errno is never touched, nothing is allocated, no libc function is called.
 #pragma once
@@ -19,6 +19,23 @@ long futex_wait(const uint32_t *word, uint32_t expected);
 long futex_wake(const uint32_t *word, int count);
 long write(int fd, const void *data, size_t bytes);
 long personality();
+uint64_t process_id();
+bool filtered();  // whether a filter decides on this thread's system calls (seccomp)
+
+// Nanoseconds of a clock that never goes back, and of processor time this thread has had.
+uint64_t now();
+uint64_t thread_time();
+void sleep(uint64_t nanoseconds);
+
+// The mask before.
+uint64_t block_all_signals();
+void restore_signals(uint64_t mask);
+
+// The new thread runs body(argument) on the stack that ends at `stack_end` and ends itself. *id holds its id until the
+// kernel, done with it, stores 0 there.
+long clone_thread(unsigned long flags, void *stack_end, uint32_t *id, void *thread_pointer, void (*body)(void *),
+                  void *argument);
+void name_thread(const char *name);  // the calling one; at most 15 characters
 
 constexpr bool failed(long result) { return result < 0 && result > -4096; }
 

@@ -2,7 +2,10 @@
 // wrappers and call malloc in them, and the wrappers would set errno.
 #include "allocator/base/os_calls.h"
 
+#include <csignal>
+#include <ctime>
 #include <linux/futex.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 namespace warren::os_calls {
@@ -19,6 +22,14 @@ long call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 
 
 long word(const volatile void *p) { return reinterpret_cast<long>(p); }
 long word(size_t n) { return static_cast<long>(n); }
+
+constexpr uint64_t kSecond = 1'000'000'000;
+
+uint64_t read_clock(long clock) {
+  timespec time{};
+  call(SYS_clock_gettime, clock, word(&time));
+  return static_cast<uint64_t>(time.tv_sec) * kSecond + static_cast<uint64_t>(time.tv_nsec);
+}
 
 }  // namespace
 
@@ -43,5 +54,58 @@ long futex_wake(const uint32_t *address, int count) { return call(SYS_futex, wor
 long write(int fd, const void *data, size_t bytes) { return call(SYS_write, fd, word(data), word(bytes)); }
 
 long personality() { return call(SYS_personality, 0xffffffff); }
+
+uint64_t process_id() { return static_cast<uint64_t>(call(SYS_getpid)); }
+
+bool filtered() { return call(SYS_prctl, PR_GET_SECCOMP) > 0; }
+
+uint64_t now() { return read_clock(CLOCK_MONOTONIC); }
+uint64_t thread_time() { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
+
+void sleep(uint64_t nanoseconds) {
+  const timespec time{static_cast<time_t>(nanoseconds / kSecond), static_cast<long>(nanoseconds % kSecond)};
+  call(SYS_nanosleep, word(&time), 0);
+}
+
+uint64_t block_all_signals() {
+  const uint64_t all = ~uint64_t{0};
+  uint64_t before = 0;
+  call(SYS_rt_sigprocmask, SIG_SETMASK, word(&all), word(&before), sizeof all);
+  return before;
+}
+
+void restore_signals(uint64_t mask) { call(SYS_rt_sigprocmask, SIG_SETMASK, word(&mask), 0, sizeof mask); }
+
+long clone_thread(unsigned long flags, void *stack_end, uint32_t *id, void *thread_pointer, void (*body)(void *),
+                  void *argument) {
+  // The child finds what to call on its own stack: nothing of the parent's frame is its to touch.
+  auto **top = static_cast<void **>(stack_end);
+  *--top = argument;
+  *--top = reinterpret_cast<void *>(body);
+  long result = SYS_clone;
+  register long r10 asm("r10") = word(id);
+  register long r8 asm("r8") = word(thread_pointer);
+  asm volatile(
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      ".cfi_remember_state\n\t"
+      ".cfi_undefined rip\n\t"
+      "xor %%ebp, %%ebp\n\t"
+      "pop %%rax\n\t"
+      "pop %%rdi\n\t"
+      "call *%%rax\n\t"
+      "xor %%edi, %%edi\n\t"
+      "mov %[exit], %%eax\n\t"
+      "syscall\n\t"
+      ".cfi_restore_state\n"
+      "1:"
+      : "+a"(result)
+      : "D"(flags), "S"(top), "d"(word(id)), "r"(r10), "r"(r8), [exit] "i"(SYS_exit)
+      : "rcx", "r11", "memory");
+  return result;
+}
+
+void name_thread(const char *name) { call(SYS_prctl, PR_SET_NAME, word(name)); }
 
 }  // namespace warren::os_calls

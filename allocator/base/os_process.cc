@@ -59,4 +59,6 @@ uint64_t layout_seed() {
   return seed ^ seed >> 32;
 }
 
+uint64_t id() { return os_calls::process_id(); }
+
 }  // namespace warren::os_process

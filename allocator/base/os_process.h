@@ -19,4 +19,7 @@ uint64_t auxiliary(uint64_t type);
 // address randomisation is switched off, so that debuggers see the same addresses again.
 uint64_t layout_seed();
 
+// The kernel's id of this process, asked anew each time.
+uint64_t id();
+
 }  // namespace warren::os_process

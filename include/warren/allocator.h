@@ -37,6 +37,8 @@ struct wr_mem_stats {
   uint64_t span_inuse;        /* descriptors of spans */
   uint64_t cache_inuse;       /* blocks waiting in thread caches */
   uint64_t metadata_sys;      /* the heap's own structures */
+  uint64_t scavenged_bytes;   /* given back to the kernel so far, by the scavenger and for memlimit */
+  uint64_t scavenger_ns;      /* processor time the scavenger has had, nanoseconds */
 
   uint64_t next_gc;           /* heap size that starts the next collection; 0 while the collector sleeps */
   uint64_t last_gc_unix_ns;   /* end of the last collection, nanoseconds since 1970; 0 for none */
