@@ -132,6 +132,7 @@ bool set_up(size_t wanted_bytes) {
   arena.coarse = at_address<uint8_t>(parts[kCoarse].start);
   arena.fine[0] = arena.coarse[0] = kSentinelMark;
   arena.fine_from_zero = at_address<uint8_t>(parts[kFine].start - (arena.start >> kFineShift));
+  hot.empty.fine_from_zero = arena.fine_from_zero;
   arena.coarse_from_zero = at_address<uint8_t>(parts[kCoarse].start - (arena.start >> kCoarseShift));
   return true;
 }

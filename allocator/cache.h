@@ -43,6 +43,9 @@ struct CacheHead {
   void **top[kBinCount];
   void **limit[kBinCount];
   uint64_t frees[kBinCount];  // blocks freed; with the blocks that live, this gives the blocks allocated
+  // The same in every cache: here they are reached from the register that reaches the bins.
+  uint8_t *fine_from_zero;  // Arena's
+  uint8_t class_of[kMaxSmallSize + 1];
 };
 
 namespace cache_detail {

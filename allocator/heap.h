@@ -10,6 +10,7 @@
 
 #include "allocator/base/annotations.h"
 #include "allocator/base/tls.h"
+#include "allocator/bin_x86_64.h"
 #include "allocator/object_map.h"
 
 #include <bit>
@@ -29,14 +30,12 @@ template <void *(*Slow)(size_t)>
 WARREN_ALWAYS_INLINE void *allocate(size_t size) {
   if (WARREN_UNLIKELY(size > kMaxSmallSize)) return Slow(size);
   CacheHead *cache = current_cache();
-  const uint8_t size_class = hot.class_of[size];
-  void **top = cache->top[size_class];
-  void *block = top[-1];
-  uint8_t *mark = object_map::fine(address_of(block));
+  const size_t size_class = cache->class_of[size];
+  void *block = bin::top_block(cache, size_class);
+  uint8_t *mark = cache->fine_from_zero + (address_of(block) >> kFineShift);
   if (WARREN_UNLIKELY(*mark != 0)) return Slow(size);
-  forget(cache->top[size_class]);
-  --cache->top[size_class];
-  *mark = size_class;
+  *mark = static_cast<uint8_t>(size_class);
+  bin::lower_top(cache, size_class);
   return block;
 }
 
@@ -46,16 +45,15 @@ WARREN_ALWAYS_INLINE void release(void *block) {
   const size_t granule = std::rotr(address_of(block) - arena.start, int{kFineShift});
   if (WARREN_UNLIKELY(granule >= arena.granule_count)) return Slow(block);
   uint8_t *mark = arena.fine + granule;
-  const uint8_t size_class = *mark;
+  const size_t size_class = *mark;
   if (WARREN_UNLIKELY(size_class == 0)) return Slow(block);
   CacheHead *cache = current_cache();
   void **top = cache->top[size_class];
   if (WARREN_UNLIKELY(top == cache->limit[size_class])) return Slow(block);
   *mark = 0;
   *top = block;
-  forget(cache->top[size_class]);
-  ++cache->top[size_class];
-  cache->frees[size_class]++;
+  bin::count_free(cache, size_class);
+  bin::raise_top(cache, size_class);
 }
 
 // The whole of each operation, for the `Slow`s of preload/. nullptr: no memory, or an impossible size.

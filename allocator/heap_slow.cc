@@ -45,7 +45,7 @@ void fill_freed(void *block, size_t size) {
 }
 
 SizeClass class_of_size(size_t size) {
-  return size <= kMaxSmallSize ? SizeClass{hot.class_of[size]} : class_of_medium_size(size);
+  return size <= kMaxSmallSize ? SizeClass{hot.empty.class_of[size]} : class_of_medium_size(size);
 }
 
 // Frees of signal handlers that found this heap busy, see emergency.h.

@@ -7,9 +7,10 @@ namespace {
 constinit uint8_t before_set_up = kSentinelMark;
 
 consteval Hot initial() {
-  Hot state{{}, Arena(&before_set_up), {}, {}};
+  Hot state{{}, Arena(&before_set_up), {}};
   for (unsigned bin = 0; bin < kBinCount; ++bin) state.empty.top[bin] = state.empty.limit[bin] = hot.empty_bin + 1;
-  for (size_t size = 0; size <= kMaxSmallSize; ++size) state.class_of[size] = size_class_detail::search(size);
+  state.empty.fine_from_zero = &before_set_up;
+  for (size_t size = 0; size <= kMaxSmallSize; ++size) state.empty.class_of[size] = size_class_detail::search(size);
   return state;
 }
 

@@ -17,7 +17,6 @@ struct alignas(64) Hot {
   // The one slot below the empty head's bins. Address 0 until the arena exists; the planes "as seen from
   // address zero" then say "not free" of it.
   void *empty_bin[1];
-  uint8_t class_of[kMaxSmallSize + 1];
 };
 
 extern Hot hot;

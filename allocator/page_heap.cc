@@ -363,6 +363,7 @@ bool resize_locked(Span *span, PageCount pages) REQUIRES(lock) {
     span->zero = was_zero;
   }
   cut_tail(span, pages);
+  if (warm.pages() < least_warm) least_warm = warm.pages();
   span->released = span->zero = false;
   page_map::set_ends(span);
   large_pages += span->count.value;

@@ -17,13 +17,6 @@
 #define RELEASE(...) WARREN_THREAD_ANNOTATION(release_capability(__VA_ARGS__))
 #define NO_THREAD_SAFETY_ANALYSIS WARREN_THREAD_ANNOTATION(no_thread_safety_analysis)
 
-// Makes the compiler forget what it knows of a word in memory, so that an update that follows is one
-// instruction on memory and not a store from a register.
-template <class T>
-inline __attribute__((always_inline)) void forget(T &word) {
-  asm("" : "+m"(word));
-}
-
 #define WARREN_COLD __attribute__((noinline, cold))
 #define WARREN_NOINLINE __attribute__((noinline))
 #define WARREN_ALWAYS_INLINE inline __attribute__((always_inline))

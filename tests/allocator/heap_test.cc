@@ -240,7 +240,7 @@ TEST(Heap, ACacheIsEmptiedBeforeALargeBlockIsRefused) {
 void *in_the_cache_twice() {
   void *block = take(100);
   give(block);
-  void **&top = current_cache()->top[hot.class_of[100]];
+  void **&top = current_cache()->top[hot.empty.class_of[100]];
   *top++ = block;
   return block;
 }

@@ -21,7 +21,7 @@ constexpr uint32_t kGoSizes[] = {
 constexpr unsigned kFirstMedium = 33;
 
 SizeClass class_of(size_t size) {
-  return size <= kMaxSmallSize ? SizeClass{hot.class_of[size]} : class_of_medium_size(size);
+  return size <= kMaxSmallSize ? SizeClass{hot.empty.class_of[size]} : class_of_medium_size(size);
 }
 
 TEST(SizeClass, TheSizesAreGos) {
