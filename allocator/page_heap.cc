@@ -6,6 +6,7 @@
 #include "allocator/base/intrusive_list.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_memory.h"
+#include "allocator/huge_pages.h"
 #include "allocator/metadata.h"
 #include "allocator/page_map.h"
 #include "allocator/scavenger.h"
@@ -229,10 +230,28 @@ bool grow(PageCount pages) REQUIRES(lock) {
     return false;
   }
   if (grown.hole_count.value != 0) add_hole(grown.hole_first, grown.hole_count);
+  huge_pages::note_growth(grown.first, grown.count);
   span->first = grown.first;
   span->count = grown.count;
   span->released = span->zero = true;
   insert_free(span);
+  return true;
+}
+
+// A run that is in no list has been given back: into its list.
+void insert_released(Span *span) REQUIRES(lock) {
+  const PageId first = span->first;
+  const PageCount count = span->count;
+  span->released = span->zero = true;
+  insert_free(span);
+  huge_pages::note_released_run(span->first, span->count, first, count);
+}
+
+// Gives the memory behind a run that is in no list back to the kernel.
+bool give_back(Span *span) {
+  if (!os_memory::release(at_address<void>(span->start()), span->bytes())) return false;
+  arena_growth::release_maps(span->first, span->count);
+  huge_pages::note_release(span->first, span->count);
   return true;
 }
 
@@ -245,14 +264,12 @@ size_t release_locked(uint64_t pages) REQUIRES(lock) {
     Span *span = warm.largest_list_front();
     if (span == nullptr) break;
     warm.remove(span);
-    if (!os_memory::release(at_address<void>(span->start()), span->bytes())) {
+    if (!give_back(span)) {
       refused.insert(span);
       continue;
     }
-    arena_growth::release_maps(span->first, span->count);
     bytes += span->bytes();
-    span->released = span->zero = true;
-    insert_free(span);
+    insert_released(span);
   }
   while (Span *span = refused.largest_list_front()) {
     refused.remove(span);
@@ -426,15 +443,15 @@ PageCount scavenge(PageCount most) {
     releasing = span;
   }
   const PageCount pages = span->count;
-  const bool gone = os_memory::release(at_address<void>(span->start()), span->bytes());
-  if (gone) arena_growth::release_maps(span->first, span->count);
+  const bool gone = give_back(span);
   MutexLock guard(lock);
   releasing = nullptr;
   if (gone) {
-    span->released = span->zero = true;
     scavenged_pages += pages.value;
+    insert_released(span);
+  } else {
+    insert_free(span);
   }
-  insert_free(span);
   return gone ? pages : PageCount{0};
 }
 

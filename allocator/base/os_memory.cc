@@ -48,6 +48,10 @@ PrepareResult prepare(void *address, size_t bytes, bool exclusive) {
 
 bool release(void *address, size_t bytes) { return os_calls::madvise(address, bytes, MADV_DONTNEED) == 0; }
 
+void prefer_huge_pages(void *address, size_t bytes, bool prefer) {
+  os_calls::madvise(address, bytes, prefer ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
 MoveResult move_pages(void *from, void *to, size_t bytes) {
   const long result = os_calls::mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
   if (!os_calls::failed(result)) return MoveResult::kMoved;

@@ -35,6 +35,9 @@ PrepareResult prepare(void *address, size_t bytes, bool exclusive);
 // contents are then undefined, and the caller must treat the range as dirty.
 bool release(void *address, size_t bytes);
 
+// Whether the kernel is to back these OS pages with huge pages. Advice: nothing depends on it.
+void prefer_huge_pages(void *address, size_t bytes, bool prefer);
+
 enum class MoveResult : uint8_t {
   kMoved,
   kNotMoved,         // both ranges are as before, but what `to` held is gone: it reads as zero

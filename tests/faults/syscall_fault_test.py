@@ -55,7 +55,7 @@ def judge(case):
     # Memory that the kernel will not take back stays, but it is used again: no more than one cycle's worth. All
     # else goes back, at the latest when the victim trims a second time.
     refused = fault.split(":")[0] in ("madvise", "any") and ":once" not in fault
-    bound = max(calm.peak, calm.rss) * 5 // 4 + 4096 if refused else calm.rss + 2048
+    bound = max(calm.peak, calm.rss) * 5 // 4 + 8192 if refused else calm.rss + 2048
     rss, vsize = numbers(process, "rss")[-1], numbers(process, "vsize")[-1]
     check(rss <= bound, f"WARREN_FAULT={fault}, {scene}: {rss} KiB stay, {bound} are the bound", process)
     check(vsize <= calm.vsize + 160 * 1024, f"WARREN_FAULT={fault}, {scene}: {vsize} KiB mapped, {calm.vsize} without faults", process)
