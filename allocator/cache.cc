@@ -33,10 +33,13 @@ void Cache::open(unsigned bin) {
 
 bool Cache::refill(unsigned bin) {
   open(bin);
-  void *batch[kMaxBatch];
-  const size_t fetched = central_of(class_of_bin(bin)).fetch(batch, batch_[bin]);
+  // The bin is empty: the blocks go straight to where a full batch would end.
+  void **begin = top[bin];
+  void **end = begin + batch_[bin];
+  const size_t fetched = central_of(class_of_bin(bin)).fetch(end, batch_[bin]);
   if (fetched == 0) return false;
-  for (size_t i = fetched; i-- > 0;) *top[bin]++ = batch[i];  // the lowest address comes out first
+  if (fetched != batch_[bin]) memmove(begin, end - fetched, fetched * sizeof(void *));
+  top[bin] = begin + fetched;
   if (limit[bin] < top[bin]) limit[bin] = top[bin];
   const unsigned half = slots_of(bin) / 2;
   batch_[bin] = static_cast<uint8_t>(batch_[bin] * 2u < half ? batch_[bin] * 2u : half);

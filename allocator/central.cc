@@ -1,6 +1,7 @@
 // See central.h.
 #include "allocator/central.h"
 
+#include "allocator/base/annotations.h"
 #include "allocator/base/bitmap.h"
 #include "allocator/base/check.h"
 #include "allocator/object_map.h"
@@ -26,7 +27,7 @@ Span *Central::new_span() {
   return span;
 }
 
-size_t Central::take_from(Span *span, void **out, size_t wanted) {
+size_t Central::take_from(Span *span, void **end, size_t wanted) {
   uint64_t *free_bits = span->free_bits();
   const uintptr_t start = span->start();
   const size_t object_size = info(span->size_class).object_size;
@@ -37,7 +38,8 @@ size_t Central::take_from(Span *span, void **out, size_t wanted) {
     uint64_t rest = free_bits[word];
     while (rest != 0 && taken < wanted) {
       const size_t index = word * 64 + static_cast<size_t>(__builtin_ctzll(rest));
-      out[taken++] = at_address<void>(start + index * object_size);
+      *--end = at_address<void>(start + index * object_size);
+      ++taken;
       rest &= rest - 1;
     }
     free_bits[word] = rest;
@@ -49,7 +51,7 @@ size_t Central::take_from(Span *span, void **out, size_t wanted) {
   return taken;
 }
 
-size_t Central::fetch(void **out, size_t wanted) {
+size_t Central::fetch(void **end, size_t wanted) {
   MutexLock guard(lock_);
   size_t fetched = 0;
   while (fetched < wanted) {
@@ -59,41 +61,66 @@ size_t Central::fetch(void **out, size_t wanted) {
       span = new_span();
       if (span == nullptr) break;
     }
-    fetched += take_from(span, out + fetched, wanted - fetched);
+    fetched += take_from(span, end - fetched, wanted - fetched);
   }
   objects_out_ += fetched;
   return fetched;
 }
 
-// Returns whether the span is now entirely free and out of the central's list.
-bool Central::put_into(Span *span, uintptr_t object) {
-  DCHECK(span != nullptr && span->state == SpanState::kObjects && span->size_class == size_class());
-  const uint32_t index = span->index_of(object);
-  uint64_t *free_bits = span->free_bits();
-  if (bits::test(free_bits, index)) {  // two threads freed it at once, and neither saw the other
-    fatal::double_free_raced(at_address<void>(object), info(size_class()).object_size);
-    return false;
-  }
-  bits::set(free_bits, index);
-  if (index < span->search_from) span->search_from = static_cast<uint16_t>(index);
-  if (span->free_objects++ == 0) partial_.push_front(span);
-  --objects_out_;
-  if (span->free_objects != info(size_class()).objects) return false;
-  if (partial_.front() == span && span->next == nullptr) return false;  // kept: the class has no other
+// A span that is entirely free goes, but for the only one of the class that has free objects.
+void Central::empty(Span *span, IntrusiveList<Span> &emptied) {
+  if (partial_.front() == span && span->next == nullptr) return;
   partial_.remove(span);
   --spans_;
-  return true;
+  emptied.push_front(span);
+}
+
+// Takes back the first of `objects` and all that follow it in the same span: what was allocated one after
+// another is often freed so, and then a word of bits is written once for up to 64 objects. Returns how many.
+size_t Central::put_run(void *const *objects, size_t count, IntrusiveList<Span> &emptied) {
+  const SizeClassInfo &shape = info(size_class());
+  Span *span = page_map::at(arena.page_of(address_of(objects[0])));
+  DCHECK(span != nullptr && span->state == SpanState::kObjects && span->size_class == size_class());
+  const uintptr_t start = span->start();
+  const size_t bytes = span->bytes();
+  uint64_t *free_bits = span->free_bits();
+  size_t word = 0;
+  uint64_t bits_of_word = free_bits[0];
+  size_t lowest = span->search_from;
+  size_t seen = 0;
+  size_t refused = 0;
+  for (; seen < count; ++seen) {
+    const size_t offset = address_of(objects[seen]) - start;
+    if (offset >= bytes) break;
+    const size_t index = offset * shape.reciprocal >> 32;
+    if (index / 64 != word) {
+      free_bits[word] = bits_of_word;
+      word = index / 64;
+      bits_of_word = free_bits[word];
+    }
+    const uint64_t bit = uint64_t{1} << (index % 64);
+    if (WARREN_UNLIKELY((bits_of_word & bit) != 0)) {  // two threads freed it at once, and neither saw the other
+      fatal::double_free_raced(objects[seen], shape.object_size);
+      ++refused;
+    }
+    bits_of_word |= bit;
+    if (index < lowest) lowest = index;
+  }
+  free_bits[word] = bits_of_word;
+  span->search_from = static_cast<uint16_t>(lowest);
+  const size_t put = seen - refused;
+  if (span->free_objects == 0 && put != 0) partial_.push_front(span);
+  span->free_objects = static_cast<uint16_t>(span->free_objects + put);
+  objects_out_ -= put;
+  if (span->free_objects == shape.objects) empty(span, emptied);
+  return seen;
 }
 
 void Central::give_back(void *const *objects, size_t count) {
   IntrusiveList<Span> emptied;
   {
     MutexLock guard(lock_);
-    for (size_t i = 0; i < count; ++i) {
-      const uintptr_t object = address_of(objects[i]);
-      Span *span = page_map::at(arena.page_of(object));
-      if (put_into(span, object)) emptied.push_front(span);
-    }
+    for (size_t done = 0; done < count;) done += put_run(objects + done, count - done, emptied);
   }
   while (Span *span = emptied.pop_front()) page_heap::free(span);
 }

@@ -65,7 +65,7 @@ WARREN_COLD void drain_deferred() {
 
 void *take_from_central(SizeClass size_class) {
   void *block;
-  return central_of(size_class).fetch(&block, 1) == 1 ? block : nullptr;
+  return central_of(size_class).fetch(&block + 1, 1) == 1 ? block : nullptr;
 }
 
 void *take_from_cache(Cache *cache, SizeClass size_class) {

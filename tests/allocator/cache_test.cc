@@ -27,7 +27,7 @@ std::vector<void *> fetch(unsigned bin, size_t count) {
   std::vector<void *> out;
   while (out.size() < count) {
     void *one;
-    if (central_of(class_of_bin(bin)).fetch(&one, 1) != 1) break;
+    if (central_of(class_of_bin(bin)).fetch(&one + 1, 1) != 1) break;
     out.push_back(one);
   }
   return out;

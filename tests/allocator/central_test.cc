@@ -30,7 +30,9 @@ constexpr SizeClass kClass{2};  // 16 bytes
 
 std::vector<void *> fetch(SizeClass size_class, size_t wanted) {
   std::vector<void *> out(wanted);
-  out.resize(central_of(size_class).fetch(out.data(), wanted));
+  const size_t fetched = central_of(size_class).fetch(out.data() + wanted, wanted);
+  std::reverse(out.begin(), out.end());  // from the first one found
+  out.resize(fetched);
   return out;
 }
 
