@@ -2,7 +2,7 @@
 //
 // malloc: class from a table, pop from the thread's bin, mark the block live. free: the block's mark
 // is its class and the proof that it is live; clear it, push into the thread's bin. Everything else
-// (no cache yet, empty or full bin, medium, large, misuse) is one branch that leaves for a `_slow`
+// (no cache yet, empty or full bin, above 1 KiB, misuse) is one branch that leaves for a `_slow`
 // function by tail call. tests/allocator/fast_path_test.py counts the instructions.
 //
 // Callers: preload/. Invariant: nothing here sets errno on failure or changes it on success.
@@ -54,6 +54,34 @@ WARREN_ALWAYS_INLINE void release(void *block) {
   *top = block;
   bin::count_free(cache, size_class);
   bin::raise_top(cache, size_class);
+}
+
+// The same for a medium block, in the coarse plane: the first thing the slow functions try. nullptr, false: not at hand.
+WARREN_ALWAYS_INLINE void *allocate_medium(size_t size) {
+  CacheHead *cache = current_cache();
+  const uint8_t size_class = class_of_medium_size(size).value;
+  void *block = bin::top_block(cache, size_class);
+  uint8_t *mark = object_map::coarse(address_of(block));
+  if (WARREN_UNLIKELY(*mark != 0)) return nullptr;
+  *mark = size_class;
+  bin::lower_top(cache, size_class);
+  return block;
+}
+
+WARREN_ALWAYS_INLINE bool release_medium(void *block) {
+  const size_t granule = std::rotr(address_of(block) - arena.start, int{kCoarseShift});
+  if (granule >= arena.granule_count >> (kCoarseShift - kFineShift)) return false;
+  uint8_t *mark = arena.coarse + granule;
+  const size_t size_class = *mark;
+  if (size_class == 0 || size_class >= kSentinelMark) return false;
+  CacheHead *cache = current_cache();
+  void **top = cache->top[size_class];
+  if (WARREN_UNLIKELY(top == cache->limit[size_class])) return false;
+  *mark = 0;
+  *top = block;
+  bin::count_free(cache, size_class);
+  bin::raise_top(cache, size_class);
+  return true;
 }
 
 // The whole of each operation, for the `Slow`s of preload/. nullptr: no memory, or an impossible size.

@@ -163,6 +163,9 @@ WARREN_COLD bool set_up() {
 }  // namespace heap
 
 WARREN_NOINLINE void *allocate_slow(size_t size) {
+  if (size > kMaxSmallSize && size <= kMaxClassSize) {
+    if (void *block = allocate_medium(size)) return block;
+  }
   if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
   void *block;
   if (WARREN_LIKELY(size <= kMaxClassSize)) {
@@ -207,6 +210,7 @@ void *allocate_aligned(size_t align, size_t size) {
 }
 
 WARREN_NOINLINE void release_slow(void *block, const char *function) {
+  if (WARREN_LIKELY(release_medium(block))) return;
   if (block == nullptr) return;
   const uintptr_t address = address_of(block);
   if (WARREN_UNLIKELY(emergency::contains(address))) return emergency::free(block);

@@ -11,11 +11,13 @@
 namespace warren {
 namespace {
 
-void *copy_to_new(void *block, size_t old_size, size_t size, const char *function) {
+void release_moved(void *block) { release_slow(block, "realloc"); }
+
+void *copy_to_new(void *block, size_t old_size, size_t size) {
   void *copy = allocate<allocate_slow>(size);
   if (copy == nullptr) return nullptr;
   memcpy(copy, block, old_size < size ? old_size : size);
-  release_slow(block, function);
+  release<release_moved>(block);
   return copy;
 }
 
@@ -27,7 +29,7 @@ bool fits(size_t size, size_t usable) { return size <= usable && size > usable /
 
 void *reallocate(void *block, size_t size, const char *function) {
   const uintptr_t address = address_of(block);
-  if (emergency::contains(address)) return copy_to_new(block, emergency::size_of(block), size, function);
+  if (emergency::contains(address)) return copy_to_new(block, emergency::size_of(block), size);
   const Block found = find_block(address);
   if (found.kind == Block::Kind::kNone) {
     misuse::report(function, block);
@@ -41,7 +43,7 @@ void *reallocate(void *block, size_t size, const char *function) {
     CacheAccess access;
     if (!access.reentered()) return large::reallocate(block, size);
   }
-  return copy_to_new(block, usable, size, function);
+  return copy_to_new(block, usable, size);
 }
 
 }  // namespace warren
