@@ -5,6 +5,8 @@
 #include "allocator/base/os_process.h"
 #include "allocator/hot.h"
 
+#include <atomic>
+
 namespace warren {
 namespace arena_growth {
 namespace {
@@ -166,7 +168,25 @@ Grown grow(PageCount pages) {
   return grown;
 }
 
+namespace {
+
+std::atomic<size_t> excepted_steps{0};  // relaxed: whoever finds it behind does the same once more
+
+// khugepaged would fill the holes again where huge pages are used always.
+void except_maps_from_huge_pages() {
+  const size_t steps = __atomic_load_n(&arena.granule_count, __ATOMIC_ACQUIRE) >> (kStepShift - kFineShift);
+  const size_t from = excepted_steps.load(std::memory_order_relaxed);
+  if (from >= steps) return;
+  excepted_steps.store(steps, std::memory_order_relaxed);
+  for (const Part &part : parts) {
+    os_memory::prefer_huge_pages(at_address<void>(part.start + from * part.bytes_per_step), (steps - from) * part.bytes_per_step, false);
+  }
+}
+
+}  // namespace
+
 void release_maps(PageId first, PageCount count) {
+  except_maps_from_huge_pages();
   // All but the page map: free runs are found by it, and it is small.
   for (unsigned number = kPageMap + 1; number < kPartCount; ++number) {
     const size_t bytes_per_page = parts[number].bytes_per_step / kPages;

@@ -16,7 +16,7 @@ namespace warren::huge_pages {
 // The arena has grown by these pages.
 void note_growth(PageId first, PageCount count);
 
-// These pages, free, were given back. Not for two callers at once with pages of one unit.
+// These pages, free, were given back. Any thread that has them in its hands.
 void note_release(PageId first, PageCount count);
 
 // These pages are free as one run, with no memory behind any of them. Of them, `first_new` and `count_new` are news.

@@ -44,6 +44,9 @@ constexpr uint64_t kWakePages = PageCount::covering(size_t{32} << 20).value;
 constexpr uint64_t kWakePart = 8;
 constexpr uint64_t kNever = ~uint64_t{0};
 
+// The same above memlimit. Less: the thread comes and goes for what the program is about to use again.
+constexpr uint64_t kWakePagesOverLimit = PageCount::covering(size_t{2} << 20).value;
+
 constexpr uint32_t kHugePages = PageCount::covering(size_t{2} << 20).value;
 
 uint32_t list_for(PageCount pages) {
@@ -84,9 +87,12 @@ class FreeRuns {
     return nullptr;
   }
 
-  Span *largest_list_front() const {
+  // A run of the longest that there are, but for those that the kernel has refused to take back in this round.
+  Span *longest_releasable(uint16_t round) const {
     for (uint32_t list = kLists; list-- > 0;) {
-      if (Span *span = lists_[list].front()) return span;
+      for (Span *span = lists_[list].front(); span != nullptr; span = span->next) {
+        if (span->refused_in != round) return span;
+      }
     }
     return nullptr;
   }
@@ -114,6 +120,12 @@ uint64_t wake_at GUARDED_BY(lock) = kWakePages;   // warm pages
 uint64_t least_warm GUARDED_BY(lock) = 0;         // since the last look
 uint64_t scavenged_pages GUARDED_BY(lock) = 0;
 Span *releasing GUARDED_BY(lock) = nullptr;       // the one span in the state kReleasing
+const void *releaser GUARDED_BY(lock) = nullptr;  // the thread that has it in its hands
+uint16_t round GUARDED_BY(lock) = 1;              // of giving back: what is refused is not tried again in it
+
+void start_round() REQUIRES(lock) {
+  if (++round == 0) round = 1;
+}
 
 uint64_t releasing_pages() REQUIRES(lock) { return releasing != nullptr ? releasing->count.value : 0; }
 uint64_t free_pages() REQUIRES(lock) { return warm.pages() + released.pages() + releasing_pages(); }
@@ -129,7 +141,9 @@ uint64_t pages_over_limit() REQUIRES(lock) {
 
 // Whether the scavenger is to be woken now; the answer is yes only once.
 bool much_is_warm() REQUIRES(lock) {
-  if (WARREN_LIKELY(warm.pages() < wake_at)) return false;
+  if (WARREN_LIKELY(warm.pages() < wake_at) && (wake_at == kNever || warm.pages() < kWakePagesOverLimit || pages_over_limit() == 0)) {
+    return false;
+  }
   wake_at = kNever;
   least_warm = warm.pages();
   return true;
@@ -168,6 +182,7 @@ Span *mergeable(PageId page, const Span *span) REQUIRES(lock) {
 void insert_free(Span *span) REQUIRES(lock) {
   span->state = SpanState::kFree;
   span->size_class = SizeClass{0};
+  span->refused_in = 0;
   if (Span *before = mergeable(PageId{span->first.value - 1}, span)) {
     runs_like(before).remove(before);
     span->first = before->first;
@@ -255,32 +270,33 @@ bool give_back(Span *span) {
   return true;
 }
 
+// Refusals in a row after which the rest is taken to be locked as well (mlockall).
+constexpr unsigned kMostRefusals = 64;
+
 // Gives warm runs back until `pages` more of them are gone or none is left that the kernel takes.
 // A run that it refuses (locked pages) stays dirty, and warm.
 size_t release_locked(uint64_t pages) REQUIRES(lock) {
   size_t bytes = 0;
-  FreeRuns refused;
-  while (bytes >> kPageShift < pages) {
-    Span *span = warm.largest_list_front();
+  unsigned refusals = 0;
+  start_round();
+  while (bytes >> kPageShift < pages && refusals < kMostRefusals) {
+    Span *span = warm.longest_releasable(round);
     if (span == nullptr) break;
-    warm.remove(span);
     if (!give_back(span)) {
-      refused.insert(span);
+      span->refused_in = round;
+      ++refusals;
       continue;
     }
+    warm.remove(span);
     bytes += span->bytes();
     insert_released(span);
-  }
-  while (Span *span = refused.largest_list_front()) {
-    refused.remove(span);
-    warm.insert(span);
   }
   return bytes;
 }
 
 // A run of at least `pages`, out of its list; nullptr when there is none even after growing.
 Span *take(PageCount pages) REQUIRES(lock) {
-  for (int round = 0; round < 3; ++round) {
+  for (int attempt = 0; attempt < 3; ++attempt) {
     Span *span = warm.find(pages);
     if (span == nullptr) span = released.find(pages);
     if (span != nullptr) {
@@ -290,8 +306,8 @@ Span *take(PageCount pages) REQUIRES(lock) {
       return span;
     }
     // At a limit: runs that are merely in different states can become one.
-    if (round == 0 && !grow(pages)) release_locked(kNever);
-    if (round == 1 && !grow(pages)) return nullptr;
+    if (attempt == 0 && !grow(pages)) release_locked(kNever);
+    if (attempt == 1 && !grow(pages)) return nullptr;
   }
   return nullptr;
 }
@@ -431,7 +447,7 @@ PageCount scavenge(PageCount most) {
   Span *span;
   {
     MutexLock guard(lock);
-    span = warm.largest_list_front();
+    span = warm.longest_releasable(round);
     if (span == nullptr) return PageCount{0};
     warm.remove(span);
     span->state = SpanState::kReleasing;  // what is cut off must not merge with it again
@@ -441,6 +457,7 @@ PageCount scavenge(PageCount most) {
     if (past_boundary != 0 && past_boundary < part.value) part.value = past_boundary;
     if (part < span->count) span = cut_head(span, part);
     releasing = span;
+    releaser = __builtin_thread_pointer();
   }
   const PageCount pages = span->count;
   const bool gone = give_back(span);
@@ -451,6 +468,7 @@ PageCount scavenge(PageCount most) {
     insert_released(span);
   } else {
     insert_free(span);
+    span->refused_in = round;
   }
   return gone ? pages : PageCount{0};
 }
@@ -459,6 +477,7 @@ WarmMemory take_warm_memory() {
   MutexLock guard(lock);
   const WarmMemory now{warm.pages(), least_warm, used_pages(), pages_over_limit()};
   least_warm = warm.pages();
+  start_round();
   return now;
 }
 
@@ -482,7 +501,8 @@ void arm_later() {
 
 void reset_in_child() {
   MutexLock guard(lock);
-  if (Span *span = releasing) {
+  // Forked in a handler that interrupted the release itself: the thread goes on with it in both processes.
+  if (Span *span = releasing; span != nullptr && releaser != __builtin_thread_pointer()) {
     releasing = nullptr;
     insert_free(span);  // what it contains is unknown
   }

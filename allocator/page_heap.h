@@ -33,7 +33,7 @@ MoveResult move(Span *from, Span *to, PageCount pages) EXCLUDES(lock);
 size_t release_all() EXCLUDES(lock);
 
 // Gives back one warm run of up to `most` pages, without the lock while the kernel works. Returns what went;
-// 0 when nothing is warm, or the kernel refuses (locked pages). One caller at a time.
+// 0 when nothing is warm, or the kernel refuses (locked pages); what it refuses is passed over until the next look. One caller at a time.
 PageCount scavenge(PageCount most) EXCLUDES(lock);
 
 // What the scavenger looks at. Starts a new look.

@@ -35,16 +35,38 @@ uint64_t refused_at = 0;  // when the kernel last refused a thread
 
 std::atomic<uint64_t> spent{0};  // relaxed: statistics
 
+// The option may change at any time: an hour's delay is slept in parts of this.
+constexpr uint64_t kLongestSleep = 500 * kMillisecond;
+
+// So many refusals (locked pages) in one look, and the rest is taken to be refused as well.
+constexpr unsigned kMostRefusals = 8;
+
 uint64_t delay() { return options.scavenge_delay.load(std::memory_order_relaxed); }
 
-uint64_t tick() {
-  const uint64_t part = delay() * kMillisecond / LeastOf::kLooks;
+// Nanoseconds between two looks; `delay` is not kNoLimit.
+uint64_t tick(uint64_t delay) {
+  const uint64_t part = delay * kMillisecond / LeastOf::kLooks;
   return part < kLeastTick ? kLeastTick : part;
+}
+
+// False: the option says off, or the thread no longer has the privileges of its process.
+bool sleep_until_next_look() {
+  const uint64_t began = os_calls::now();
+  for (;;) {
+    const uint64_t now_delay = delay();
+    if (now_delay == kNoLimit || os_thread::privileges_differ()) return false;
+    const uint64_t slept = os_calls::now() - began;
+    const uint64_t wanted = tick(now_delay);
+    if (slept >= wanted) return true;
+    const uint64_t rest = wanted - slept;
+    os_calls::sleep(rest < kLongestSleep ? rest : kLongestSleep);
+  }
 }
 
 enum class Outcome : uint8_t { kDone, kOutOfBudget, kRefused };
 
 Outcome release(uint64_t pages, uint64_t now) {
+  unsigned refusals = 0;
   while (pages != 0) {
     if (budget.wait(now) != 0) return Outcome::kOutOfBudget;
     const uint64_t before = os_calls::thread_time();
@@ -53,7 +75,7 @@ Outcome release(uint64_t pages, uint64_t now) {
     budget.spend(cost);
     spent.store(budget.spent(), std::memory_order_relaxed);
     now += cost;
-    if (released.value == 0) return Outcome::kRefused;
+    if (released.value == 0 && ++refusals == kMostRefusals) return Outcome::kRefused;
     pages -= released.value < pages ? released.value : pages;
   }
   return Outcome::kDone;
@@ -71,15 +93,13 @@ Outcome look(uint64_t now) {
 // The thread.
 void run() {
   looks = LeastOf{};
-  for (;;) {
-    os_calls::sleep(tick());
-    if (delay() == kNoLimit) break;
+  while (sleep_until_next_look()) {
     const Outcome outcome = look(os_calls::now());
     if (outcome == Outcome::kRefused) return page_heap::arm_later();
     if (outcome == Outcome::kOutOfBudget) os_calls::sleep(budget.wait(os_calls::now()));
     if (page_heap::arm_when_little_is_warm(kKeptPages, kKeptPart)) return;
   }
-  page_heap::arm_later();
+  page_heap::arm();
 }
 
 }  // namespace
@@ -99,7 +119,7 @@ void wake() {
   if (delay() != kNoLimit && os_process::id() == process) {
     // No thread to be had (a limit, a sandbox): the calls that free do the work, and try again now and then.
     const uint64_t now = os_calls::now();
-    if (refused_at != 0 && now - refused_at < tick()) return page_heap::arm();
+    if (refused_at != 0 && now - refused_at < kLongestSleep) return page_heap::arm();
     // A program that has filtered its own system calls since it began may have made clone a capital offence.
     if (os_calls::filtered() == filtered_at_start && os_thread::start(run)) return;
     refused_at = now;

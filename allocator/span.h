@@ -31,6 +31,7 @@ struct Span {
   bool zero;             // every byte reads as zero
   uint16_t free_objects;   // of kObjects: bits set in the span's slice of the bitmap
   uint16_t search_from;    // of kObjects: no free bit lies before this one
+  uint16_t refused_in;     // of kFree: the round in which the kernel would not take it back
 
   PageId end() const { return first + count; }
   PageId last() const { return PageId{first.value + count.value - 1}; }

@@ -20,6 +20,11 @@ long futex_wake(const uint32_t *word, int count);
 long write(int fd, const void *data, size_t bytes);
 long personality();
 uint64_t process_id();
+struct Capabilities {
+  uint64_t effective, permitted;
+  bool operator==(const Capabilities &) const = default;
+};
+Capabilities capabilities(uint64_t thread);  // 0: the calling one; a process's id names its first
 bool filtered();  // whether a filter decides on this thread's system calls (seccomp)
 
 // Nanoseconds of a clock that never goes back, and of processor time this thread has had.

@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <ctime>
+#include <linux/capability.h>
 #include <linux/futex.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -56,6 +57,13 @@ long write(int fd, const void *data, size_t bytes) { return call(SYS_write, fd, 
 long personality() { return call(SYS_personality, 0xffffffff); }
 
 uint64_t process_id() { return static_cast<uint64_t>(call(SYS_getpid)); }
+
+Capabilities capabilities(uint64_t thread) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, static_cast<int>(thread)};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  call(SYS_capget, word(&header), word(data));
+  return {uint64_t{data[1].effective} << 32 | data[0].effective, uint64_t{data[1].permitted} << 32 | data[0].permitted};
+}
 
 bool filtered() { return call(SYS_prctl, PR_GET_SECCOMP) > 0; }
 

@@ -11,6 +11,10 @@ namespace warren::os_thread {
 // Runs `body` on the thread. False: the last one is not quite gone, or the kernel refuses.
 bool start(void (*body)());
 
+// On that thread: whether the process has given up privileges since, which libc did without it. Then it must end: its stack is
+// the program's to write to.
+bool privileges_differ();
+
 // In a forked child: the thread did not come along.
 void forget_in_child();
 

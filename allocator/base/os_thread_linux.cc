@@ -37,10 +37,13 @@ constexpr size_t kModuleBytes = 4096;  // far more than all of the library's thr
 // The thread's id while it lives; the kernel stores 0 when it has left its stack.
 uint32_t alive = 0;
 
-constexpr unsigned long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+constexpr unsigned long kFlags = CLONE_VM | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
                                  CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 
+os_calls::Capabilities at_start;
+
 void run(void *body) {
+  at_start = os_calls::capabilities(0);
   os_calls::name_thread("warren-scavenge");
   reinterpret_cast<void (*)()>(body)();
 }
@@ -62,6 +65,11 @@ bool start(void (*body)()) {
                                          reinterpret_cast<void *>(body));
   os_calls::restore_signals(signals);
   return !os_calls::failed(id);
+}
+
+bool privileges_differ() {
+  // Without capabilities there is nothing to give up, and no reason to ask.
+  return !(at_start == os_calls::Capabilities{}) && !(os_calls::capabilities(os_calls::process_id()) == at_start);
 }
 
 void forget_in_child() { __atomic_store_n(&alive, 0, __ATOMIC_RELAXED); }

@@ -2,6 +2,7 @@
 // Invariant: each test has an arena of its own, and at the end of it all its pages are walked (page_walk.h).
 #include "allocator/page_heap.h"
 
+#include "allocator/base/options.h"
 #include "allocator/heap.h"
 #include "allocator/metadata.h"
 #include "allocator/object_map.h"
@@ -393,6 +394,261 @@ TEST(PageHeap, GrowthIsAnEighthOfTheArena) {
       }
       end = now;
     }
+  });
+}
+
+constexpr uint32_t kHugePages = (size_t{2} << 20) >> kPageShift;
+
+// How many OS pages of the range have memory behind them.
+size_t resident(uintptr_t start, size_t bytes) {
+  std::vector<unsigned char> pages(bytes / kOsPageSize);
+  EXPECT_EQ(mincore(at_address<void>(start), bytes, pages.data()), 0);
+  size_t count = 0;
+  for (const unsigned char page : pages) count += page & 1;
+  return count;
+}
+
+// A run of `pages` that was written to, with a page in use behind it; warm once it is free.
+struct Dirty {
+  explicit Dirty(uint32_t pages) : span(large(pages)), guard(large(1)) {
+    first = span->first.value;
+    start = span->start();
+    bytes = span->bytes();
+    memset(memory(span), 0x55, bytes);
+    memset(memory(guard), 0x66, guard->bytes());
+  }
+  Span *span, *guard;
+  uint32_t first;
+  uintptr_t start;
+  size_t bytes;
+};
+
+Dirty warm_run(uint32_t pages) {
+  const Dirty run(pages);
+  page_heap::free(run.span);
+  return run;
+}
+
+TEST(Scavenge, NothingIsWarm) {
+  in_own_heap([] {
+    EXPECT_EQ(page_heap::scavenge(PageCount{kHugePages}), PageCount{0}) << "not even grown";
+    Span *span = large(5);
+    EXPECT_EQ(page_heap::scavenge(PageCount{kHugePages}), PageCount{0}) << "free pages, but never touched";
+    EXPECT_EQ(page_heap::stats().scavenged_pages, 0u);
+    (void)span;
+  });
+}
+
+// From the end of the run, and each cut where a huge page ends.
+TEST(Scavenge, ARunGoesPieceByPiece) {
+  in_own_heap([] {
+    const Dirty run = warm_run(3 * kHugePages + 100);
+    ASSERT_EQ(run.first, 1u);
+    ASSERT_EQ(resident(run.start, run.bytes), run.bytes / kOsPageSize);
+    const uint32_t pieces[] = {101, kHugePages, kHugePages, kHugePages - 1};
+    uint32_t gone = 0, left = 3 * kHugePages + 100;
+    for (const uint32_t piece : pieces) {
+      ASSERT_EQ(page_heap::scavenge(PageCount{kHugePages}), PageCount{piece});
+      gone += piece;
+      left -= piece;
+      EXPECT_EQ(page_heap::stats().scavenged_pages, gone);
+      const uintptr_t border = run.start + PageCount{left}.bytes();
+      EXPECT_EQ((arena.page_of(border).value) % kHugePages, left == 0 ? 1u : 0u);
+      EXPECT_EQ(resident(border, PageCount{gone}.bytes()), 0u);
+      EXPECT_EQ(resident(run.start, PageCount{left}.bytes()), PageCount{left}.bytes() / kOsPageSize);
+      walk_pages();
+    }
+    EXPECT_EQ(page_heap::scavenge(PageCount{kHugePages}), PageCount{0});
+    EXPECT_EQ(memory(run.guard)[kPageSize - 1], 0x66) << "live pages are not touched";
+    const page_heap::PageState whole = page_heap::describe(PageId{run.first});
+    EXPECT_EQ(whole.span_start, run.start) << "the pieces have merged";
+    EXPECT_EQ(whole.span_bytes, run.bytes);
+    Span *again = large(3 * kHugePages + 100);
+    EXPECT_EQ(again->start(), run.start);
+    EXPECT_TRUE(again->zero);
+    EXPECT_TRUE(all_zero(again));
+  });
+}
+
+TEST(Scavenge, NoMoreThanAsked) {
+  in_own_heap([] {
+    const Dirty run = warm_run(90);
+    EXPECT_EQ(page_heap::scavenge(PageCount{7}), PageCount{7});
+    EXPECT_EQ(page_heap::describe(PageId{run.first}).span_bytes, 83 * kPageSize);
+    EXPECT_EQ(page_heap::scavenge(PageCount{1}), PageCount{1});
+    EXPECT_EQ(page_heap::describe(PageId{run.first}).span_bytes, 82 * kPageSize);
+    EXPECT_EQ(page_heap::describe(PageId{run.first + 82}).span_bytes, 8 * kPageSize);
+    Span *dirty = large(82);
+    EXPECT_EQ(dirty->first.value, run.first);
+    EXPECT_FALSE(dirty->zero);
+    EXPECT_EQ(memory(dirty)[dirty->bytes() - 1], 0x55);
+  });
+}
+
+TEST(Scavenge, LongRunsFirst) {
+  in_own_heap([] {
+    const Dirty brief(10), longest(70), middle(30);
+    for (const Dirty *run : {&brief, &longest, &middle}) page_heap::free(run->span);
+    EXPECT_EQ(page_heap::scavenge(PageCount{kHugePages}), PageCount{70});
+    EXPECT_EQ(resident(longest.start, longest.bytes), 0u);
+    EXPECT_EQ(page_heap::scavenge(PageCount{kHugePages}), PageCount{30});
+    EXPECT_EQ(page_heap::scavenge(PageCount{kHugePages}), PageCount{10});
+    EXPECT_EQ(page_heap::release_all(), 0u);
+    EXPECT_EQ(page_heap::stats().scavenged_pages, 110u);
+  });
+}
+
+TEST(Scavenge, ReleaseAllIsNotCounted) {
+  in_own_heap([] {
+    warm_run(40);
+    EXPECT_EQ(page_heap::scavenge(PageCount{8}), PageCount{8});
+    EXPECT_EQ(page_heap::release_all(), 32 * kPageSize);
+    EXPECT_EQ(page_heap::stats().scavenged_pages, 8u);
+  });
+}
+
+TEST(Scavenge, LockedPagesAreRefusedAndKept) {
+  in_own_heap([] {
+    Span *locked = large(20);
+    Span *guard = large(1);
+    const uintptr_t start = locked->start();
+    memset(memory(locked), 0x11, locked->bytes());
+    if (mlock(memory(locked), locked->bytes()) != 0) GTEST_SKIP() << "mlock is not allowed here";
+    page_heap::free(locked);
+    for (int round = 0; round < 3; ++round) {
+      EXPECT_EQ(page_heap::scavenge(PageCount{8}), PageCount{0}) << "a part of it";
+      EXPECT_EQ(page_heap::scavenge(PageCount{kHugePages}), PageCount{0}) << "all of it";
+      walk_pages();
+    }
+    EXPECT_EQ(page_heap::stats().scavenged_pages, 0u);
+    EXPECT_EQ(page_heap::describe(PageId{1}).span_bytes, 20 * kPageSize) << "the parts have merged again";
+    EXPECT_EQ(page_heap::take_warm_memory().pages, 20u);
+    Span *again = large(20);
+    EXPECT_EQ(again->start(), start);
+    EXPECT_FALSE(again->zero);
+    for (size_t at = 0; at < again->bytes(); ++at) ASSERT_EQ(memory(again)[at], 0x11) << at;
+    memset(memory(again), 0x22, again->bytes());
+    munlock(memory(again), again->bytes());
+    page_heap::free(again);
+    EXPECT_EQ(page_heap::scavenge(PageCount{kHugePages}), PageCount{20}) << "once it is unlocked";
+    (void)guard;
+  });
+}
+
+// Blocks of both kinds, over what was scavenged before: the object map's bytes went along.
+TEST(Scavenge, ScavengedPagesServeEveryKindOfSpan) {
+  in_own_heap([] {
+    const Dirty run = warm_run(2 * kHugePages);
+    while (page_heap::scavenge(PageCount{kHugePages}).value != 0) {
+    }
+    const auto rest = static_cast<uint32_t>(page_heap::stats().free_pages) - 2 * kHugePages;
+    ASSERT_GT(large(rest)->start(), run.start) << "what was never touched is used up";
+    Span *objects = page_heap::allocate(PageCount{4}, SpanState::kObjects, SizeClass{3});
+    ASSERT_NE(objects, nullptr);
+    EXPECT_TRUE(objects->zero);
+    EXPECT_GE(objects->start(), run.start);
+    EXPECT_LT(objects->start(), run.start + run.bytes);
+    for (uint32_t page = 0; page < 4; ++page) {
+      for (const uint64_t *bits = arena.bits(objects->first + PageCount{page});
+           bits < arena.bits(objects->first + PageCount{page + 1}); ++bits) {
+        ASSERT_EQ(*bits, 0u);
+      }
+    }
+    for (uintptr_t at = objects->start(); at < objects->end().value * kPageSize + arena.start; at += kMinAlign) {
+      ASSERT_EQ(*object_map::fine(at), 0);
+      ASSERT_EQ(*object_map::odd(at), 0);
+      ASSERT_EQ(*object_map::coarse(at), 0);
+    }
+    Span *block = large(kHugePages);
+    EXPECT_TRUE(all_zero(block));
+    walk_pages();
+    page_heap::free(objects);
+    page_heap::free(block);
+  });
+}
+
+TEST(WarmMemory, LeastIsWhatStayedFreeSinceTheLastLook) {
+  in_own_heap([] {
+    EXPECT_EQ(page_heap::take_warm_memory().pages, 0u);
+    const Dirty run = warm_run(100);
+    page_heap::WarmMemory look = page_heap::take_warm_memory();
+    EXPECT_EQ(look.pages, 100u);
+    EXPECT_EQ(look.least_pages, 0u) << "nothing was warm at the last look";
+    EXPECT_EQ(look.used_pages, 2u) << "the guard, and page 0";
+    EXPECT_EQ(look.pages_over_limit, 0u);
+    look = page_heap::take_warm_memory();
+    EXPECT_EQ(look.least_pages, 100u);
+    Span *taken = large(60);
+    EXPECT_EQ(taken->start(), run.start);
+    page_heap::free(taken);
+    look = page_heap::take_warm_memory();
+    EXPECT_EQ(look.pages, 100u) << "all is back,";
+    EXPECT_EQ(look.least_pages, 0u) << "but the run was out of its list";
+    EXPECT_EQ(page_heap::scavenge(PageCount{30}), PageCount{30});
+    EXPECT_EQ(page_heap::take_warm_memory().pages, 70u);
+    EXPECT_EQ(page_heap::take_warm_memory().least_pages, 70u);
+  });
+}
+
+// What the allocation leaves of the run is as warm as before.
+TEST(WarmMemory, LeastWithTwoRuns) {
+  in_own_heap([] {
+    const Dirty one(100), two(40);
+    page_heap::free(one.span);
+    page_heap::free(two.span);
+    (void)page_heap::take_warm_memory();
+    EXPECT_EQ(page_heap::take_warm_memory().least_pages, 140u);
+    Span *taken = large(40);
+    EXPECT_EQ(taken->start(), two.start);
+    EXPECT_EQ(page_heap::take_warm_memory().least_pages, 100u);
+    page_heap::free(taken);
+    EXPECT_EQ(page_heap::take_warm_memory().least_pages, 100u);
+    EXPECT_EQ(page_heap::take_warm_memory().least_pages, 140u);
+  });
+}
+
+TEST(WarmMemory, ABlockThatGrowsInPlaceTakesFromIt) {
+  in_own_heap([] {
+    Span *grows = large(10);
+    warm_run(100);
+    (void)page_heap::take_warm_memory();
+    ASSERT_TRUE(page_heap::resize(grows, PageCount{70}));
+    ASSERT_TRUE(page_heap::resize(grows, PageCount{10}));
+    const page_heap::WarmMemory look = page_heap::take_warm_memory();
+    EXPECT_EQ(look.pages, 100u);
+    EXPECT_LE(look.least_pages, 40u);
+  });
+}
+
+TEST(WarmMemory, OverTheLimit) {
+  in_own_heap([] {
+    warm_run(1000);
+    options.memlimit = PageCount{600}.bytes();
+    EXPECT_EQ(page_heap::take_warm_memory().pages_over_limit, 1002u - 600u);
+    options.memlimit = PageCount{1002}.bytes();
+    EXPECT_EQ(page_heap::take_warm_memory().pages_over_limit, 0u);
+    options.memlimit = kNoLimit;
+    EXPECT_EQ(page_heap::take_warm_memory().pages_over_limit, 0u);
+  });
+}
+
+// At the limit the warm pages go before new ones come.
+TEST(WarmMemory, NewPagesAtTheLimitCostWarmOnes) {
+  in_own_heap([] {
+    const Dirty run(400), other(300);
+    page_heap::free(run.span);
+    page_heap::free(other.span);
+    options.memlimit = PageCount{800}.bytes();
+    Span *warm = large(300);
+    EXPECT_EQ(warm->start(), other.start);
+    EXPECT_EQ(page_heap::stats().scavenged_pages, 0u) << "warm pages are there to be used";
+    Span *fresh = large(500);
+    ASSERT_NE(fresh, nullptr);
+    EXPECT_EQ(page_heap::stats().scavenged_pages, 400u) << "803 pages are in use: all that was warm";
+    EXPECT_EQ(resident(run.start, run.bytes), 0u);
+    Span *more = large(2000);
+    ASSERT_NE(more, nullptr) << "the limit refuses nothing";
+    walk_pages();
   });
 }
 
