@@ -80,7 +80,8 @@ struct Cache : CacheHead {
   // Adds up to a batch from the class's central. False: no memory.
   bool refill(unsigned bin);
 
-  // Adds one block, whose mark is already gone; makes room when the bin is full.
+  // Adds one block, whose mark is already gone. A full bin grows, if need be at the cost of others, or gives back
+  // its oldest half.
   void push(unsigned bin, void *block);
 
   void *pop(unsigned bin) { return *--top[bin]; }
@@ -92,16 +93,24 @@ struct Cache : CacheHead {
   // In a forked child: returns what can be told to be free in the cache of a thread that did not come along.
   void adopt();
 
+  // What the bins may hold together, in bytes.
+  size_t allowed_bytes() const { return allowed_bytes_; }
+
   Cache *next;  // the registry's list
   Cache *prev;
 
  private:
   void *const *bottom(unsigned bin) const { return slots_ + cache_detail::kSlotOffsets.of[bin] + 1; }
   void **bottom(unsigned bin) { return slots_ + cache_detail::kSlotOffsets.of[bin] + 1; }
+  size_t room(unsigned bin) const { return static_cast<size_t>(limit[bin] - bottom(bin)); }
+  void set_room(unsigned bin, size_t blocks);
+  bool make_room(size_t bytes, unsigned for_bin);
   void give_back_oldest(unsigned bin, size_t count);
   template <class Give>
   void empty_bins(Give give);
 
+  size_t allowed_bytes_;      // room of all bins
+  unsigned hand_;             // the bin that lost room last
   uint8_t batch_[kBinCount];  // blocks of the next refill; 0 while the bin is shut
   void *slots_[cache_detail::kSlotOffsets.of[kBinCount]];
 };

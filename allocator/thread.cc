@@ -31,6 +31,8 @@ metadata::FixedAllocator<Cache> cache_allocator;
 // relaxed: statistics.
 std::atomic<uint64_t> retired[kBinCount];
 
+std::atomic<size_t> caches{0};  // written under registry_lock. relaxed: a share that is a moment old serves as well
+
 pthread_key_t exit_key;
 bool have_exit_key = false;
 
@@ -43,6 +45,7 @@ Cache *make_cache() {
   cache->set_up();
   MutexLock guard(registry_lock);
   registry.push_front(cache);
+  caches.fetch_add(1, std::memory_order_relaxed);
   return cache;
 }
 
@@ -52,6 +55,7 @@ void retire_cache(Cache *cache) {
   {
     MutexLock guard(registry_lock);
     registry.remove(cache);
+    caches.fetch_sub(1, std::memory_order_relaxed);
   }
   cache_allocator.free(cache);
 }
@@ -119,6 +123,11 @@ void set_up() { have_exit_key = pthread_key_create(&exit_key, on_thread_exit) ==
 void for_each_cache(void (*visit)(Cache &cache, void *context), void *context) {
   MutexLock guard(registry_lock);
   for (Cache *cache = registry.front(); cache != nullptr; cache = cache->next) visit(*cache, context);
+}
+
+size_t cache_count() {
+  const size_t count = caches.load(std::memory_order_relaxed);
+  return count == 0 ? 1 : count;
 }
 
 uint64_t retired_frees(unsigned bin) { return retired[bin].load(std::memory_order_relaxed); }

@@ -42,6 +42,9 @@ void set_up();
 // Calls `visit` for each cache, with the registry locked.
 void for_each_cache(void (*visit)(Cache &cache, void *context), void *context);
 
+// Caches there are, at least 1.
+size_t cache_count();
+
 // Frees counted by caches that are gone, by bin.
 uint64_t retired_frees(unsigned bin);
 

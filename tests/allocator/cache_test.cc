@@ -8,10 +8,14 @@
 #include "allocator/heap.h"
 #include "allocator/object_map.h"
 #include "allocator/page_heap.h"
+#include "allocator/thread.h"
 #include "tests/allocator/own_process.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <memory>
+#include <thread>
 #include <vector>
 
 namespace warren {
@@ -144,13 +148,46 @@ TEST(Cache, NoBinRunsIntoItsNeighbour) {
       for (void *block : pushed[bin]) cache.push(bin, block);
       EXPECT_EQ(cache.size(bin), slots_of(bin)) << "all slots can be used";
       EXPECT_EQ(room(cache, bin), 0);
+      EXPECT_LE(cache.allowed_bytes(), size_t{2} << 20) << "it grows at the cost of others";
     }
     for (unsigned bin = 0; bin < kBinCount; ++bin) {
       if (!bin_is_used(bin)) continue;
-      ASSERT_EQ(*(cache.top[bin] - slots_of(bin) - 1), at_address<void>(arena.start)) << bin;
-      for (size_t i = pushed[bin].size(); i-- > 0;)
-        ASSERT_EQ(*(cache.top[bin] - (pushed[bin].size() - i)), pushed[bin][i]) << bin;
+      const size_t kept = cache.size(bin);
+      ASSERT_EQ(*(cache.top[bin] - kept - 1), at_address<void>(arena.start)) << bin;
+      for (size_t i = 1; i <= kept; ++i) ASSERT_EQ(cache.top[bin][-static_cast<ptrdiff_t>(i)], pushed[bin][pushed[bin].size() - i]) << bin;
     }
+  });
+}
+
+TEST(Cache, AmongManyThreadsOneHoldsLittle) {
+  with_cache([](Cache &cache) {
+    constexpr int kThreads = 300;
+    std::atomic<int> alive{0};
+    std::atomic<bool> done{false};
+    std::vector<std::thread> others;
+    for (int i = 0; i < kThreads; ++i) {
+      others.emplace_back([&] {
+        CacheAccess access;
+        ++alive;
+        while (!done) std::this_thread::yield();
+      });
+    }
+    while (alive != kThreads) std::this_thread::yield();
+    for (int round = 0; round < 3; ++round) {
+      for (unsigned bin = 0; bin < kBinCount; ++bin) {
+        if (!bin_is_used(bin)) continue;
+        for (void *block : fetch(bin, 2u * slots_of(bin))) cache.push(bin, block);
+        for (unsigned i = 0; i < 3; ++i) {
+          while (cache.size(bin) != 0) central_of(class_of_bin(bin)).give_back(std::array<void *, 1>{cache.pop(bin)}.data(), 1);
+          ASSERT_TRUE(cache.refill(bin));
+        }
+      }
+    }
+    // What a bin is not robbed of, and one batch, are beside the share.
+    EXPECT_LE(cache.allowed_bytes(), size_t{1} << 20);
+    for (unsigned bin = 0; bin < kBinCount; ++bin) EXPECT_LE(cache.size(bin), slots_of(bin)) << bin;
+    done = true;
+    for (std::thread &other : others) other.join();
   });
 }
 
