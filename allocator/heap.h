@@ -34,8 +34,9 @@ WARREN_ALWAYS_INLINE void *allocate(size_t size) {
   void *block = bin::top_block(cache, size_class);
   uint8_t *mark = cache->fine_from_zero + (address_of(block) >> kFineShift);
   if (WARREN_UNLIKELY(*mark != 0)) return Slow(size);
-  *mark = static_cast<uint8_t>(size_class);
+  // In this order: a signal handler that allocates in between must not find a live block on top.
   bin::lower_top(cache, size_class);
+  *mark = static_cast<uint8_t>(size_class);
   return block;
 }
 
@@ -63,8 +64,8 @@ WARREN_ALWAYS_INLINE void *allocate_medium(size_t size) {
   void *block = bin::top_block(cache, size_class);
   uint8_t *mark = object_map::coarse(address_of(block));
   if (WARREN_UNLIKELY(*mark != 0)) return nullptr;
-  *mark = size_class;
   bin::lower_top(cache, size_class);
+  *mark = size_class;
   return block;
 }
 
