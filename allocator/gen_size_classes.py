@@ -50,14 +50,14 @@ def span_pages(size):
 
     Shorter spans: more trips to the page heap.  Longer: a span is less often entirely free, and
     then its pages serve no other class.  (Measured with `./warren bench malloc --only fragmentation`:
-    targets of 64 small or 8 medium objects peaked at 1.30 of jemalloc's memory, these at 1.11, and
-    took as long.)  1024 objects are the most the bitmap has
+    targets of 64 small or 8 medium objects peaked at 1.30 of jemalloc's memory, two pages or 4 medium objects at 1.11,
+    these at 1.00; time was the same on twelve workloads and programs.)  1024 objects are the most the bitmap has
     bits for (kBitmapBytesPerPage).
     """
     if size <= FINE_MAX:
-        target = 2 * PAGE
+        target = PAGE
     else:
-        target = max(4 * size, 2 * PAGE)
+        target = max(3 * size, PAGE)
     first = target // PAGE
     while first > 1 and first * PAGE // size > 1024:
         first -= 1

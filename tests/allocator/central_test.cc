@@ -136,7 +136,7 @@ TEST(Central, ABatchMayComeFromSeveralSpans) {
   in_own_heap([] {
     const size_t objects = info(kClass).objects;
     const std::vector<void *> first = fetch(kClass, objects), second = fetch(kClass, objects);
-    std::vector<void *> some{first[10], first[3], second[5], second[900]};
+    std::vector<void *> some{first[10], first[3], second[5], second[400]};
     give_back(kClass, some);
     std::vector<void *> again = fetch(kClass, 10);
     std::sort(some.begin(), some.end());
@@ -149,9 +149,9 @@ TEST(Central, ABatchMayComeFromSeveralSpans) {
 TEST(Central, ReturnedObjectsAreFoundAgainInOrder) {
   in_own_heap([] {
     const std::vector<void *> all = fetch(kClass, info(kClass).objects);
-    const std::vector<void *> some{all[700], all[2], all[64], all[63], all[1023]};
+    const std::vector<void *> some{all[300], all[2], all[64], all[63], all[511]};
     give_back(kClass, some);
-    const std::vector<void *> expected{all[2], all[63], all[64], all[700], all[1023]};
+    const std::vector<void *> expected{all[2], all[63], all[64], all[300], all[511]};
     EXPECT_EQ(fetch(kClass, 5), expected);
   });
 }
