@@ -57,15 +57,15 @@ WARREN_ALWAYS_INLINE void release(void *block) {
   bin::raise_top(cache, size_class);
 }
 
-// The same for a medium block, in the coarse plane: the first thing the slow functions try. nullptr, false: not at hand.
-WARREN_ALWAYS_INLINE void *allocate_medium(size_t size) {
+// The same for a block of any class but the tiny one, and for medium blocks in the coarse plane: what slow functions try
+// first. nullptr, false: not at hand.
+WARREN_ALWAYS_INLINE void *allocate_of_class(SizeClass size_class) {
   CacheHead *cache = current_cache();
-  const uint8_t size_class = class_of_medium_size(size).value;
-  void *block = bin::top_block(cache, size_class);
-  uint8_t *mark = object_map::coarse(address_of(block));
+  void *block = bin::top_block(cache, size_class.value);
+  uint8_t *mark = object_map::of_class(size_class, address_of(block));
   if (WARREN_UNLIKELY(*mark != 0)) return nullptr;
-  bin::lower_top(cache, size_class);
-  *mark = size_class;
+  bin::lower_top(cache, size_class.value);
+  *mark = size_class.value;
   return block;
 }
 

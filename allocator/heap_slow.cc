@@ -164,7 +164,7 @@ WARREN_COLD bool set_up() {
 
 WARREN_NOINLINE void *allocate_slow(size_t size) {
   if (size > kMaxSmallSize && size <= kMaxClassSize) {
-    if (void *block = allocate_medium(size)) return block;
+    if (void *block = allocate_of_class(class_of_medium_size(size))) return block;
   }
   if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
   void *block;
@@ -199,8 +199,11 @@ void *allocate_aligned(size_t align, size_t size) {
   const size_t least = size < align ? align : size;
   if (align <= kPageSize && least <= kMaxClassSize) {
     SizeClass size_class = class_of_size(least);
-    while (size_class.value < kClassCount && info(size_class).object_size % align != 0) ++size_class.value;
+    while (size_class.value < kClassCount && (info(size_class).object_size & (align - 1)) != 0) ++size_class.value;
     DCHECK(size_class.value < kClassCount);  // 32768, the last, is a multiple of every such alignment
+    if (size_class.value != kTinyClass) {
+      if ((block = allocate_of_class(size_class)) != nullptr) return block;
+    }
     block = allocate_object(size_class, align);
   } else {
     block = allocate_large(size, align).block;
