@@ -26,7 +26,8 @@ def words(count):
 counts = {}
 for word in words(400_000):
     counts.setdefault(word, []).append(len(word))
-records = [{"name": word, "lengths": lengths, "tags": [word[:2], word[-2:]]} for word, lengths in sorted(counts.items())]
+records = [{"name": word, "lengths": lengths, "tags": [word[:2], word[-2:]]}
+           for word, lengths in sorted(counts.items())]
 text = json.dumps(records)
 again = json.loads(text)
 print(len(counts), len(text), again == records)

@@ -132,7 +132,9 @@ bool resize(Block &block, size_t size, Random &random) {
 }
 
 // Two blocks climb in turn from 24 bytes to 3 MiB, each in the other's way so that pages have to move, and back down.
+// (To a warm place a block is copied: nothing may be warm.)
 void realloc_ladder(Random &random) {
+  v_trim(0);
   Block pair[2] = {take_malloc(24, random.next()), take_malloc(24, random.next())};
   for (size_t size = 48; size <= 3 * kMiB; size *= 2)
     for (Block &block : pair) resize(block, size, random);
