@@ -40,6 +40,7 @@ void restore_signals(uint64_t mask);
 // kernel, done with it, stores 0 there.
 long clone_thread(unsigned long flags, void *stack_end, uint32_t *id, void *thread_pointer, void (*body)(void *),
                   void *argument);
+void leave_working_directory();  // the process's: setns to another mount namespace wants it unshared
 void name_thread(const char *name);  // the calling one; at most 15 characters
 
 constexpr bool failed(long result) { return result < 0 && result > -4096; }

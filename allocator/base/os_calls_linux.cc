@@ -6,6 +6,7 @@
 #include <ctime>
 #include <linux/capability.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -113,6 +114,8 @@ long clone_thread(unsigned long flags, void *stack_end, uint32_t *id, void *thre
       : "rcx", "r11", "memory");
   return result;
 }
+
+void leave_working_directory() { call(SYS_unshare, CLONE_FS); }
 
 void name_thread(const char *name) { call(SYS_prctl, PR_SET_NAME, word(name)); }
 
