@@ -1,8 +1,9 @@
 // Where the arena is backed by huge pages, and where no longer.
 //
-// A first touch of 4 KiB costs 2 µs on a virtual machine and 0.4 µs as part of a huge page, and the rest of the huge page
-// is memory that a small program would not have touched. So the arena asks for huge pages from kFrom on: there the last one,
-// half used, is a few percent of the heap. And where free memory went back to the kernel from a part of a huge
+// A first touch of 4 KiB costs 2 µs on a virtual machine and 0.4 µs as part of a huge page: where the host has memory
+// behind it. Guests report free blocks of that size to their hosts within seconds, which take them away; then it is 12 µs.
+// So a large heap tries one huge page at a time of growth, looks at the clock, and asks for more only if that was cheap. Small
+// heaps, of which the rest of a huge page would be a large part, do without. And where free memory went back to the kernel from a part of a huge
 // page, the page is excepted, or khugepaged would fill it again by and by; it is asked for anew when all of it is free.
 //
 // Caller: page_heap.cc. Invariant: a unit is excepted only while `excepted` says so, and at most kMaxExcepted are,
