@@ -112,7 +112,7 @@ size_t Central::put_run(void *const *objects, size_t count, IntrusiveList<Span> 
   if (span->free_objects == 0 && put != 0) partial_.push_front(span);
   span->free_objects = static_cast<uint16_t>(span->free_objects + put);
   objects_out_ -= put;
-  if (span->free_objects == shape.objects) empty(span, emptied);
+  if (put != 0 && span->free_objects == shape.objects) empty(span, emptied);  // put == 0: it may be gone already
   return seen;
 }
 

@@ -156,6 +156,25 @@ TEST(Central, ReturnedObjectsAreFoundAgainInOrder) {
   });
 }
 
+// A raced double free in a program that is told to go on: the batch's first objects have emptied the span already.
+TEST(Central, AnObjectTwiceInABatchThatEmptiesItsSpan) {
+  in_own_heap([] {
+    fatal::set_abort_on_error(false);
+    const std::vector<void *> kept = fetch(kClass, info(kClass).objects);
+    std::vector<void *> all = fetch(kClass, info(kClass).objects);
+    const std::vector<void *> one{kept[0]};
+    give_back(kClass, one);  // the class has another free object: the emptied span goes
+    std::vector<void *> batch(all.begin(), all.end());
+    batch.push_back(all[0]);
+    batch.insert(batch.begin() + 1, kept[1]);  // so that the last one is a run of its own
+    batch.insert(batch.end() - 1, kept[2]);
+    give_back(kClass, batch);
+    EXPECT_EQ(central_of(kClass).stats().spans, 1u);
+    EXPECT_EQ(objects_out(kClass), kept.size() - 3);
+    fatal::set_abort_on_error(true);
+  });
+}
+
 TEST(Central, OneFreeSpanIsKept) {
   in_own_heap([] {
     const std::vector<void *> all = fetch(kClass, info(kClass).objects);
