@@ -1,0 +1,50 @@
+// Where everything above the scheduler waits: park the current G, make a parked one ready again.
+// Callers: channels, select, sync, timers, netpoll, the C ABI. Implemented by the core of the scheduler.
+// A plain thread (outside of run()) has a G of its own, made at its first call; it parks on a futex.
+// So primitives know nothing but Gs, and work on fibers and on threads alike.
+// Invariant: each park() is ended by exactly one ready(), which may come before park() has switched away.
+#pragma once
+
+#include <cstdint>
+
+namespace warren::scheduler {
+
+struct G;
+
+// Why a G waits, as stack dumps show it: Go's words where Go has the thing.
+enum class WaitReason : uint8_t {
+  kNone,
+  kChanReceive,     // "chan receive"
+  kChanSend,        // "chan send"
+  kChanReceiveNil,  // "chan receive (nil chan)"
+  kChanSendNil,     // "chan send (nil chan)"
+  kSelect,          // "select"
+  kSelectNoCases,   // "select (no cases)"
+  kSleep,           // "sleep"
+  kIoWait,          // "IO wait"
+  kMutexLock,       // "sync.Mutex.Lock"
+  kRwMutexRLock,    // "sync.RWMutex.RLock"
+  kRwMutexLock,     // "sync.RWMutex.Lock"
+  kWaitGroupWait,   // "sync.WaitGroup.Wait"
+  kCondWait,        // "sync.Cond.Wait"
+  kSemaphore,       // "semacquire"
+  kOnce,            // "sync.Once.Do"
+  kFinalizerWait,   // "finalizer wait"
+  kGcAssist,        // "GC assist wait"
+  kLockedThread,    // "locked thread"
+};
+
+// Never nullptr. Not to be kept across a park by way of thread-local words: a fiber may go on on another thread.
+G *current();
+
+// Parks the current G. `unlock` (if given) runs when the G is off its stack, so that a ready() from there on finds it parked;
+// it returns false to cancel: the G goes on at once. Returns when ready() was called.
+void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reason);
+
+// Makes a parked G runnable. From any fiber or thread; never blocks, never switches.
+void ready(G *g);
+
+// A word of each G's for whoever parked it (what woke it: a select case, a closed channel).
+void *&wake_argument(G *g);
+
+}  // namespace warren::scheduler
