@@ -28,6 +28,7 @@ const char *name(LockRank rank) {
     case LockRank::kCentral: return "central";
     case LockRank::kPageHeap: return "page heap";
     case LockRank::kMetadata: return "metadata";
+    case LockRank::kProtection: return "protection";
   }
   return "unknown";
 }

@@ -8,13 +8,15 @@
 //   kCentral        one class's spans and their free bits         a batch of objects   no
 //   kPageHeap       page runs, page map, growth of the arena      an mmap or madvise   metadata
 //   kMetadata       free lists of spans and caches                an mmap              no
+//   kProtection     which pages fault on a store (gc/), taken in
+//                   a handler whatever the store's thread holds   an mprotect          no
 #pragma once
 
 #include <cstdint>
 
 namespace warren {
 
-enum class LockRank : uint8_t { kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata };
+enum class LockRank : uint8_t { kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata, kProtection };
 
 namespace lock_rank {
 
