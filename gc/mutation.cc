@@ -222,17 +222,15 @@ bool KeptDescriptor::keep(long fd) {
     break;
   }
   number_ = static_cast<int>(fd);
+  identity_ = os_calls::file_identity(number_);
   return true;
 }
 
 void KeptDescriptor::close() {
-  if (number_ >= 0) os_calls::close(number_);
+  if (is_open()) os_calls::close(number_);
   number_ = -1;
 }
 
-void KeptDescriptor::close_if(bool (*ours)(int fd)) {
-  if (number_ >= 0 && ours(number_)) os_calls::close(number_);
-  number_ = -1;
-}
+bool KeptDescriptor::is_open() const { return number_ >= 0 && os_calls::file_identity(number_) == identity_; }
 
 }  // namespace warren::gc::mutation

@@ -2,18 +2,19 @@
 // Invariant: the contracts are those of mutation.h; what is said there about threads holds here.
 #pragma once
 
+#include "allocator/base/os_calls.h"
 #include "gc/mutation.h"
 
 namespace warren::gc::mutation {
 
 struct Operations {
   bool (*open)();                           // false: the kernel does not have it; close() has been done
-  void (*close)();                          // right after open() and its trial
+  void (*close)();                          // nothing is watched
   bool (*cover)(Range range);
   bool (*watch)(Range range);
   bool (*for_each_dirty)(Range in, bool clear, Visit visit, void *context);
   void (*unwatch)();
-  void (*reset_in_child)();                 // nothing is watched here, and what is open is the parent's
+  void (*reset_in_child)();                 // and close(): what is open is the parent's, and nothing is asked of it
   bool (*store_by_system_call)(void *to);   // eight bytes, for the self-test; nullptr where such stores fail
   bool clears;                              // whether `clear` is heeded
 };
@@ -35,16 +36,17 @@ class KeptDescriptor {
   // Takes a fresh descriptor (a negative errno is no descriptor). False: there is none.
   bool keep(long fd);
 
-  // One opened a moment ago.
+  // Unless the number stands for something else by now.
   void close();
 
-  // One of long ago, unless the number stands for something else by now. `ours` says so without doing harm.
-  void close_if(bool (*ours)(int fd));
+  // Whether the number still stands for what was kept.
+  bool is_open() const;
 
   int number() const { return number_; }
 
  private:
   int number_ = -1;
+  os_calls::FileIdentity identity_{};
 };
 
 // Eight bytes for each OS page of the process, by page number.

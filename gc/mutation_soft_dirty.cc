@@ -26,31 +26,14 @@ constexpr size_t kEntries = 384;
 KeptDescriptor pagemap, clear_refs;
 bool cleared = false;  // in this cycle
 
-// Whether the number still is a file of entries with one for this very page, which is there: a file of the program's would have
-// to hold them by chance.
-bool is_pagemap(int fd) {
-  uint64_t entry = 0;
-  const uint64_t page = address_of(&entry) / kOsPageSize;
-  return os_calls::read_at(fd, &entry, sizeof entry, page * sizeof entry) == sizeof entry && entry >> 63 != 0;
-}
-
-// A write would clear, so it is not asked what it is: the number is the program's only if it closed ours.
-bool is_clear_refs(int fd) { return is_pagemap(pagemap.number()) && fd >= 0; }
-
 void close() {
   clear_refs.close();
   pagemap.close();
-}
-
-// In a child the files mean the parent's pages, and nothing is done with them.
-void forget() {
-  clear_refs.close_if(is_clear_refs);
-  pagemap.close_if(is_pagemap);
   cleared = false;
 }
 
 bool open() {
-  forget();
+  close();
   if (pagemap.keep(os_calls::open(kPagemapPath, O_RDONLY)) && clear_refs.keep(os_calls::open("/proc/self/clear_refs", O_WRONLY)))
     return true;
   close();
@@ -61,8 +44,8 @@ bool cover(Range) { return true; }
 
 bool watch(Range) {
   if (cleared) return true;  // what is dirty by now stays so
-  cleared = os_calls::write(clear_refs.number(), "4", 1) == 1 && is_pagemap(pagemap.number());
-  if (!cleared && open()) cleared = os_calls::write(clear_refs.number(), "4", 1) == 1;
+  if (!(clear_refs.is_open() && pagemap.is_open()) && !open()) return false;
+  cleared = os_calls::write(clear_refs.number(), "4", 1) == 1;
   return cleared;
 }
 
@@ -98,6 +81,6 @@ bool store_by_system_call(void *to) { return os_calls::read_at(pagemap.number(),
 
 }  // namespace
 
-const Operations operations = {open, close, cover, watch, for_each_dirty, unwatch, forget, store_by_system_call, false};
+const Operations operations = {open, close, cover, watch, for_each_dirty, unwatch, close, store_by_system_call, false};
 
 }  // namespace warren::gc::mutation::soft_dirty

@@ -69,38 +69,20 @@ long scan(ScanArgument &argument) {
   return result;
 }
 
-bool is_userfaultfd(int fd) {
-  uffdio_range nothing{};  // refused by a userfaultfd as a bad range, by all else as an unknown request
-  return os_calls::ioctl(fd, UFFDIO_WAKE, &nothing) == -EINVAL;
-}
-
-bool is_pagemap(int fd) {
-  ScanArgument nothing{};
-  nothing.size = sizeof nothing;
-  nothing.returned = kWritten;
-  return os_calls::ioctl(fd, kPagemapScan, &nothing) == 0;
-}
-
 void close() {
   pagemap.close();
   faults.close();
-}
-
-// In a child this is all: the descriptors mean the parent's memory, and are asked nothing but what they are.
-void forget() {
-  pagemap.close_if(is_pagemap);
-  faults.close_if(is_userfaultfd);
   watched_count = 0;
 }
 
 bool open() {
-  forget();
+  close();
   uffdio_api api{};
   api.api = UFFD_API;
   api.features = kFeatures;
   if (faults.keep(os_calls::userfaultfd(O_CLOEXEC | kUserModeOnly)) &&
       os_calls::ioctl(faults.number(), UFFDIO_API, &api) == 0 && (api.features & kFeatures) == kFeatures &&
-      pagemap.keep(os_calls::open(kPagemapPath, O_RDONLY)) && is_pagemap(pagemap.number())) {
+      pagemap.keep(os_calls::open(kPagemapPath, O_RDONLY))) {
     return true;
   }
   close();
@@ -159,7 +141,7 @@ bool watch(Range range) {
   }
   // The program may have closed our descriptors. Opened anew, they know nothing of what was watched before, and the
   // scans will say so.
-  if (!(is_userfaultfd(faults.number()) && is_pagemap(pagemap.number())) && open() && enlist_and_protect(range)) {
+  if (!(faults.is_open() && pagemap.is_open()) && open() && enlist_and_protect(range)) {
     remember(range);
     return true;
   }
@@ -242,6 +224,6 @@ bool store_by_system_call(void *to) { return os_calls::read_at(pagemap.number(),
 
 }  // namespace
 
-const Operations operations = {open, close, enlist, watch, for_each_dirty, unwatch, forget, store_by_system_call, true};
+const Operations operations = {open, close, enlist, watch, for_each_dirty, unwatch, close, store_by_system_call, true};
 
 }  // namespace warren::gc::mutation::userfault

@@ -24,6 +24,11 @@ long open(const char *path, int flags);
 long close(int fd);
 long duplicate_from(int fd, int least);  // on the first free number from `least` on, closed by exec
 long read_at(int fd, void *data, size_t bytes, uint64_t offset);
+struct FileIdentity {
+  uint64_t device, inode;
+  bool operator==(const FileIdentity &) const = default;
+};
+FileIdentity file_identity(int fd);  // zeros: not open
 long ioctl(int fd, unsigned long request, void *argument);
 long write(int fd, const void *data, size_t bytes);
 long personality();

@@ -9,6 +9,7 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 namespace warren::os_calls {
@@ -79,6 +80,12 @@ long duplicate_from(int fd, int least) { return call(SYS_fcntl, fd, F_DUPFD_CLOE
 long read_at(int fd, void *data, size_t bytes, uint64_t offset) {
   return call(SYS_pread64, fd, word(data), word(bytes), word(offset));
 }
+FileIdentity file_identity(int fd) {
+  struct stat found {};
+  if (failed(call(SYS_fstat, fd, word(&found)))) return {};
+  return {found.st_dev, found.st_ino};
+}
+
 long ioctl(int fd, unsigned long request, void *argument) { return call(SYS_ioctl, fd, word(request), word(argument)); }
 
 long write(int fd, const void *data, size_t bytes) { return call(SYS_write, fd, word(data), word(bytes)); }
