@@ -17,6 +17,7 @@
 #include "gc/mutation_mechanism.h"
 
 #include "allocator/base/address.h"
+#include "allocator/base/check.h"
 #include "allocator/base/mutex.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_memory.h"
@@ -286,6 +287,7 @@ void close() { unwatch(); }
 
 void reset_in_child() {
   if (protection.held_by_me()) return unwatch();
+  if constexpr (kDebug) lock_rank::note_acquired(LockRank::kProtection);  // which nobody has done for fork
   protection.reset_in_child();
   passing_on = 0;
   unwatch();
