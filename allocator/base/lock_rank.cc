@@ -23,6 +23,7 @@ void note_released(LockRank rank) { held -= unit(rank); }
 
 const char *name(LockRank rank) {
   switch (rank) {
+    case LockRank::kWorld: return "world";
     case LockRank::kHeapInit: return "heap init";
     case LockRank::kCacheRegistry: return "cache registry";
     case LockRank::kCentral: return "central";

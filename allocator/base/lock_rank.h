@@ -3,6 +3,7 @@
 // Invariant: a thread holds at most one lock of a rank, but for fork, which takes every central's.
 //
 //   rank            guards                                        longest hold         may allocate
+//   kWorld          who may stop the program's threads            a collection's pause  system calls only
 //   kHeapInit       the first call's set-up of the heap           some 20 system calls metadata
 //   kCacheRegistry  the list of thread caches                     a walk of the list   metadata
 //   kCentral        one class's spans and their free bits         a batch of objects   no
@@ -16,7 +17,7 @@
 
 namespace warren {
 
-enum class LockRank : uint8_t { kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata, kProtection };
+enum class LockRank : uint8_t { kWorld, kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata, kProtection };
 
 namespace lock_rank {
 

@@ -19,6 +19,7 @@ long mprotect(void *address, size_t bytes, int protection);
 long userfaultfd(int flags);
 
 long futex_wait(const uint32_t *word, uint32_t expected);
+long futex_wait_for(const uint32_t *word, uint32_t expected, uint64_t nanoseconds);  // -ETIMEDOUT at the latest then
 long futex_wake(const uint32_t *word, int count);
 long open(const char *path, int flags);
 long close(int fd);
@@ -29,11 +30,19 @@ struct FileIdentity {
   bool operator==(const FileIdentity &) const = default;
 };
 FileIdentity file_identity(int fd);  // zeros: not open
+long read(int fd, void *data, size_t bytes);
+long rewind(int fd);
+long directory_entries(int fd, void *entries, size_t bytes);  // of struct linux_dirent64
+long link_count(int fd);
 long ioctl(int fd, unsigned long request, void *argument);
 long write(int fd, const void *data, size_t bytes);
 long personality();
 uint64_t process_id();
 uint32_t thread_id();
+
+// This process's memory as another process would read it: unreadable addresses end the copy and fault nobody. The
+// bytes copied, or -EFAULT when the first page already cannot be read.
+long copy_memory(uint64_t process, void *to, uintptr_t from, size_t bytes);
 struct Capabilities {
   uint64_t effective, permitted;
   bool operator==(const Capabilities &) const = default;
@@ -66,6 +75,11 @@ struct SignalAction {
 long signal_action(int signal, const SignalAction *action, SignalAction *before);
 bool returns_from_signal(const void *address);  // whether a handler that returns there was called by the kernel
 long send_signal(uint64_t process, uint32_t thread, int signal);
+SignalHandler handler_of(int signal);  // who handles it now; nullptr for the default action
+
+// Queues a signal for one thread of a process; `code` (negative) and `value` arrive in its siginfo. Signal 0 only asks
+// whether the thread is there.
+long queue_signal(uint64_t process, uint32_t thread, int signal, int code, uint64_t value);
 
 // The new thread runs body(argument) on the stack that ends at `stack_end` and ends itself. *id holds its id until the
 // kernel, done with it, stores 0 there.

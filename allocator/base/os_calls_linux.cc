@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 namespace warren::os_calls {
 namespace {
@@ -72,6 +73,11 @@ long futex_wait(const uint32_t *address, uint32_t expected) {
   return call(SYS_futex, word(address), FUTEX_WAIT_PRIVATE, expected, 0);
 }
 
+long futex_wait_for(const uint32_t *address, uint32_t expected, uint64_t nanoseconds) {
+  const timespec time{static_cast<time_t>(nanoseconds / kSecond), static_cast<long>(nanoseconds % kSecond)};
+  return call(SYS_futex, word(address), FUTEX_WAIT_PRIVATE, expected, word(&time));
+}
+
 long futex_wake(const uint32_t *address, int count) { return call(SYS_futex, word(address), FUTEX_WAKE_PRIVATE, count); }
 
 long open(const char *path, int flags) { return call(SYS_openat, AT_FDCWD, word(path), flags | O_CLOEXEC); }
@@ -86,6 +92,16 @@ FileIdentity file_identity(int fd) {
   return {found.st_dev, found.st_ino};
 }
 
+long read(int fd, void *data, size_t bytes) { return call(SYS_read, fd, word(data), word(bytes)); }
+long rewind(int fd) { return call(SYS_lseek, fd, 0, 0); }
+long directory_entries(int fd, void *entries, size_t bytes) { return call(SYS_getdents64, fd, word(entries), word(bytes)); }
+
+long link_count(int fd) {
+  struct stat found{};
+  const long result = call(SYS_fstat, fd, word(&found));
+  return failed(result) ? result : static_cast<long>(found.st_nlink);
+}
+
 long ioctl(int fd, unsigned long request, void *argument) { return call(SYS_ioctl, fd, word(request), word(argument)); }
 
 long write(int fd, const void *data, size_t bytes) { return call(SYS_write, fd, word(data), word(bytes)); }
@@ -94,6 +110,11 @@ long personality() { return call(SYS_personality, 0xffffffff); }
 
 uint64_t process_id() { return static_cast<uint64_t>(call(SYS_getpid)); }
 uint32_t thread_id() { return static_cast<uint32_t>(call(SYS_gettid)); }
+
+long copy_memory(uint64_t process, void *to, uintptr_t from, size_t bytes) {
+  const iovec local{to, bytes}, remote{reinterpret_cast<void *>(from), bytes};
+  return call(SYS_process_vm_readv, word(process), word(&local), 1, word(&remote), 1);
+}
 
 Capabilities capabilities(uint64_t thread) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, static_cast<int>(thread)};
@@ -117,6 +138,24 @@ uint64_t block_all_signals() {
   uint64_t before = 0;
   call(SYS_rt_sigprocmask, SIG_SETMASK, word(&all), word(&before), sizeof all);
   return before;
+}
+
+
+
+SignalHandler handler_of(int signal) {
+  SignalAction action{};
+  signal_action(signal, nullptr, &action);
+  return action.handler;
+}
+
+long queue_signal(uint64_t process, uint32_t thread, int signal, int code, uint64_t value) {
+  siginfo_t information{};
+  information.si_signo = signal;
+  information.si_code = code;
+  information.si_pid = static_cast<pid_t>(process);
+  information.si_value.sival_ptr = reinterpret_cast<void *>(value);
+  if (signal == 0) return call(SYS_tgkill, word(process), thread, 0);
+  return call(SYS_rt_tgsigqueueinfo, word(process), thread, signal, word(&information));
 }
 
 void restore_signals(uint64_t mask) { call(SYS_rt_sigprocmask, SIG_SETMASK, word(&mask), 0, sizeof mask); }

@@ -74,6 +74,8 @@ bool privileges_differ() {
   return !(at_start == os_calls::Capabilities{}) && !(os_calls::capabilities(os_calls::process_id()) == at_start);
 }
 
+uint32_t id() { return __atomic_load_n(&alive, __ATOMIC_RELAXED); }
+
 void forget_in_child() { __atomic_store_n(&alive, 0, __ATOMIC_RELAXED); }
 
 }  // namespace warren::os_thread

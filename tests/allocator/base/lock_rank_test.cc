@@ -16,9 +16,9 @@ namespace {
 using ::testing::Eq;
 using ::testing::KilledBySignal;
 
-constexpr LockRank kRanks[] = {LockRank::kHeapInit, LockRank::kCacheRegistry, LockRank::kCentral, LockRank::kPageHeap,
-                               LockRank::kMetadata, LockRank::kProtection};
-constexpr const char *kNames[] = {"heap init", "cache registry", "central", "page heap", "metadata", "protection"};
+constexpr LockRank kRanks[] = {LockRank::kWorld,   LockRank::kHeapInit, LockRank::kCacheRegistry, LockRank::kCentral,
+                               LockRank::kPageHeap, LockRank::kMetadata, LockRank::kProtection};
+constexpr const char *kNames[] = {"world", "heap init", "cache registry", "central", "page heap", "metadata", "protection"};
 
 std::string text(size_t taking, size_t held) {
   return std::string("warren: fatal error: lock order: taking ") + kNames[taking] + " while holding " +

@@ -1,0 +1,813 @@
+// Stopping the world and searching threads for roots: gc/world.h. Each test has a process of its own.
+// Invariant: nothing here depends on how long a thing takes; threads are brought to where a test wants them by waiting for it.
+#include "gc/world.h"
+
+#include "allocator/base/os_calls.h"
+#include "allocator/base/os_memory.h"
+#include "gc/mappings.h"
+#include "tests/allocator/own_process.h"
+#include "tests/allocator/tasks.h"
+#include "tests/gc/hidden.h"
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <random>
+#include <semaphore.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <thread>
+#include <ucontext.h>
+#include <vector>
+
+namespace warren::gc {
+namespace {
+
+void await(const std::atomic<int> &what, int value) {
+  while (what < value) sched_yield();
+}
+
+// Threads that count while they run.
+class Counters {
+ public:
+  explicit Counters(size_t count) : counts_(count) {
+    for (size_t i = 0; i < count; ++i) {
+      threads_.emplace_back([this, i] {
+        while (!stop_) counts_[i].fetch_add(1, std::memory_order_relaxed);
+      });
+    }
+    for (auto &count_now : counts_) {
+      while (count_now == 0) sched_yield();
+    }
+  }
+  ~Counters() {
+    stop_ = true;
+    for (std::thread &thread : threads_) thread.join();
+  }
+  uint64_t sum() const {
+    uint64_t total = 0;
+    for (const auto &count : counts_) total += count;
+    return total;
+  }
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::vector<std::atomic<uint64_t>> counts_;
+  std::vector<std::thread> threads_;
+};
+
+void expect_still(const Counters &counters) {
+  const uint64_t before = counters.sum();
+  for (int i = 0; i < 20; ++i) sched_yield();
+  EXPECT_EQ(counters.sum(), before);
+}
+
+TEST(World, NothingBeforeItsFirstUse) {
+  in_own_process([] {
+    for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) {
+      struct sigaction action;
+      sigaction(signal, nullptr, &action);
+      EXPECT_EQ(action.sa_handler, SIG_DFL) << signal;
+    }
+    EXPECT_EQ(tasks(), 1);
+  });
+}
+
+TEST(World, AloneAndTwice) {
+  in_own_process([] {
+    for (int i = 0; i < 2; ++i) {
+      ASSERT_TRUE(world::stop());
+      EXPECT_TRUE(world::stopped());
+      world::start();
+      EXPECT_FALSE(world::stopped());
+    }
+    EXPECT_EQ(tasks(), 1) << "no thread of ours";
+    EXPECT_EQ(world::thread_count(), 1u);
+  });
+}
+
+TEST(World, ThreadsStandStillAndGoOn) {
+  in_own_process([] {
+    Counters counters(8);
+    for (int round = 0; round < 50; ++round) {
+      ASSERT_TRUE(world::stop());
+      if (round % 10 == 0) expect_still(counters);
+      const uint64_t before = counters.sum();
+      world::start();
+      while (counters.sum() == before) sched_yield();
+    }
+    EXPECT_EQ(world::thread_count(), 9u);
+  });
+}
+
+TEST(World, SixtyFourThreadsAThousandTimes) {
+  in_own_process([] {
+    Counters counters(64);
+    for (int round = 0; round < 1000; ++round) {
+      ASSERT_TRUE(world::stop());
+      if (round % 100 == 0) expect_still(counters);
+      world::start();
+    }
+  });
+}
+
+// Threads are made, end, are joined and detached all the while.
+TEST(World, StormsOfThreads) {
+  in_own_process([] {
+    std::atomic<bool> stop{false};
+    std::atomic<uint64_t> work{0};
+    std::vector<std::thread> makers;
+    for (unsigned seed = 1; seed <= 4; ++seed) {
+      makers.emplace_back([&, seed] {
+        std::minstd_rand random(seed);
+        while (!stop) {
+          std::vector<std::thread> brood;
+          for (unsigned i = random() % 6; i != 0; --i) brood.emplace_back([&work] { work++; });
+          for (std::thread &one : brood) one.join();
+        }
+      });
+    }
+    for (int round = 0; round < 1000; ++round) {
+      ASSERT_TRUE(world::stop());
+      if (round % 50 == 0) {
+        const uint64_t before = work;
+        for (int i = 0; i < 20; ++i) sched_yield();
+        EXPECT_EQ(work, before);
+      }
+      world::start();
+    }
+    stop = true;
+    for (std::thread &maker : makers) maker.join();
+  });
+}
+
+TEST(World, ManyWhoWantToStopIt) {
+  in_own_process([] {
+    std::vector<std::thread> stoppers;
+    std::atomic<int> inside{0}, done{0};
+    for (int i = 0; i < 4; ++i) {
+      stoppers.emplace_back([&] {
+        for (int round = 0; round < 200; ++round) {
+          ASSERT_TRUE(world::stop());
+          EXPECT_EQ(inside.fetch_add(1), 0);
+          inside--;
+          world::start();
+        }
+        done++;
+      });
+    }
+    for (std::thread &one : stoppers) one.join();
+    EXPECT_EQ(done, 4);
+  });
+}
+
+TEST(World, ErrnoIsKept) {
+  in_own_process([] {
+    std::atomic<int> ready{0};
+    std::atomic<bool> stop{false};
+    std::thread thread([&] {
+      errno = 4711;
+      ready = 1;
+      while (!stop) {
+        if (errno != 4711) ready = 2;
+      }
+    });
+    await(ready, 1);
+    for (int round = 0; round < 200; ++round) {
+      ASSERT_TRUE(world::stop());
+      world::start();
+    }
+    stop = true;
+    thread.join();
+    EXPECT_EQ(ready, 1);
+  });
+}
+
+TEST(World, AThreadInsideNoStopIsWaitedFor) {
+  in_own_process([] {
+    ASSERT_TRUE(world::set_up());
+    std::atomic<bool> stop{false};
+    std::atomic<uint64_t> broken{0}, rounds{0};
+    uint64_t one = 0, two = 0;  // equal but inside
+    std::thread thread([&] {
+      while (!stop) {
+        world::enter_no_stop();
+        world::enter_no_stop();
+        __atomic_fetch_add(&one, 1, __ATOMIC_RELAXED);
+        world::leave_no_stop();
+        for (int i = 0; i < 100; ++i) asm volatile("");
+        __atomic_fetch_add(&two, 1, __ATOMIC_RELAXED);
+        world::leave_no_stop();
+        rounds++;
+      }
+    });
+    while (rounds == 0) sched_yield();
+    for (int round = 0; round < 1000; ++round) {
+      ASSERT_TRUE(world::stop());
+      if (__atomic_load_n(&one, __ATOMIC_RELAXED) != __atomic_load_n(&two, __ATOMIC_RELAXED)) broken++;
+      world::start();
+    }
+    stop = true;
+    thread.join();
+    EXPECT_EQ(broken, 0u);
+  });
+}
+
+// --- blocked threads ---
+
+char state_of(int id) {
+  char path[64], text[256] = "";
+  snprintf(path, sizeof path, "/proc/self/task/%d/stat", id);
+  const int fd = open(path, O_RDONLY);
+  if (read(fd, text, sizeof text - 1) < 0) text[0] = '\0';
+  close(fd);
+  const char *name_end = strrchr(text, ')');
+  return name_end == nullptr ? '?' : name_end[2];
+}
+
+// A thread inside block() is stopped many times, sleeps on, and ends when finish() lets it.
+template <class Block, class Finish>
+void stop_while_in(Block block, Finish finish) {
+  std::atomic<int> id{0}, done{0};
+  std::thread thread([&] {
+    id = static_cast<int>(os_calls::thread_id());
+    block();
+    done = 1;
+  });
+  await(id, 1);
+  while (state_of(id) != 'S') sched_yield();
+  for (int round = 0; round < 20; ++round) {
+    ASSERT_TRUE(world::stop());
+    world::start();
+  }
+  EXPECT_EQ(done, 0);
+  finish();
+  thread.join();
+}
+
+TEST(World, ThreadsInSystemCallsSleepOn) {
+  in_own_process([] {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const auto write_one = [&] { ASSERT_EQ(write(ends[1], "x", 1), 1); };
+    stop_while_in(
+        [&] {
+          char byte;
+          EXPECT_EQ(read(ends[0], &byte, 1), 1);
+        },
+        write_one);
+    std::atomic<uint32_t> word{0};
+    stop_while_in(
+        [&] {
+          while (word == 0) os_calls::futex_wait(reinterpret_cast<uint32_t *>(&word), 0);
+        },
+        [&] {
+          word = 1;
+          os_calls::futex_wake(reinterpret_cast<uint32_t *>(&word), 1);
+        });
+    sem_t semaphore;
+    sem_init(&semaphore, 0, 0);
+    stop_while_in([&] { EXPECT_EQ(sem_wait(&semaphore), 0); }, [&] { sem_post(&semaphore); });
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&mutex);
+    stop_while_in([&] { EXPECT_EQ(pthread_mutex_lock(&mutex), 0); }, [&] { pthread_mutex_unlock(&mutex); });
+  });
+}
+
+TEST(World, AThreadInSigwaitForOthers) {
+  in_own_process([] {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    stop_while_in(
+        [&] {
+          int signal = 0;
+          EXPECT_EQ(sigwait(&set, &signal), 0);
+          EXPECT_EQ(signal, SIGUSR1);
+        },
+        [] { kill(getpid(), SIGUSR1); });
+  });
+}
+
+TEST(World, SleepsLastAsLong) {
+  in_own_process([] {
+    std::atomic<int> id{0}, done{0};
+    std::thread thread([&] {
+      id = static_cast<int>(os_calls::thread_id());
+      const uint64_t began = os_calls::now();
+      timespec time{0, 50'000'000};
+      while (nanosleep(&time, &time) == -1 && errno == EINTR) {
+      }
+      EXPECT_GE(os_calls::now() - began, 50'000'000u);
+      done = 1;
+    });
+    await(id, 1);
+    while (done == 0) {
+      ASSERT_TRUE(world::stop());
+      world::start();
+      os_calls::sleep(1'000'000);
+    }
+    thread.join();
+  });
+}
+
+// --- roots ---
+
+// Runs hide(ready, stop) on a thread of its own, which hides a word, sets ready, and keeps it until stop.
+template <class Hide>
+void expect_found(const Hidden &hidden, Hide hide) {
+  std::atomic<int> ready{0}, stop{0};
+  EXPECT_FALSE(found_in_threads(hidden));
+  std::thread thread([&] { hide(ready, stop); });
+  await(ready, 1);
+  EXPECT_TRUE(found_in_threads(hidden));
+  stop = 1;
+  thread.join();
+}
+
+#define HOLD_UNTIL_STOP                \
+  "movl $1, (%[ready])\n"              \
+  "1: pause\n\tcmpl $0, (%[stop])\n\t" \
+  "je 1b\n\t"
+
+TEST(WorldRoots, InAGeneralRegister) {
+  in_own_process([] {
+    const Hidden hidden(1);
+    const uint64_t complement = hidden.complement();
+    expect_found(hidden, [&](std::atomic<int> &ready, std::atomic<int> &stop) {
+      asm volatile("movq %[from], %%r13\n\tnotq %%r13\n\t" HOLD_UNTIL_STOP "xorl %%r13d, %%r13d"
+                   :
+                   : [from] "m"(complement), [ready] "r"(&ready), [stop] "r"(&stop)
+                   : "r13", "memory", "cc");
+    });
+  });
+}
+
+TEST(WorldRoots, InAVectorRegister) {
+  in_own_process([] {
+    const Hidden hidden(2);
+    const uint64_t complement = hidden.complement();
+    expect_found(hidden, [&](std::atomic<int> &ready, std::atomic<int> &stop) {
+      asm volatile("movq %[from], %%r13\n\tnotq %%r13\n\tmovq %%r13, %%xmm7\n\txorl %%r13d, %%r13d\n\t" HOLD_UNTIL_STOP
+                   "pxor %%xmm7, %%xmm7"
+                   :
+                   : [from] "m"(complement), [ready] "r"(&ready), [stop] "r"(&stop)
+                   : "r13", "xmm7", "memory", "cc");
+    });
+  });
+}
+
+TEST(WorldRoots, InTheUpperHalfOfAVectorRegister) {
+  if (!__builtin_cpu_supports("avx")) GTEST_SKIP();
+  in_own_process([] {
+    const Hidden hidden(3);
+    const uint64_t complement = hidden.complement();
+    expect_found(hidden, [&](std::atomic<int> &ready, std::atomic<int> &stop) {
+      asm volatile("movq %[from], %%r13\n\tnotq %%r13\n\tmovq %%r13, %%xmm7\n\txorl %%r13d, %%r13d\n\t"
+                   "vinsertf128 $1, %%xmm7, %%ymm7, %%ymm7\n\tvxorps %%xmm6, %%xmm6, %%xmm6\n\t"
+                   "vinsertf128 $0, %%xmm6, %%ymm7, %%ymm7\n\t" HOLD_UNTIL_STOP "vzeroupper"
+                   :
+                   : [from] "m"(complement), [ready] "r"(&ready), [stop] "r"(&stop)
+                   : "r13", "xmm6", "xmm7", "memory", "cc");
+    });
+  });
+}
+
+TEST(WorldRoots, InTheRedZone) {
+  in_own_process([] {
+    const Hidden hidden(4);
+    const uint64_t complement = hidden.complement();
+    expect_found(hidden, [&](std::atomic<int> &ready, std::atomic<int> &stop) {
+      asm volatile("movq %[from], %%r13\n\tnotq %%r13\n\tsubq $1024, %%rsp\n\tmovq %%r13, -128(%%rsp)\n\t"
+                   "xorl %%r13d, %%r13d\n\t" HOLD_UNTIL_STOP "movq $0, -128(%%rsp)\n\taddq $1024, %%rsp"
+                   :
+                   : [from] "r"(complement), [ready] "r"(&ready), [stop] "r"(&stop)
+                   : "r13", "memory", "cc");
+    });
+  });
+}
+
+void hold(std::atomic<int> &ready, std::atomic<int> &stop) {
+  ready = 1;
+  while (stop == 0) sched_yield();
+}
+
+TEST(WorldRoots, OnTheStack) {
+  in_own_process([] {
+    const Hidden hidden(5);
+    expect_found(hidden, [&](std::atomic<int> &ready, std::atomic<int> &stop) {
+      volatile uint64_t place;
+      hidden.put(&place);
+      hold(ready, stop);
+    });
+  });
+}
+
+thread_local volatile uint64_t thread_word = 0;
+
+TEST(WorldRoots, InStaticThreadLocalStorage) {
+  in_own_process([] {
+    const Hidden hidden(6);
+    expect_found(hidden, [&](std::atomic<int> &ready, std::atomic<int> &stop) {
+      hidden.put(&thread_word);
+      hold(ready, stop);
+    });
+  });
+}
+
+using WordOfModule = uint64_t *();
+WordOfModule *open_module(const char *function) {
+  void *module = dlopen(MODULE_DIRECTORY "/libroot_module.so", RTLD_NOW);
+  EXPECT_NE(module, nullptr) << dlerror();
+  return reinterpret_cast<WordOfModule *>(dlsym(module, function));
+}
+
+TEST(WorldRoots, InAModulesThreadLocalStorage) {
+  in_own_process([] {
+    const Hidden hidden(7);
+    ASSERT_TRUE(world::set_up());
+    auto *word = open_module("thread_word_of_module");
+    expect_found(hidden, [&](std::atomic<int> &ready, std::atomic<int> &stop) {
+      hidden.put(word());
+      hold(ready, stop);
+    });
+  });
+}
+
+TEST(WorldRoots, InThreadSpecificValues) {
+  in_own_process([] {
+    const Hidden low(8), high(9);
+    pthread_key_t keys[100];
+    for (pthread_key_t &key : keys) ASSERT_EQ(pthread_key_create(&key, nullptr), 0);
+    const auto hide = [&](const Hidden &hidden, pthread_key_t key) {
+      expect_found(hidden, [&](std::atomic<int> &ready, std::atomic<int> &stop) {
+        volatile uint64_t place;
+        hidden.put(&place);
+        pthread_setspecific(key, reinterpret_cast<void *>(place));
+        place = 0;
+        hold(ready, stop);
+      });
+    };
+    hide(low, keys[0]);
+    hide(high, keys[99]);
+  });
+}
+
+// What the first thread has, sought by another one.
+TEST(WorldRoots, OfTheFirstThread) {
+  in_own_process([] {
+    const Hidden on_stack(10), local(11);
+    std::atomic<int> begin{0};
+    std::atomic<bool> found_stack{false}, found_local{false};
+    volatile uint64_t place;
+    on_stack.put(&place);
+    local.put(&thread_word);
+    std::thread thread([&] {
+      found_stack = found_in_threads(on_stack);
+      found_local = found_in_threads(local);
+    });
+    thread.join();
+    EXPECT_TRUE(found_stack);
+    EXPECT_TRUE(found_local);
+  });
+}
+
+TEST(WorldRoots, OfTheCaller) {
+  in_own_process([] {
+    const Hidden on_stack(12), local(13), later(14);
+    volatile uint64_t place;
+    on_stack.put(&place);
+    local.put(&thread_word);
+    EXPECT_TRUE(found_in_threads(on_stack));
+    EXPECT_TRUE(found_in_threads(local));
+    std::thread([&] {
+      volatile uint64_t mine;
+      later.put(&mine);
+      EXPECT_TRUE(found_in_threads(later));
+    }).join();
+  });
+}
+
+std::atomic<int> *handler_ready, *handler_stop;
+const Hidden *handler_hidden;
+
+void hide_in_handler(int) {
+  volatile uint64_t place;
+  handler_hidden->put(&place);
+  hold(*handler_ready, *handler_stop);
+}
+
+TEST(WorldRoots, OnAnAlternateStackAndTheOneBelow) {
+  in_own_process([] {
+    struct sigaction action {};
+    action.sa_handler = hide_in_handler;
+    action.sa_flags = SA_ONSTACK;
+    ASSERT_EQ(sigaction(SIGUSR1, &action, nullptr), 0);
+    const Hidden above(15), below(16);
+    handler_hidden = &above;
+    std::atomic<int> ready{0}, stop{0};
+    handler_ready = &ready;
+    handler_stop = &stop;
+    std::thread thread([&] {
+      std::vector<char> memory(1 << 16);
+      stack_t stack{memory.data(), 0, memory.size()};
+      ASSERT_EQ(sigaltstack(&stack, nullptr), 0);
+      volatile uint64_t place;
+      below.put(&place);
+      raise(SIGUSR1);
+      stack.ss_flags = SS_DISABLE;
+      sigaltstack(&stack, nullptr);
+    });
+    await(ready, 1);
+    EXPECT_TRUE(found_in_threads(above));
+    EXPECT_TRUE(found_in_threads(below));
+    stop = 1;
+    thread.join();
+  });
+}
+
+// The thread has an alternate stack, but was interrupted on its own: the handler of the stop runs elsewhere.
+TEST(WorldRoots, InARegisterWithAnAlternateStack) {
+  in_own_process([] {
+    const Hidden hidden(17), on_stack(18);
+    const uint64_t complement = hidden.complement();
+    expect_found(hidden, [&](std::atomic<int> &ready, std::atomic<int> &stop) {
+      static char memory[1 << 16];
+      const stack_t stack{memory, 0, sizeof memory};
+      ASSERT_EQ(sigaltstack(&stack, nullptr), 0);
+      asm volatile("movq %[from], %%r13\n\tnotq %%r13\n\t" HOLD_UNTIL_STOP "xorl %%r13d, %%r13d"
+                   :
+                   : [from] "m"(complement), [ready] "r"(&ready), [stop] "r"(&stop)
+                   : "r13", "memory", "cc");
+    });
+  });
+}
+
+ucontext_t thread_context, other_context;
+
+void run_on_other_stack() {
+  volatile uint64_t place;
+  handler_hidden->put(&place);
+  hold(*handler_ready, *handler_stop);
+  swapcontext(&other_context, &thread_context);
+}
+
+void on_another_stack(char *memory, size_t bytes) {
+  const Hidden above(19), below(20);
+  handler_hidden = &above;
+  std::atomic<int> ready{0}, stop{0};
+  handler_ready = &ready;
+  handler_stop = &stop;
+  std::thread thread([&] {
+    getcontext(&other_context);
+    other_context.uc_stack = {memory, 0, bytes};
+    makecontext(&other_context, run_on_other_stack, 0);
+    volatile uint64_t place;
+    below.put(&place);
+    swapcontext(&thread_context, &other_context);
+  });
+  await(ready, 1);
+  EXPECT_TRUE(found_in_threads(above));
+  EXPECT_TRUE(found_in_threads(below));
+  stop = 1;
+  thread.join();
+}
+
+TEST(WorldRoots, OnAContextsStackFromMalloc) {
+  in_own_process([] {
+    std::vector<char> memory(1 << 16);
+    on_another_stack(memory.data(), memory.size());
+  });
+}
+
+TEST(WorldRoots, OnAContextsStackBetweenGuards) {
+  in_own_process([] {
+    constexpr size_t kBytes = 1 << 16;
+    auto *memory = static_cast<char *>(mmap(nullptr, 3 * kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ASSERT_EQ(mprotect(memory + kBytes, kBytes, PROT_READ | PROT_WRITE), 0);
+    on_another_stack(memory + kBytes, kBytes);
+  });
+}
+
+// Guards that are no mappings of their own, in the middle of a pool of stacks.
+TEST(WorldRoots, OnAContextsStackBelowAGuardOfPages) {
+  in_own_process([] {
+    constexpr size_t kBytes = 1 << 16;
+    constexpr int kGuardInstall = 102;
+    auto *memory = static_cast<char *>(mmap(nullptr, 3 * kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (madvise(memory + kBytes, 4096, kGuardInstall) != 0) GTEST_SKIP();
+    on_another_stack(memory, kBytes);
+  });
+}
+
+size_t resident_pages(char *memory, size_t bytes) {
+  std::vector<unsigned char> pages(bytes / 4096);
+  EXPECT_EQ(mincore(memory, bytes, pages.data()), 0);
+  size_t count = 0;
+  for (const unsigned char page : pages) count += page & 1;
+  return count;
+}
+
+TEST(WorldRoots, UntouchedPagesStayUntouched) {
+  in_own_process([] {
+    constexpr size_t kBytes = 8 << 20;
+    auto *memory = static_cast<char *>(mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    on_another_stack(memory, kBytes / 2);
+    EXPECT_LT(resident_pages(memory, kBytes), 20u);
+  });
+}
+
+// --- signals ---
+
+TEST(World, TheProgramTakesOurSignal) {
+  in_own_process([] {
+    Counters counters(3);
+    ASSERT_TRUE(world::stop());
+    world::start();
+    static std::atomic<int> handled{0};
+    for (int signal = SIGRTMIN; signal <= SIGRTMAX - 3; ++signal) {
+      if (signal == 50) continue;  // one is left
+      struct sigaction action {};
+      action.sa_handler = [](int) { handled++; };
+      ASSERT_EQ(sigaction(signal, &action, nullptr), 0);
+    }
+    for (int round = 0; round < 20; ++round) {
+      ASSERT_TRUE(world::stop());
+      expect_still(counters);
+      world::start();
+    }
+    EXPECT_EQ(handled, 0);
+  });
+}
+
+TEST(World, OurSignalFromElsewhereStopsNobody) {
+  in_own_process([] {
+    Counters counters(3);
+    ASSERT_TRUE(world::stop());
+    world::start();
+    int ours = 0;
+    for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) {
+      struct sigaction action;
+      sigaction(signal, nullptr, &action);
+      if (action.sa_handler != SIG_DFL) ours = signal;
+    }
+    ASSERT_NE(ours, 0);
+    std::atomic<bool> stop{false};
+    std::thread sender([&] {
+      while (!stop) {
+        kill(getpid(), ours);
+        sigval value;
+        value.sival_int = 1;
+        sigqueue(getpid(), ours, value);
+      }
+    });
+    for (int round = 0; round < 200; ++round) {
+      ASSERT_TRUE(world::stop());
+      world::start();
+    }
+    stop = true;
+    sender.join();
+    const uint64_t before = counters.sum();
+    while (counters.sum() == before) sched_yield();
+  });
+}
+
+// A thread that cannot be interrupted does not keep the others from running; when it can be, the stop succeeds.
+TEST(World, AThreadThatBlocksTheSignalForAWhile) {
+  in_own_process([] {
+    Counters counters(2);
+    ASSERT_TRUE(world::stop());
+    world::start();
+    std::atomic<int> ready{0};
+    std::thread deaf([&] {
+      const uint64_t before = os_calls::set_signal_mask(~uint64_t{0});
+      ready = 1;
+      const uint64_t seen = counters.sum();
+      const uint64_t began = os_calls::now();
+      while (os_calls::now() - began < 1'000'000'000) os_calls::sleep(10'000'000);
+      EXPECT_NE(counters.sum(), seen);
+      os_calls::set_signal_mask(before);
+    });
+    await(ready, 1);
+    ASSERT_TRUE(world::stop());
+    expect_still(counters);
+    world::start();
+    deaf.join();
+  });
+}
+
+// --- the collector's own threads ---
+
+TEST(World, TheCollectorsThreadsRunOn) {
+  in_own_process([] {
+    static std::atomic<uint64_t> count;
+    static std::atomic<bool> stop;
+    count = 0;
+    stop = false;
+    ASSERT_TRUE(world::start_collector_thread(
+        [](void *) {
+          while (!stop) count++;
+        },
+        nullptr, "test-collector"));
+    EXPECT_EQ(world::thread_count(), 1u);
+    Counters counters(2);
+    for (int round = 0; round < 20; ++round) {
+      ASSERT_TRUE(world::stop());
+      expect_still(counters);
+      const uint64_t before = count;
+      while (count == before) sched_yield();
+      world::start();
+    }
+    EXPECT_EQ(world::thread_count(), 3u);
+    stop = true;
+  });
+}
+
+TEST(World, ACollectorThreadStopsTheWorld) {
+  in_own_process([] {
+    static std::atomic<int> rounds;
+    static const Hidden hidden(21);
+    static std::atomic<int> found;
+    Counters counters(4);
+    rounds = 0;
+    found = 0;
+    volatile uint64_t place;
+    hidden.put(&place);
+    ASSERT_TRUE(world::start_collector_thread(
+        [](void *) {
+          for (int round = 0; round < 100; ++round) {
+            if (!world::stop()) return;
+            if (hidden.in_threads()) found++;
+            world::start();
+            rounds++;
+          }
+        },
+        nullptr, "test-collector"));
+    await(rounds, 100);
+    EXPECT_EQ(found, 100);
+  });
+}
+
+// --- fork ---
+
+TEST(WorldFork, TheChildStopsItsOwnWorld) {
+  in_own_process([] {
+    world::install_fork_handlers();
+    Counters counters(3);
+    ASSERT_TRUE(world::stop());
+    world::start();
+    in_own_process([] {
+      for (int round = 0; round < 10; ++round) {
+        Counters own(2);
+        ASSERT_TRUE(world::stop());
+        expect_still(own);
+        EXPECT_EQ(world::thread_count(), 3u);
+        world::start();
+      }
+    });
+    ASSERT_TRUE(world::stop());
+    expect_still(counters);
+    world::start();
+  });
+}
+
+TEST(WorldFork, WhileTheWorldIsStoppedAgainAndAgain) {
+  in_own_process([] {
+    world::install_fork_handlers();
+    std::atomic<bool> stop{false};
+    std::thread stopper([&] {
+      while (!stop) {
+        ASSERT_TRUE(world::stop());
+        world::start();
+      }
+    });
+    for (int round = 0; round < 100; ++round) {
+      in_own_process([] {
+        ASSERT_TRUE(world::stop());
+        world::start();
+      });
+    }
+    stop = true;
+    stopper.join();
+  });
+}
+
+// Children made behind libc's back.
+TEST(WorldFork, WithoutHandlers) {
+  in_own_process([] {
+    Counters counters(3);
+    ASSERT_TRUE(world::stop());
+    world::start();
+    in_own_process([] {
+      ASSERT_TRUE(world::stop());
+      world::start();
+    });
+  });
+}
+
+}  // namespace
+}  // namespace warren::gc
