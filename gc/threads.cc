@@ -34,8 +34,6 @@
 
 namespace warren::gc::world {
 
-WARREN_TLS uint32_t no_stop = 0;
-
 namespace {
 
 constexpr uint64_t kMicrosecond = 1000, kMillisecond = 1'000'000, kSecond = 1'000'000'000;
@@ -79,7 +77,7 @@ std::atomic<uint32_t> awaited_{0};  // asked and not arrived, and 1 for the stop
 const uint32_t *word_of(const std::atomic<uint32_t> &word) { return reinterpret_cast<const uint32_t *>(&word); }
 const uint32_t *low_word_of(const std::atomic<uint64_t> &word) { return reinterpret_cast<const uint32_t *>(&word); }
 
-WARREN_TLS uint64_t value_to_obey = 0;  // of the signal that came inside enter_no_stop()
+WARREN_TLS uint64_t value_to_obey = 0;  // of the signal that came inside the stop gate
 
 // --- in the stopped thread ---
 
@@ -107,9 +105,9 @@ void on_signal(int, void *information, void *context) {
   const auto *signal = static_cast<const siginfo_t *>(information);
   if (signal->si_code != stop_signal::kCode || static_cast<uint64_t>(signal->si_pid) != os_process::id()) return;
   const uint64_t value = reinterpret_cast<uint64_t>(signal->si_value.sival_ptr);
-  if (no_stop != 0) {
+  if (stop_gate::inside != 0) {
     value_to_obey = value;
-    no_stop |= 1;
+    stop_gate::inside |= 1;
     return;
   }
   arrive(value, static_cast<const ucontext_t *>(context));
@@ -398,6 +396,12 @@ void after_fork_in_parent() NO_THREAD_SAFETY_ANALYSIS {
   if (locked_for_fork) lock.unlock_after_fork();
 }
 
+void stop_at_gate() {
+  stop_gate::inside = 0;
+  // Sent anew, so that the registers are where a stopped thread's are.
+  os_calls::queue_signal(os_process::id(), os_calls::thread_id(), stop_signal::number(), stop_signal::kCode, value_to_obey);
+}
+
 void after_fork_in_child() {
   if (locked_for_fork) lock.reset_in_child();
   reset_in_child();
@@ -410,6 +414,7 @@ bool set_up() {
   MutexLock guard(lock);
   if (process.load(std::memory_order_relaxed) != 0) return true;
   stacks::set_up();
+  stop_gate::stop_here = stop_at_gate;
   if (!stop_signal::take(on_signal)) return false;
   process.store(os_process::id(), std::memory_order_release);  // release: pairs with the acquire above
   return true;
@@ -473,11 +478,8 @@ size_t thread_count() {
 
 void set_fiber_stacks(const FiberStacks *stacks) { fibers = stacks; }
 
-void stop_now() {
-  no_stop = 0;
-  // Sent anew, so that the registers are where a stopped thread's are.
-  os_calls::queue_signal(os_process::id(), os_calls::thread_id(), stop_signal::number(), stop_signal::kCode, value_to_obey);
-}
+void block_signals_but_the_stop() { os_calls::set_signal_mask(~((uint64_t{3} << 31) | stop_signal::bit())); }
+
 
 void install_fork_handlers() { pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child); }
 

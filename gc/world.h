@@ -9,7 +9,7 @@
 // thread but the caller, the collector's and the scavenger's executes an instruction of the program.
 #pragma once
 
-#include "allocator/base/tls.h"
+#include "allocator/base/stop_gate.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -52,17 +52,12 @@ void set_fiber_stacks(const FiberStacks *stacks);  // must stay; nullptr: none a
 // For fork, called before any other library's handlers are registered but after the heap's.
 void install_fork_handlers();
 
-// How deep this thread is inside enter_no_stop(), doubled, plus 1 when a stop waits for it to come out.
-extern WARREN_TLS uint32_t no_stop;
-void stop_now();
+// For threads of the program's that the collector makes: blocks all signals but the one that stops the world.
+void block_signals_but_the_stop();
 
-// Between these a thread is not stopped: whoever stops the world waits for it. Nests. For short sections that hold what the
-// collector needs; they may not wait for other threads. One instruction each, so that a signal comes before or after.
-inline void enter_no_stop() { asm volatile("addl $2, %0" : "+m"(no_stop) : : "cc", "memory"); }
-inline void leave_no_stop() {
-  asm volatile("subl $2, %0" : "+m"(no_stop) : : "cc", "memory");
-  if (__builtin_expect(no_stop == 1, 0)) stop_now();
-}
+// Between these a thread is not stopped: whoever stops the world waits for it. Nests. See allocator/base/stop_gate.h.
+inline void enter_no_stop() { stop_gate::enter(); }
+inline void leave_no_stop() { stop_gate::leave(); }
 
 }  // namespace world
 }  // namespace warren::gc

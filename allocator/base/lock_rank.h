@@ -3,7 +3,12 @@
 // Invariant: a thread holds at most one lock of a rank, but for fork, which takes every central's.
 //
 //   rank            guards                                        longest hold         may allocate
+//   kCycle          who asks for a collection, and its phases     some instructions    no
 //   kWorld          who may stop the program's threads            a collection's pause  system calls only
+//   kSpecials       finalizers, weak references                   a walk of the table  metadata
+//   kCollectCaches  the list of the collector's thread caches     a walk of the list   metadata
+//   kSpanSet        one class's spans in the collector's heap     some instructions    no
+//   kMarkWork       buffers of grey objects                       some instructions    metadata
 //   kHeapInit       the first call's set-up of the heap           some 20 system calls metadata
 //   kCacheRegistry  the list of thread caches                     a walk of the list   metadata
 //   kCentral        one class's spans and their free bits         a batch of objects   no
@@ -17,7 +22,10 @@
 
 namespace warren {
 
-enum class LockRank : uint8_t { kWorld, kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata, kProtection };
+enum class LockRank : uint8_t {
+  kCycle, kWorld, kSpecials, kCollectCaches, kSpanSet, kMarkWork,
+  kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata, kProtection
+};
 
 namespace lock_rank {
 

@@ -3,6 +3,7 @@
 
 #include "allocator/base/check.h"
 #include "allocator/base/os_calls.h"
+#include "allocator/base/stop_gate.h"
 
 namespace warren {
 namespace {
@@ -22,7 +23,9 @@ uint32_t self() {
 
 }  // namespace
 
+// Who waits for the world's lock must be able to stop for the one who has it.
 void Mutex::acquire() {
+  if (rank_ != LockRank::kWorld) stop_gate::enter();
   const uint32_t mine = self();
   uint32_t expected = 0;
   // acquire: pairs with the release in unlock().
@@ -66,6 +69,7 @@ void Mutex::unlock() NO_THREAD_SAFETY_ANALYSIS {
   if ((word_.exchange(0, std::memory_order_release) & kSleepers) != 0) {
     os_calls::futex_wake(reinterpret_cast<const uint32_t *>(&word_), 1);
   }
+  if (rank_ != LockRank::kWorld) stop_gate::leave();
 }
 
 bool Mutex::held_by_me() const { return (word_.load(std::memory_order_relaxed) & ~kSleepers) == self(); }
@@ -81,6 +85,7 @@ void Mutex::unlock_after_fork() NO_THREAD_SAFETY_ANALYSIS { unlock(); }
 void Mutex::reset_in_child() NO_THREAD_SAFETY_ANALYSIS {
   if constexpr (kDebug) lock_rank::note_released(rank_);
   word_.store(0, std::memory_order_relaxed);  // the child has one thread
+  if (rank_ != LockRank::kWorld) stop_gate::leave();
 }
 
 }  // namespace warren
