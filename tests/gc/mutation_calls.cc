@@ -124,6 +124,8 @@ bool WRAP(_ZN6warren8os_calls8filteredEv)() { return faults.sandboxed; }
 long WRAP(_ZN6warren8os_calls8mprotectEPvmi)(void *address, size_t bytes, int protection) {
   if (const long error = fault(); error != 0) return error;
   if (bytes < faults.least_protected) return -ENOMEM;
-  return REAL(_ZN6warren8os_calls8mprotectEPvmi)(address, bytes, protection);
+  const long result = REAL(_ZN6warren8os_calls8mprotectEPvmi)(address, bytes, protection);
+  if (faults.slow_protection) warren::os_calls::sleep(20'000);
+  return result;
 }
 }

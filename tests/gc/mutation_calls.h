@@ -17,6 +17,7 @@ struct Faults {
   bool all_after = false;       // and all after it
   long error = EPERM;
   bool sandboxed = false;       // what filtered() says
+  bool slow_protection = false; // mprotect gives others time before it returns
   size_t least_protected = 0;   // mprotect of fewer bytes fails with ENOMEM
 };
 extern Faults faults;

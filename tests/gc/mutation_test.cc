@@ -329,7 +329,8 @@ TEST_P(Mutation, NoStoreIsLost) {
     for (uintptr_t at = dirty.start; at < dirty.end; at += kPage) to->look((at - address_of(to->pages)) / kPage);
   };
   std::mt19937 random(seed);
-  for (int cycle = 0; cycle < 150 && !HasFailure(); ++cycle) {
+  faults.slow_protection = true;
+  for (int cycle = 0; cycle < (GetParam() == Choice::kProtect ? 20 : 150) && !HasFailure(); ++cycle) {
     ASSERT_TRUE(watch(memory));
     for (size_t page = 0; page < kPages; ++page) marker.look(page);
     for (auto pass = random() % 6; pass-- > 0;) {

@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -48,6 +49,7 @@ class Memory {
 
   char *page(size_t i) const { return start_ + i * kPage; }
   void store(size_t i) const {
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // the handler sees what the test has set
     static uint64_t last = 0;  // no two stores the same, for who compares contents
     *reinterpret_cast<volatile uint64_t *>(page(i) + 8 * (i % 500)) = ++last;
   }
