@@ -114,7 +114,7 @@ bool next_run(Span *span, Run &run, size_t *taken) {
   run.end = run.next + count * shape.object_size;
   if (!span->zero) memset(at_address<void>(run.next), 0, run.end - run.next);
   *taken += run.end - run.next;
-  if (marking) phase::note_allocated_black(run.end - run.next);
+  if (marking) phase::note_allocated_black(run.end - run.next, span->noscan);
   return true;
 }
 

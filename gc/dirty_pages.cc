@@ -107,13 +107,28 @@ size_t rescan_stopped(Marker &marker) {
   return pass.pages;
 }
 
-void end() {
+namespace {
+
+void forget_watched() {
   for_each_run([](uint16_t tag) { return (tag & kWatchedTag) != 0; }, [](Range range) {
     for (uintptr_t at = range.start; at < range.end; at += kPageSize) {
+      // relaxed: who reads it meanwhile takes the page for one that is watched, and asks the kernel
       __atomic_fetch_and(&tables.tags[(at - tables.start) >> kPageShift], static_cast<uint16_t>(~kWatchedTag), __ATOMIC_RELAXED);
     }
   });
+}
+
+}  // namespace
+
+void end() {
+  forget_watched();
   mutation::unwatch();
+}
+
+void reset_in_child() {
+  forget_watched();
+  covered_bytes = 0;
+  mutation::reset_in_child();
 }
 
 }  // namespace warren::gc::dirty_pages

@@ -19,4 +19,7 @@ size_t rescan_stopped(Marker &marker);
 
 void end();
 
+// In a forked child: the kernel watches nothing there.
+void reset_in_child();
+
 }  // namespace warren::gc::dirty_pages

@@ -14,6 +14,7 @@
 namespace warren::gc::heap {
 
 std::atomic<uint64_t> live_bytes{0};
+std::atomic<uint64_t> scannable_bytes{0};
 
 namespace {
 
@@ -26,7 +27,8 @@ SizeClass class_of(size_t size) {
   return size <= kMaxSmallSize ? SizeClass{kSmallClasses.of[(size + 7) / 8]} : class_of_medium_size(size);
 }
 
-void note_taken(size_t bytes) {
+void note_taken(size_t bytes, Kind kind) {
+  if (kind == Kind::kScan) scannable_bytes.fetch_add(bytes, std::memory_order_relaxed);
   live_bytes.fetch_add(bytes, std::memory_order_relaxed);
   total_bytes.fetch_add(bytes, std::memory_order_relaxed);
 }
@@ -56,7 +58,7 @@ void *allocate_large(size_t size, Kind kind, size_t *taken) {
   __atomic_store_n(&pair->allocated, 1, __ATOMIC_RELAXED);
   if (phase::is_marking()) {
     __atomic_store_n(&pair->marked, 1, __ATOMIC_RELAXED);
-    phase::note_allocated_black(span->bytes());
+    phase::note_allocated_black(span->bytes(), kind == Kind::kNoscan);
   }
   void *object = at_address<void>(span->start());
   set_of(span).put(span);
@@ -81,7 +83,7 @@ WARREN_NOINLINE void *allocate_slow(size_t size, Kind kind) {
     void *object = padded <= kMaxClassSize ? refill_and_take(class_of(padded), kind, &taken)
                                            : allocate_large(padded, kind, &taken);
     if (WARREN_LIKELY(object != nullptr)) {
-      note_taken(taken);
+      note_taken(taken, kind);
       cycle::pay_for(taken);
       return object;
     }

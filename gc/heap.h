@@ -69,9 +69,7 @@ Stats stats();
 
 // Bytes in objects and runs; what starts a cycle. Set by the cycle when it has counted.
 extern std::atomic<uint64_t> live_bytes;
-
-void lock_for_fork();
-void unlock_after_fork(bool in_child);
+extern std::atomic<uint64_t> scannable_bytes;  // of them: in objects that may hold pointers
 
 }  // namespace heap
 }  // namespace warren::gc

@@ -16,7 +16,6 @@ uint32_t active GUARDED_BY(lock) = 0;
 // Hints, for who looks without the lock. relaxed: they look again.
 std::atomic<bool> has_full{false};
 std::atomic<bool> overflowed{false};
-std::atomic<uint64_t> assisted_bytes{0};  // relaxed: a sum, read when nobody marks
 
 }  // namespace
 
@@ -76,11 +75,10 @@ bool all_done() {
   return active == 0 && full == nullptr;
 }
 
-void note_assisted(uint64_t marked_bytes) { assisted_bytes.fetch_add(marked_bytes, std::memory_order_relaxed); }
-uint64_t take_assisted_bytes() { return assisted_bytes.exchange(0, std::memory_order_relaxed); }
+void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { lock.lock_for_fork(); }
 
-void reset_in_child() {
-  MutexLock guard(lock);
+void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
+  if (!in_child) return lock.unlock_after_fork();
   while (MarkBuffer *buffer = full) {
     full = buffer->next;
     buffer->count = 0;
@@ -90,6 +88,7 @@ void reset_in_child() {
   has_full.store(false, std::memory_order_relaxed);
   overflowed.store(false, std::memory_order_relaxed);
   active = 0;
+  lock.reset_in_child();
 }
 
 }  // namespace warren::gc::mark_work

@@ -44,11 +44,9 @@ void leave();
 // Nobody has any work, and none goes round.
 bool all_done();
 
-// What threads that paid for their allocations have marked.
-void note_assisted(uint64_t marked_bytes);
-uint64_t take_assisted_bytes();
-
-void reset_in_child();
+// For fork: no buffer is being moved meanwhile. In the child no buffer goes round, and nobody works.
+void lock_for_fork();
+void unlock_after_fork(bool in_child);
 
 }  // namespace mark_work
 }  // namespace warren::gc

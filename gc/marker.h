@@ -40,7 +40,8 @@ class Marker {
   void flush();
 
   uint64_t marked_bytes() const { return object_bytes_ + noscan_bytes_; }
-  uint64_t scanned_bytes() const { return scanned_bytes_; }
+  uint64_t object_bytes() const { return object_bytes_; }    // of them: of objects that may hold pointers
+  uint64_t scanned_bytes() const { return scanned_bytes_; }  // with roots, and what was scanned again
 
  private:
   // A power of two. Measured with a tree of 16-byte nodes.

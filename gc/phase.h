@@ -22,8 +22,11 @@ extern std::atomic<Phase> current;
 inline bool is_marking() { return current.load(std::memory_order_relaxed) == Phase::kMark; }
 inline bool may_sweep() { return current.load(std::memory_order_relaxed) == Phase::kSweep; }
 
-// Bytes allocated black in this cycle. relaxed: a sum.
-extern std::atomic<uint64_t> black_bytes;
-inline void note_allocated_black(size_t bytes) { black_bytes.fetch_add(bytes, std::memory_order_relaxed); }
+// Bytes allocated black in this cycle, and those that may hold pointers. relaxed: sums.
+extern std::atomic<uint64_t> black_bytes, black_scannable_bytes;
+inline void note_allocated_black(size_t bytes, bool noscan) {
+  black_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  if (!noscan) black_scannable_bytes.fetch_add(bytes, std::memory_order_relaxed);
+}
 
 }  // namespace warren::gc::phase

@@ -4,6 +4,7 @@
 #include "allocator/base/fatal.h"
 #include "gc/cycle.h"
 #include "gc/heap.h"
+#include "gc/pacing.h"
 #include "gc/roots.h"
 #include "gc/specials.h"
 #include "preload/entry_points.h"
@@ -77,8 +78,8 @@ WARREN_EXPORT void wr_gc_remove_root(const void *lo, const void *hi) {
 }
 
 WARREN_EXPORT void wr_gc_collect(void) { gc::cycle::collect(); }
-WARREN_EXPORT int wr_gc_set_percent(int percent) { return gc::cycle::set_percent(percent); }
-WARREN_EXPORT int64_t wr_gc_set_memory_limit(int64_t limit) { return gc::cycle::set_memory_limit(limit); }
+WARREN_EXPORT int wr_gc_set_percent(int percent) { return gc::pacing::set_percent(percent); }
+WARREN_EXPORT int64_t wr_gc_set_memory_limit(int64_t limit) { return gc::pacing::set_memory_limit(limit); }
 WARREN_EXPORT int wr_gc_is_object(const void *p) { return gc::heap::base_of(p) != nullptr; }
 WARREN_EXPORT void *wr_gc_base(const void *p) { return gc::heap::base_of(p); }
 

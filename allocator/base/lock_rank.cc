@@ -23,10 +23,12 @@ void note_released(LockRank rank) { held -= unit(rank); }
 
 const char *name(LockRank rank) {
   switch (rank) {
+    case LockRank::kBackground: return "background";
     case LockRank::kCycle: return "cycle";
     case LockRank::kSpecials: return "specials";
     case LockRank::kCollectCaches: return "collector's caches";
     case LockRank::kSpanSet: return "span set";
+    case LockRank::kPacing: return "pacing";
     case LockRank::kMarkWork: return "mark work";
     case LockRank::kWorld: return "world";
     case LockRank::kHeapInit: return "heap init";

@@ -3,11 +3,13 @@
 // Invariant: a thread holds at most one lock of a rank, but for fork, which takes every central's.
 //
 //   rank            guards                                        longest hold         may allocate
-//   kCycle          who asks for a collection, and its phases     some instructions    no
+//   kBackground     what the collector's thread does to spans      a pause              metadata
 //   kWorld          who may stop the program's threads            a collection's pause  system calls only
+//   kCycle          who asks for a collection                     some instructions    no
 //   kSpecials       finalizers, weak references                   a walk of the table  metadata
 //   kCollectCaches  the list of the collector's thread caches     a walk of the list   metadata
 //   kSpanSet        one class's spans in the collector's heap     some instructions    no
+//   kPacing         the pacer's state                             some instructions    no
 //   kMarkWork       buffers of grey objects                       some instructions    metadata
 //   kHeapInit       the first call's set-up of the heap           some 20 system calls metadata
 //   kCacheRegistry  the list of thread caches                     a walk of the list   metadata
@@ -23,7 +25,7 @@
 namespace warren {
 
 enum class LockRank : uint8_t {
-  kCycle, kWorld, kSpecials, kCollectCaches, kSpanSet, kMarkWork,
+  kBackground, kWorld, kCycle, kSpecials, kCollectCaches, kSpanSet, kPacing, kMarkWork,
   kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata, kProtection
 };
 

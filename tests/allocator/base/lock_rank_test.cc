@@ -16,11 +16,12 @@ namespace {
 using ::testing::Eq;
 using ::testing::KilledBySignal;
 
-constexpr LockRank kRanks[] = {LockRank::kCycle,    LockRank::kWorld,         LockRank::kSpecials, LockRank::kCollectCaches,
-                               LockRank::kSpanSet,  LockRank::kMarkWork,      LockRank::kHeapInit, LockRank::kCacheRegistry,
-                               LockRank::kCentral,  LockRank::kPageHeap,      LockRank::kMetadata, LockRank::kProtection};
-constexpr const char *kNames[] = {"cycle",   "world",     "specials",  "collector's caches", "span set", "mark work", "heap init", "cache registry",
-                                  "central", "page heap", "metadata", "protection"};
+constexpr LockRank kRanks[] = {LockRank::kBackground, LockRank::kWorld,    LockRank::kCycle,    LockRank::kSpecials,
+                               LockRank::kCollectCaches, LockRank::kSpanSet, LockRank::kPacing, LockRank::kMarkWork,
+                               LockRank::kHeapInit,   LockRank::kCacheRegistry, LockRank::kCentral, LockRank::kPageHeap,
+                               LockRank::kMetadata,   LockRank::kProtection};
+constexpr const char *kNames[] = {"background", "world",    "cycle",     "specials",       "collector's caches", "span set",  "pacing",
+                                  "mark work",  "heap init", "cache registry", "central", "page heap",          "metadata", "protection"};
 
 std::string text(size_t taking, size_t held) {
   return std::string("warren: fatal error: lock order: taking ") + kNames[taking] + " while holding " +
