@@ -2,9 +2,9 @@
 // Caller: the collector. The mechanism is chosen once, by trying it out; each has a file mutation_*.cc.
 //
 //   mechanism     what it is                                    clearing   first store to a page   system calls that store
-//   kUserfault    the kernel notes it (Linux 6.7)               at once    1 us; huge page 16 us   seen
-//   kSoftDirty    the kernel notes it, for all of the process   never      1 us                    seen
-//   kProtect      the page is read-only, the store faults       at once    4 us and more           fail with EFAULT
+//   kUserfault    the kernel notes it (Linux 6.7)               at once    1 to 2 us; huge: 16     seen
+//   kSoftDirty    the kernel notes it, for all of the process   never      the like                seen
+//   kProtect      the page is read-only, the store faults       at once    9 to 12 us              fail with EFAULT
 //   kNone         nothing: mark with the threads stopped
 //
 // Why it is enough: after watch() each store into a watched page makes the page dirty before or in the moment in which the
@@ -45,7 +45,8 @@ Mechanism set_up(Choice choice);
 bool cover(Range range);
 
 // From here on stores into these ranges are noted. Only memory in use: watching untouched memory builds page
-// tables for it. A range that holds part of a huge page splits it. False: nothing may be concluded from dirty pages in
+// tables for it. A range that holds part of a huge page splits it. Under kProtect the memory must stay mapped where it
+// is until unwatch(). False: nothing may be concluded from dirty pages in
 // this cycle; unwatch(), and mark with the threads stopped.
 bool watch(const Range *ranges, size_t count);
 

@@ -21,7 +21,6 @@
 #include "allocator/base/mutex.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_memory.h"
-#include "allocator/base/tls.h"
 
 #include <algorithm>
 #include <atomic>
@@ -116,7 +115,24 @@ bool allow_stores(Range range, bool allow) {
 constexpr unsigned kMaxBefore = 4;
 os_calls::SignalAction before[kMaxBefore];
 std::atomic<unsigned> before_count{0};  // release and acquire: the entries below it are written
-WARREN_TLS unsigned passing_on = 0;     // calls of handlers that this thread is in
+
+// How many calls of handlers a thread is in: its id << 8 | depth, in any slot. (A word of thread-local storage would
+// be one of every thread of every program.) A thread without a slot counts as in none.
+// relaxed: a thread looks for its own id only, which nobody else writes.
+constexpr unsigned kDepths = 64;
+std::atomic<uint64_t> depths[kDepths];
+
+std::atomic<uint64_t> *depth_of_this_thread() {
+  const uint64_t mine = uint64_t{os_calls::thread_id()} << 8;
+  for (auto &depth : depths) {
+    if ((depth.load(std::memory_order_relaxed) & ~uint64_t{0xff}) == mine) return &depth;
+  }
+  for (auto &depth : depths) {
+    uint64_t none = 0;
+    if (depth.compare_exchange_strong(none, mine, std::memory_order_relaxed, std::memory_order_relaxed)) return &depth;
+  }
+  return nullptr;
+}
 
 bool open_page(uintptr_t address) {
   if (leaves == nullptr) return false;
@@ -152,7 +168,10 @@ void take_default_action(siginfo_t *information) {
   if (information->si_code <= 0) os_calls::send_signal(os_calls::process_id(), os_calls::thread_id(), SIGSEGV);
 }
 
-void pass_on(int signal, siginfo_t *information, void *context) {
+void pass_on(int signal, siginfo_t *information, void *context, bool called_by_kernel) {
+  std::atomic<uint64_t> *slot = depth_of_this_thread();
+  // When the kernel calls, nothing is being passed on: a handler of the program's may have been left by siglongjmp.
+  const uint64_t passing_on = slot == nullptr || called_by_kernel ? 0 : slot->load(std::memory_order_relaxed) & 0xff;
   // acquire: pairs with the release in put_in_front().
   const unsigned count = before_count.load(std::memory_order_acquire);
   if (passing_on >= count) return take_default_action(information);
@@ -164,7 +183,7 @@ void pass_on(int signal, siginfo_t *information, void *context) {
   uint64_t interrupted;
   __builtin_memcpy(&interrupted, &static_cast<ucontext_t *>(context)->uc_sigmask, sizeof interrupted);
   const uint64_t own = (action.flags & SA_NODEFER) != 0 ? 0 : uint64_t{1} << (SIGSEGV - 1);
-  const unsigned depth = passing_on++;
+  if (slot != nullptr) slot->store((uint64_t{os_calls::thread_id()} << 8) + passing_on + 1, std::memory_order_relaxed);
   const uint64_t ours = os_calls::set_signal_mask(interrupted | action.mask | own);
   if ((action.flags & SA_SIGINFO) != 0) {
     action.handler(signal, information, context);
@@ -172,18 +191,16 @@ void pass_on(int signal, siginfo_t *information, void *context) {
     reinterpret_cast<void (*)(int)>(reinterpret_cast<void *>(action.handler))(signal);
   }
   os_calls::set_signal_mask(ours);
-  passing_on = depth;
+  if (slot != nullptr) slot->store(passing_on == 0 ? 0 : (uint64_t{os_calls::thread_id()} << 8) + passing_on, std::memory_order_relaxed);
 }
 
 constexpr greg_t kWriteFault = 2;  // in the error code of a page fault
 
 void handle_fault(int signal, void *information, void *context) {
-  // A handler of the program's may have been left by siglongjmp, which leaves the count behind.
-  if (os_calls::returns_from_signal(__builtin_return_address(0))) passing_on = 0;
   auto *fault = static_cast<siginfo_t *>(information);
   const greg_t error = static_cast<ucontext_t *>(context)->uc_mcontext.gregs[REG_ERR];
   if (fault->si_code == SEGV_ACCERR && (error & kWriteFault) != 0 && open_page(address_of(fault->si_addr))) return;
-  pass_on(signal, fault, context);
+  pass_on(signal, fault, context, os_calls::returns_from_signal(__builtin_return_address(0)));
 }
 
 // False: the kernel refuses.
@@ -289,7 +306,6 @@ void reset_in_child() {
   if (protection.held_by_me()) return unwatch();
   if constexpr (kDebug) lock_rank::note_acquired(LockRank::kProtection);  // which nobody has done for fork
   protection.reset_in_child();
-  passing_on = 0;
   unwatch();
 }
 
