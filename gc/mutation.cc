@@ -69,7 +69,8 @@ bool works_on(const Operations &operations, uintptr_t start) {
   };
   const auto dirty = [&](bool clear) -> uint32_t {
     Trial trial{start};
-    const bool seen = operations.for_each_dirty(all, clear, [](Range range, void *to) { static_cast<Trial *>(to)->note(range); }, &trial);
+    const bool seen = operations.for_each_dirty(
+        all, clear, [](Range range, void *to) { static_cast<Trial *>(to)->note(range); }, &trial);
     return seen ? trial.dirty : ~0u;
   };
   for (unsigned page = 0; page < 6; ++page) store(page);  // the last two stay untouched
@@ -95,7 +96,8 @@ bool works(const Operations &operations) {
   constexpr size_t kBytes = kTrialPages * kOsPageSize;
   void *pages = os_memory::reserve(kBytes, kOsPageSize);
   if (pages == nullptr) return false;
-  const bool good = os_memory::prepare(pages, kBytes, true) == os_memory::PrepareResult::kOk && works_on(operations, address_of(pages));
+  const bool good = os_memory::prepare(pages, kBytes, true) == os_memory::PrepareResult::kOk &&
+                    works_on(operations, address_of(pages));
   if (!good) operations.unwatch();
   os_memory::unreserve(pages, kBytes);
   return good;
@@ -115,7 +117,8 @@ bool take(Mechanism mechanism) {
 
 void complain(Mechanism mechanism) {
   LogLine line;
-  line << "warren: gc_tracking=" << name(mechanism) << ": not to be had from this kernel or in this sandbox; stopping the threads";
+  line << "warren: gc_tracking=" << name(mechanism)
+       << ": not to be had from this kernel or in this sandbox; stopping the threads";
   line.write_to(2);
 }
 
@@ -161,7 +164,8 @@ bool cover(Range range) {
 bool watch(const Range *ranges, size_t count) {
   if (in_another_process()) reset_in_child();
   if (chosen == nullptr) return false;
-  // A sandbox that came up since may end the process for a call that was fine until then. (mprotect is every program's.)
+  // A sandbox that came up since may end the process for a call that was fine until then. (mprotect is every
+  // program's.)
   if (chosen_mechanism != Mechanism::kProtect && !filtered_at_set_up && os_calls::filtered()) {
     give_up();
     return false;
@@ -211,8 +215,8 @@ const char *name(Mechanism mechanism) {
 
 bool KeptDescriptor::keep(long fd) {
   if (os_calls::failed(fd)) return false;
-  // Shells move descriptors of theirs to 255 and below; a limit of 256 descriptors is common. The low number, if no other is
-  // to be had, works as well.
+  // Shells move descriptors of theirs to 255 and below; a limit of 256 descriptors is common. The low number, if no
+  // other is to be had, works as well.
   constexpr int kLeast[] = {300, 200, 100, 20};
   for (const int least : kLeast) {
     const long high = os_calls::duplicate_from(static_cast<int>(fd), least);

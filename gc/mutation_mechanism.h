@@ -29,8 +29,8 @@ namespace protect {
 extern const Operations operations;
 }
 
-// A file descriptor that the program is not to notice: on a high number, closed by exec. The program may close it all the same
-// (closefrom), and open something else on the number.
+// A file descriptor that the program is not to notice: on a high number, closed by exec. The program may close it all
+// the same (closefrom), and open something else on the number.
 class KeptDescriptor {
  public:
   // Takes a fresh descriptor (a negative errno is no descriptor). False: there is none.

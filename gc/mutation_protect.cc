@@ -5,15 +5,16 @@
 //   - each page opened between closed ones is a mapping more, of which a process may have 65530.
 //
 // A program's own handler of SIGSEGV is found and called for every fault that is not ours. One that it installs while
-// pages are watched takes ours away, unless sigaction is interposed: watch() looks each time and puts ours in front again.
+// pages are watched takes ours away, unless sigaction is interposed: watch() looks each time and puts ours in front
+// again.
 //
 //   state of a page      watched   dirty    its protection
 //   not ours             0         0        the program's
 //   closed               1         0        read-only
 //   open                 1         1        writable
 //
-// Invariant: under the lock `protection` the table above holds, but that an open page may be read-only (then its next store
-// opens it again). All signals are blocked while a thread holds the lock, so that no stopped thread holds it.
+// Invariant: under the lock `protection` the table above holds, but that an open page may be read-only (then its next
+// store opens it again). All signals are blocked while a thread holds the lock, so that no stopped thread holds it.
 #include "gc/mutation_mechanism.h"
 
 #include "allocator/base/address.h"
@@ -98,7 +99,8 @@ void for_each_run(uintptr_t word_start, uint64_t bits, Body body) {
   while (bits != 0) {
     const auto first = static_cast<unsigned>(__builtin_ctzll(bits));
     const uint64_t shifted = ~(bits >> first);
-    const unsigned length = shifted == 0 ? 64 - first : std::min(64 - first, static_cast<unsigned>(__builtin_ctzll(shifted)));
+    const unsigned length =
+        shifted == 0 ? 64 - first : std::min(64 - first, static_cast<unsigned>(__builtin_ctzll(shifted)));
     body(Range{word_start + first * kOsPageSize, word_start + (first + length) * kOsPageSize});
     bits &= length == 64 ? 0 : ~(((uint64_t{1} << length) - 1) << first);
   }
@@ -110,8 +112,8 @@ bool allow_stores(Range range, bool allow) {
 
 // --- the handler ---
 
-// What handled SIGSEGV when ours was put in front of it, latest first. A handler of the program's that was itself put in
-// front of ours calls ours for what it does not want: then it is the next one's turn.
+// What handled SIGSEGV when ours was put in front of it, latest first. A handler of the program's that was itself put
+// in front of ours calls ours for what it does not want: then it is the next one's turn.
 constexpr unsigned kMaxBefore = 4;
 os_calls::SignalAction before[kMaxBefore];
 std::atomic<unsigned> before_count{0};  // release and acquire: the entries below it are written
@@ -176,14 +178,16 @@ void pass_on(int signal, siginfo_t *information, void *context, bool called_by_k
   const unsigned count = before_count.load(std::memory_order_acquire);
   if (passing_on >= count) return take_default_action(information);
   const os_calls::SignalAction &action = before[count - 1 - passing_on];
-  if (reinterpret_cast<uintptr_t>(action.handler) == reinterpret_cast<uintptr_t>(SIG_IGN)) {
+  const auto disposition = reinterpret_cast<uintptr_t>(action.handler);
+  if (disposition == reinterpret_cast<uintptr_t>(SIG_IGN)) {
     return information->si_code > 0 ? take_default_action(information) : void();
   }
-  if (reinterpret_cast<uintptr_t>(action.handler) == reinterpret_cast<uintptr_t>(SIG_DFL)) return take_default_action(information);
+  if (disposition == reinterpret_cast<uintptr_t>(SIG_DFL)) return take_default_action(information);
   uint64_t interrupted;
   __builtin_memcpy(&interrupted, &static_cast<ucontext_t *>(context)->uc_sigmask, sizeof interrupted);
   const uint64_t own = (action.flags & SA_NODEFER) != 0 ? 0 : uint64_t{1} << (SIGSEGV - 1);
-  if (slot != nullptr) slot->store((uint64_t{os_calls::thread_id()} << 8) + passing_on + 1, std::memory_order_relaxed);
+  const uint64_t mine = uint64_t{os_calls::thread_id()} << 8;
+  if (slot != nullptr) slot->store(mine + passing_on + 1, std::memory_order_relaxed);
   const uint64_t ours = os_calls::set_signal_mask(interrupted | action.mask | own);
   if ((action.flags & SA_SIGINFO) != 0) {
     action.handler(signal, information, context);
@@ -191,7 +195,7 @@ void pass_on(int signal, siginfo_t *information, void *context, bool called_by_k
     reinterpret_cast<void (*)(int)>(reinterpret_cast<void *>(action.handler))(signal);
   }
   os_calls::set_signal_mask(ours);
-  if (slot != nullptr) slot->store(passing_on == 0 ? 0 : (uint64_t{os_calls::thread_id()} << 8) + passing_on, std::memory_order_relaxed);
+  if (slot != nullptr) slot->store(passing_on == 0 ? 0 : mine + passing_on, std::memory_order_relaxed);
 }
 
 constexpr greg_t kWriteFault = 2;  // in the error code of a page fault
@@ -248,7 +252,8 @@ bool watch(Range range) {
     if (leaf_of(at) != nullptr) continue;
     void *leaf;
     if (!prepare_zeros(leaf, sizeof(Leaf))) return false;
-    leaves[at >> kLeafShift].store(static_cast<Leaf *>(leaf), std::memory_order_release);  // release: pairs with leaf_of()
+    // release: pairs with the acquire in leaf_of().
+    leaves[at >> kLeafShift].store(static_cast<Leaf *>(leaf), std::memory_order_release);
   }
   const HeldProtection held;
   for_each_word(range, [](uintptr_t, uint64_t mask, auto &watched, auto &dirty) {

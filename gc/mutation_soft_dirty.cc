@@ -2,9 +2,9 @@
 // /proc/self/clear_refs. That clears the bits of the whole process, stacks and libraries included, and each page's next
 // store faults: so it is done once a cycle, by the first watch().
 //
-// Nothing can read and clear in one step while the program runs: what is stored between the two would be lost. So a page
-// that has become dirty stays dirty to the end of the cycle, and `clear` is not heeded. Passes then do not converge, which
-// costs time in the pause and nothing else.
+// Nothing can read and clear in one step while the program runs: what is stored between the two would be lost. So a
+// page that has become dirty stays dirty to the end of the cycle, and `clear` is not heeded. Passes then do not
+// converge, which costs time in the pause and nothing else.
 //
 // Invariant: clear_refs is written only by the first watch() of a cycle.
 #include "gc/mutation_mechanism.h"
@@ -34,7 +34,8 @@ void close() {
 
 bool open() {
   close();
-  if (pagemap.keep(os_calls::open(kPagemapPath, O_RDONLY)) && clear_refs.keep(os_calls::open("/proc/self/clear_refs", O_WRONLY)))
+  if (pagemap.keep(os_calls::open(kPagemapPath, O_RDONLY)) &&
+      clear_refs.keep(os_calls::open("/proc/self/clear_refs", O_WRONLY)))
     return true;
   close();
   return false;
@@ -77,7 +78,9 @@ bool for_each_dirty(Range in, bool, Visit visit, void *context) {
 
 void unwatch() { cleared = false; }
 
-bool store_by_system_call(void *to) { return os_calls::read_at(pagemap.number(), to, sizeof(uint64_t), 0) == sizeof(uint64_t); }
+bool store_by_system_call(void *to) {
+  return os_calls::read_at(pagemap.number(), to, sizeof(uint64_t), 0) == sizeof(uint64_t);
+}
 
 }  // namespace
 

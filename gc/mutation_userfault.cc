@@ -1,9 +1,10 @@
-// Stores are noted by the kernel: userfaultfd in its asynchronous mode (a store to a protected page only lifts the protection,
-// nobody is told) and the PAGEMAP_SCAN ioctl, which lists pages without protection and protects them again in one go.
+// Stores are noted by the kernel: userfaultfd in its asynchronous mode (a store to a protected page only lifts the
+// protection, nobody is told) and the PAGEMAP_SCAN ioctl, which lists pages without protection and protects them again
+// in one go.
 //
 //   cover    UFFDIO_REGISTER             makes a mapping one whose pages can be protected
-//   watch    PAGEMAP_SCAN, no output     protects; 10 ms a GiB of small pages where UFFDIO_WRITEPROTECT takes 30, and refuses
-//                                        mappings that are not ours (EPERM), where the other would protect them
+//   watch    PAGEMAP_SCAN, no output     protects; 10 ms a GiB of small pages where UFFDIO_WRITEPROTECT takes 30, and
+//                                        refuses mappings that are not ours (EPERM), where the other would protect them
 //   dirty    PAGEMAP_SCAN                0.8 ms a GiB of small pages, 0.05 of huge ones
 //   unwatch  UFFDIO_WRITEPROTECT         lifts what is left: 35 ms a GiB of small pages, all but nothing of huge ones
 //
@@ -31,7 +32,8 @@ namespace {
 constexpr uint64_t kWpUnpopulated = 1 << 13;
 constexpr uint64_t kWpAsync = 1 << 15;
 constexpr uint64_t kFeatures = kWpAsync | kWpUnpopulated | UFFD_FEATURE_PAGEFAULT_FLAG_WP;
-constexpr int kUserModeOnly = 1;  // unprivileged; what the kernel itself stores is noted all the same in asynchronous mode
+// Needs no privilege; what the kernel itself stores is noted all the same in asynchronous mode.
+constexpr int kUserModeOnly = 1;
 
 struct PageRegion {
   uint64_t start, end, categories;
@@ -49,8 +51,8 @@ constexpr uint64_t kCanProtect = 1, kWritten = 2;               // categories
 // Regions fetched by one call, on the stack. More: fewer calls for scattered stores, more stack.
 constexpr size_t kRegions = 128;
 
-// Of a range, done in one call: the kernel holds the lock of the address space meanwhile (small pages: 0.6 ms to protect, 2 to
-// lift), and the program's mmap and munmap wait. A multiple of the huge page.
+// Of a range, done in one call: the kernel holds the lock of the address space meanwhile (small pages: 0.6 ms to
+// protect, 2 to lift), and the program's mmap and munmap wait. A multiple of the huge page.
 constexpr size_t kPiece = size_t{64} << 20;
 
 KeptDescriptor faults, pagemap;
@@ -220,7 +222,9 @@ void unwatch() {
   watched_count = 0;
 }
 
-bool store_by_system_call(void *to) { return os_calls::read_at(pagemap.number(), to, sizeof(uint64_t), 0) == sizeof(uint64_t); }
+bool store_by_system_call(void *to) {
+  return os_calls::read_at(pagemap.number(), to, sizeof(uint64_t), 0) == sizeof(uint64_t);
+}
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// The system calls that the mechanisms of gc/mutation.h make, as the tests let them be made: with faults, and with soft-dirty
-// bits that the kernel does not have. Linked (ld --wrap, in mutation_calls.cc) into the mutation tests.
+// The system calls that the mechanisms of gc/mutation.h make, as the tests let them be made: with faults, and with
+// soft-dirty bits that the kernel does not have. Linked (ld --wrap, in mutation_calls.cc) into the mutation tests.
 // Invariant: with fresh Faults and nothing played every call goes through.
 #pragma once
 

@@ -1,5 +1,5 @@
-// What gc/mutation.h does when calls fail, descriptors are closed by the program, or a sandbox comes up; and its choice.
-// Invariant: whatever fails, a page that was stored into is visited.
+// What gc/mutation.h does when calls fail, descriptors are closed by the program, or a sandbox comes up; and its
+// choice. Invariant: whatever fails, a page that was stored into is visited.
 #include "gc/mutation.h"
 
 #include "tests/allocator/base/captured_fd.h"
@@ -38,7 +38,8 @@ TEST_P(Mutation, DescriptorsAreOutOfTheWay) {
 TEST_P(Mutation, ClosedDescriptorsAreMissedAndOpenedAnew) {
   const Memory memory(64);
   memory.touch();
-  for (const auto &victims : {std::set<const char *>{"userfaultfd"}, {"/pagemap"}, {"userfaultfd", "/pagemap", "/clear_refs"}}) {
+  for (const auto &victims :
+       {std::set<const char *>{"userfaultfd"}, {"/pagemap"}, {"userfaultfd", "/pagemap", "/clear_refs"}}) {
     ASSERT_TRUE(watch(memory));
     EXPECT_EQ(fetch(memory, true).pages, Pages{});
     bool any = false;
@@ -119,7 +120,8 @@ TEST_P(Mutation, EachFailingCallOfTheSetUpLeadsToStopping) {
       faults = {};
       if (got == Mechanism::kNone) {
         ++stopped;
-        EXPECT_NE(text.find(std::string("warren: gc_tracking=") + mutation::name(static_cast<Mechanism>(GetParam()))), std::string::npos);
+        EXPECT_NE(text.find(std::string("warren: gc_tracking=") + mutation::name(static_cast<Mechanism>(GetParam()))),
+                  std::string::npos);
         EXPECT_FALSE(watch(memory));
         EXPECT_EQ(fetch(memory, true).pages, all(16));
         if (GetParam() != Choice::kProtect) {
@@ -144,7 +146,8 @@ TEST_P(Mutation, FailingCallsOfACycleHideNoStore) {
     for (const bool all_after : {false, true}) {
       bool reached = true;
       for (unsigned number = 1; reached && number < 200; ++number) {
-        SCOPED_TRACE(testing::Message() << "call " << number << (all_after ? " and all after" : "") << " error " << error);
+        SCOPED_TRACE(testing::Message() << "call " << number << (all_after ? " and all after" : "") << " error "
+                                        << error);
         start_afresh();
         ASSERT_EQ(mutation::set_up(GetParam()), static_cast<Mechanism>(GetParam()));
         memory.touch();
@@ -153,7 +156,8 @@ TEST_P(Mutation, FailingCallsOfACycleHideNoStore) {
         faults.all_after = all_after;
         faults.error = error;
         const bool watched = watch(memory);
-        if (GetParam() == Choice::kProtect && all_after) faults.failing = 0;  // a store that cannot be opened ends the program
+        if (GetParam() == Choice::kProtect && all_after)
+          faults.failing = 0;  // a store that cannot be opened ends the program
         for (size_t i = 0; watched && i < 3; ++i) {
           memory.store(i);
           EXPECT_TRUE(fetch(memory, true).pages.contains(i));

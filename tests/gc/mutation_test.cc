@@ -78,7 +78,10 @@ TEST_P(Mutation, EveryKindOfStoreIsSeen) {
   alignas(16) uint64_t pair[2] = {1, 2};
   char *slot = memory.page(3) + 32;
   uint64_t low = 0, high = 0;
-  asm volatile("lock cmpxchg16b %0" : "+m"(*reinterpret_cast<__int128 *>(slot)), "+a"(low), "+d"(high) : "b"(pair[0]), "c"(pair[1]) : "cc");
+  asm volatile("lock cmpxchg16b %0"
+               : "+m"(*reinterpret_cast<__int128 *>(slot)), "+a"(low), "+d"(high)
+               : "b"(pair[0]), "c"(pair[1])
+               : "cc");
   _mm_store_si128(reinterpret_cast<__m128i *>(memory.page(5)), _mm_set1_epi32(7));
   _mm_stream_si128(reinterpret_cast<__m128i *>(memory.page(7)), _mm_set1_epi32(7));
   _mm_sfence();
@@ -157,7 +160,8 @@ TEST_P(Mutation, WhatIsMappedAnewIsDirty) {
   memory.touch();
   ASSERT_TRUE(watch(memory));
   memory.store(1);
-  ASSERT_NE(mmap(memory.page(20), 4 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), MAP_FAILED);
+  ASSERT_NE(mmap(memory.page(20), 4 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+            MAP_FAILED);
   memory.store(21);
   Fetched fetched = fetch(memory, false);
   EXPECT_TRUE(fetched.pages.contains(1));
@@ -262,6 +266,7 @@ TEST_P(Mutation, AfterwardsNothingIsKnownAndStoresAreFree) {
 
 TEST_P(Mutation, ManyRanges) {
   const Memory memory(20000);
+  memory.touch();
   std::vector<Range> ranges;
   for (size_t i = 0; i < 20000; i += 3) ranges.push_back(memory.range(i, i + 2));
   mutation::cover(memory.range());
@@ -287,8 +292,8 @@ TEST_P(Mutation, ManyRanges) {
 
 // --- no store is lost ---
 
-// What a concurrent marker does: it looks at every page once, then at dirty ones, and at last at those that are dirty when
-// all threads stand still. What it saw last in each page must be what stands there.
+// What a concurrent marker does: it looks at every page once, then at dirty ones, and at last at those that are dirty
+// when all threads stand still. What it saw last in each page must be what stands there.
 TEST_P(Mutation, NoStoreIsLost) {
   if (played.playing()) GTEST_SKIP() << "the copies are not taken in one moment";
   constexpr unsigned kThreads = 4, kPages = 96;
@@ -307,7 +312,8 @@ TEST_P(Mutation, NoStoreIsLost) {
       std::mt19937 random(seed + t);
       uint64_t next = 0;
       while (!ending) {
-        for (auto i = random() % 64; i-- > 0;) pages[random() % kPages].slot[t].store(++next, std::memory_order_relaxed);
+        for (auto i = random() % 64; i-- > 0;)
+          pages[random() % kPages].slot[t].store(++next, std::memory_order_relaxed);
         if (random() % 16 == 0) std::this_thread::yield();
         if (!pausing) continue;
         ++paused;

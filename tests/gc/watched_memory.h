@@ -1,6 +1,6 @@
-// Memory for the tests of gc/mutation.h, stores into it, and what is reported of them; a fixture that runs a test on every
-// mechanism. Soft-dirty bits are played where the kernel has none.
-// Invariant: a visit is ascending and inside the range that was asked for.
+// Memory for the tests of gc/mutation.h, stores into it, and what is reported of them; a fixture that runs a test on
+// every mechanism. Soft-dirty bits are played where the kernel has none. Invariant: a visit is ascending and inside the
+// range that was asked for.
 #pragma once
 
 #include "allocator/base/address.h"
@@ -39,7 +39,8 @@ inline std::set<int> descriptors_of(const char *what) {
 class Memory {
  public:
   explicit Memory(size_t pages, int advice = MADV_NOHUGEPAGE) : pages_(pages) {
-    mapping_ = static_cast<char *>(mmap(nullptr, pages * kPage + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    mapping_ = static_cast<char *>(
+        mmap(nullptr, pages * kPage + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     start_ = at_address<char>(align_up(address_of(mapping_), kHugePage));
     madvise(start_, pages * kPage, advice);
   }
@@ -152,8 +153,9 @@ inline std::string name_of(const ::testing::TestParamInfo<Choice> &info) {
   return mutation::name(static_cast<Mechanism>(info.param));
 }
 
-#define ON_EACH_MECHANISM(Fixture) \
-  INSTANTIATE_TEST_SUITE_P(Each, Fixture, ::testing::Values(Choice::kUserfault, Choice::kSoftDirty, Choice::kProtect), name_of)
+#define ON_EACH_MECHANISM(Fixture)                                                                                     \
+  INSTANTIATE_TEST_SUITE_P(Each, Fixture, ::testing::Values(Choice::kUserfault, Choice::kSoftDirty, Choice::kProtect), \
+                           name_of)
 
 class MutationChoice : public ::testing::Test {
  protected:
