@@ -11,6 +11,7 @@
 #include "gc/finalizer_thread.h"
 #include "gc/fork.h"
 #include "gc/heap.h"
+#include "gc/held_blocks.h"
 #include "gc/malloc_roots.h"
 #include "gc/mappings.h"
 #include "gc/marker.h"
@@ -90,6 +91,11 @@ void note_pause(uint64_t length) {
 
 void visit_range(uintptr_t low, uintptr_t high, void *context) { static_cast<Marker *>(context)->scan_range(low, high); }
 
+void visit_thread_range(uintptr_t low, uintptr_t high, void *context) {
+  visit_range(low, high, context);
+  held_blocks::for_each_exception(low, high, visit_range, context);
+}
+
 // Data that may be unmapped while it is read.
 void visit_copy(uintptr_t low, uintptr_t high, void *context) {
   static uintptr_t words[2048];  // one cycle at a time
@@ -159,7 +165,7 @@ class Cycle {
     phase::black_scannable_bytes.store(0, std::memory_order_relaxed);
     phase::current.store(phase::Phase::kMark, std::memory_order_relaxed);
     const uint64_t before = marker_.scanned_bytes();
-    world::for_each_root_range(visit_range, &marker_);
+    world::for_each_root_range(visit_thread_range, &marker_);
     trace_.stacks = marker_.scanned_bytes() - before;
     if (concurrent) {
       marker_.flush();
@@ -184,7 +190,7 @@ class Cycle {
     } else {
       specials::scan_roots(marker_);
     }
-    world::for_each_root_range(visit_range, &marker_);
+    world::for_each_root_range(visit_thread_range, &marker_);
     roots::for_each_data_range(visit_range, &marker_);
     malloc_roots::scan(marker_);
     drain_all();

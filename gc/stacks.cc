@@ -12,6 +12,7 @@
 #include "allocator/hot.h"
 #include "allocator/page_map.h"
 #include "allocator/span.h"
+#include "gc/held_blocks.h"
 #include "gc/mappings.h"
 #include "gc/roots.h"
 
@@ -134,6 +135,7 @@ void for_each_range(const Thread &thread, const world::FiberStacks *fibers, Visi
   // The control block's size, too, is in the size that libc gives.
   const uintptr_t static_low = control - static_tls_bytes;
   visit_thread_local(control, static_low, visit);
+  held_blocks::for_each_in_control_block(control, control_end, visit_range, context);
 
   mappings::Mapping running{}, own{};
   const bool known = mappings::around(thread.stack_pointer, &running);
