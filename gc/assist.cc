@@ -74,7 +74,10 @@ void pay(size_t bytes) {
   if (cache->assist_credit >= 0) return;
   const Pace pace = pacing::pace();
   uint64_t debt = pace.work_for(static_cast<uint64_t>(-cache->assist_credit));
-  if (debt == 0) return;
+  if (debt == 0) {
+    cache->assist_credit = 0;
+    return;
+  }
   // Paid for in full below, or marking is over and nobody asks any more.
   cache->assist_credit += static_cast<int64_t>(pace.bytes_for(debt));
   while (debt != 0 && phase::is_marking()) {
@@ -82,6 +85,7 @@ void pay(size_t bytes) {
     if (debt == 0) return;
     if (!mark_work::any_full()) {
       nap();
+      if (pacing::pace().work_per_byte <= 0) return;
       continue;
     }
     const size_t done = scan_slice(debt);

@@ -62,10 +62,22 @@ std::atomic<uint64_t> cycles{0}, last_end{0}, pause_total{0}, pause_longest{0}, 
 // What the collector's thread scans between two looks at its own account.
 constexpr size_t kSlice = size_t{64} << 10;
 
-// Passes over dirty pages before the program is stopped: more than these do not make fewer pages dirty. It is stopped sooner
-// when one has found few.
-constexpr int kMostPasses = 6;
-constexpr size_t kFewPages = 64;
+// Passes over dirty pages before the program is stopped for the last one: as many as it takes until one finds few, but
+// no more than the most. In the first ones the program runs freely.
+constexpr int kMostPasses = 24;
+constexpr int kFreePasses = 2;
+constexpr size_t kFewPages = 96;
+
+// In later passes the program runs and stands still in turns, more of the latter with each pass: until fewer pages are written to
+// than scanned. Longer stops to begin with: longer pauses. Shorter ones at the end: the passes never end, and the last pause
+// would have to scan it all.
+struct Turns {
+  uint64_t run, stop;
+};
+constexpr Turns turns_of(int pass) {
+  if (pass < 4) return {100'000, 200'000};
+  return pass < 8 ? Turns{0, 400'000} : Turns{0, 800'000};
+}
 
 // The world may not be had just now: a thread sits in a system call that cannot be interrupted.
 constexpr uint64_t kRetry = 1'000'000;
@@ -110,6 +122,39 @@ void visit_copy(uintptr_t low, uintptr_t high, void *context) {
 
 void add_length(uintptr_t low, uintptr_t high, void *context) { *static_cast<uint64_t *>(context) += high - low; }
 
+// Lets the program run and stops it in turns.
+class Throttle {
+ public:
+  explicit Throttle(Turns turns) : turns_(turns) {}
+  ~Throttle() { release(); }
+
+  void look() {
+    const uint64_t now = os_calls::now();
+    if (!stopped_) {
+      if (now - since_ < turns_.run || !world::stop()) return;
+    } else if (now - since_ < turns_.stop) {
+      return;
+    } else {
+      note_pause(now - since_);
+      world::start();
+    }
+    stopped_ = !stopped_;
+    since_ = os_calls::now();
+  }
+
+  void release() {
+    if (!stopped_) return;
+    note_pause(os_calls::now() - since_);
+    world::start();
+    stopped_ = false;
+  }
+
+ private:
+  Turns turns_;
+  bool stopped_ = false;
+  uint64_t since_ = os_calls::now();
+};
+
 class Cycle {
  public:
   explicit Cycle(bool forced) : forced_(forced) {}
@@ -124,10 +169,10 @@ class Cycle {
       malloc_roots::scan(marker_);
       specials::scan_roots(marker_);
       drain_all();
+      paying_ = false;
+      pacing::nobody_pays();  // there is little left to scan, and it is on this thread's pages
       for (int pass = 0; pass < kMostPasses; ++pass) {
-        const size_t pages = dirty_pages::rescan_running(marker_);
-        drain_all();
-        if (pages <= kFewPages) break;
+        if (rescan(pass) <= kFewPages) break;
       }
     }
     end_marking(concurrent);
@@ -176,6 +221,24 @@ class Cycle {
     }
     watch_.lap();
     return concurrent;
+  }
+
+  // One pass over what is dirty.
+  size_t rescan(int pass) {
+    if (pass < kFreePasses) {
+      const size_t pages = dirty_pages::rescan_running(marker_, nullptr, nullptr);
+      drain_all();
+      return pages;
+    }
+    background_lock.lock();
+    size_t pages;
+    {
+      Throttle throttle(turns_of(pass));
+      pages = dirty_pages::rescan_running(marker_, [](void *context) { static_cast<Throttle *>(context)->look(); }, &throttle);
+    }
+    background_lock.unlock();
+    drain_all();
+    return pages;
   }
 
   // Pause 2.
@@ -232,7 +295,7 @@ class Cycle {
         const uint64_t before = marker_.scanned_bytes();
         more = marker_.drain(kSlice);
         assist::note_background(marker_.scanned_bytes() - before);
-        if (!world::stopped()) pacing::revise(done());
+        if (paying_ && !world::stopped()) pacing::revise(done());
       }
       if (mark_work::take_overflow()) {
         rescan_all_marked(marker_);
@@ -251,6 +314,7 @@ class Cycle {
   }
 
   bool forced_;
+  bool paying_ = true;
   Marker marker_;
   CycleTrace trace_;
   Stopwatch watch_;

@@ -4,11 +4,13 @@
 //   watch                              from here on the kernel notes which pages are written to (mutation.h)
 //   pause 1                            marking begins: new objects are black; stacks and registers are read
 //   mark                               concurrent: data segments, finalizers' referents, then everything reachable
-//   mark again what was written to     concurrent, up to six times: dirty pages are fetched and watched afresh
+//   mark again what was written to     concurrent, until little is: dirty pages are fetched and watched afresh
 //   pause 2                            the last dirty pages, stacks, registers, data segments; then marking is over
 //   settle                             concurrent: weak references cleared, finalizers queued
 //   sweep                              concurrent, and by whoever needs a span
 //
+// A program may write to pages faster than they can be scanned. Then it is slowed down: while the third and later passes
+// scan, it is stopped in turns, each for less than a millisecond.
 // Where stores cannot be seen, the world stays stopped from pause 1 to pause 2.
 //
 // Callers: heap.cc (allocation pays and asks), collector_thread.cc (runs it), the C ABI.

@@ -11,8 +11,9 @@ namespace warren::gc::dirty_pages {
 // Watches all scanned spans. False: stores cannot be seen; mark with the program stopped.
 bool begin();
 
-// Fetches what is dirty, watches it afresh, and scans the marked objects there. Returns the pages of the OS.
-size_t rescan_running(Marker &marker);
+// Fetches what is dirty, watches it afresh, and scans the marked objects there; calls `between` now and then. Returns the pages
+// of the OS.
+size_t rescan_running(Marker &marker, void (*between)(void *context), void *context);
 
 // The same at last, with the program stopped, watching nothing.
 size_t rescan_stopped(Marker &marker);

@@ -58,15 +58,36 @@ WARREN_ALWAYS_INLINE bool Marker::pop(uintptr_t &object) {
   return true;
 }
 
-WARREN_ALWAYS_INLINE void Marker::consider(uintptr_t word, const Tables &in) {
-  Slot slot;
-  if (!find_slot(word, slot, in) || !slot.is_allocated() || slot.is_marked()) return;
+WARREN_ALWAYS_INLINE void Marker::reach(const Slot &slot) {
+  if (!slot.is_allocated() || slot.is_marked()) return;
   slot.mark();
   if (WARREN_UNLIKELY((slot.tag & kNoscanTag) != 0)) {
     noscan_bytes_ += object_size(slot);
     return;
   }
   push(slot.object);
+}
+
+WARREN_ALWAYS_INLINE void Marker::consider(uintptr_t word, const Tables &in) {
+  Slot slot;
+  if (find_slot(word, slot, in)) reach(slot);
+}
+
+void Marker::reach_all(Batch &batch) {
+  for (unsigned i = 0; i < batch.count; ++i) reach(batch.slots[i]);
+  batch.count = 0;
+}
+
+void Marker::gather(uintptr_t low, uintptr_t high, Batch &batch) {
+  scanned_bytes_ += high - low;
+  const Tables in = tables;
+  for (uintptr_t at = low; at < high; at += sizeof(uintptr_t)) {
+    const uintptr_t word = load_word(at);
+    Slot &slot = batch.slots[batch.count];
+    if (word - in.start >= in.bytes || !find_slot(word, slot, in)) continue;
+    __builtin_prefetch(slot.pair);
+    if (++batch.count == kBatch) reach_all(batch);
+  }
 }
 
 void Marker::discover(uintptr_t word) { consider(word, tables); }
@@ -102,7 +123,9 @@ WARREN_NOINLINE void Marker::scan_large(uintptr_t entry) {
   }
   const uintptr_t to = end - entry < kPiece ? end : entry + kPiece;
   object_bytes_ += to - entry;
-  scan_words(entry, to);
+  Batch batch;
+  gather(entry, to, batch);
+  reach_all(batch);
 }
 
 bool Marker::drain(size_t most) {
@@ -159,6 +182,7 @@ void Marker::flush() {
 }
 
 void Marker::rescan_page_range(uintptr_t low, uintptr_t high) {
+  Batch batch;
   for (uintptr_t page_start = align_down(low, kPageSize); page_start < high; page_start += kPageSize) {
     if (page_start - tables.start >= tables.bytes) continue;
     const PageId page = arena.page_of(page_start);
@@ -170,7 +194,7 @@ void Marker::rescan_page_range(uintptr_t low, uintptr_t high) {
     if (WARREN_UNLIKELY(span->specials != 0)) specials::scan_contents_on(span, *this);
     const BitPair *pairs = pairs_of(span);
     if (is_large(tag)) {
-      if ((__atomic_load_n(&pairs->marked, __ATOMIC_RELAXED) & 1) != 0) scan_range(from, to);
+      if ((__atomic_load_n(&pairs->marked, __ATOMIC_RELAXED) & 1) != 0) gather(from, to, batch);
       continue;
     }
     const SizeClassInfo &shape = info(span->size_class);
@@ -179,9 +203,10 @@ void Marker::rescan_page_range(uintptr_t low, uintptr_t high) {
     for (size_t index = span->index_of(from); index < shape.objects && start + index * size < to; ++index) {
       if ((__atomic_load_n(&pairs[index / 64].marked, __ATOMIC_RELAXED) >> (index % 64) & 1) == 0) continue;
       const uintptr_t object = start + index * size;
-      scan_range(object < from ? from : object, object + size < to ? object + size : to);
+      gather(object < from ? from : object, object + size < to ? object + size : to, batch);
     }
   }
+  reach_all(batch);
 }
 
 void rescan_all_marked(Marker &marker) {

@@ -47,7 +47,17 @@ class Marker {
   // A power of two. Measured with a tree of 16-byte nodes.
   static constexpr unsigned kRing = 8;
 
+  // Slots whose bits the processor is fetching: for ranges long enough that their objects' bits come from far away.
+  static constexpr unsigned kBatch = 128;
+  struct Batch {
+    unsigned count = 0;
+    Slot slots[kBatch];
+  };
+
   void consider(uintptr_t word, const Tables &in);
+  void reach(const Slot &slot);
+  void gather(uintptr_t low, uintptr_t high, Batch &batch);
+  void reach_all(Batch &batch);
   void push(uintptr_t object);
   bool pop(uintptr_t &object);
   void scan_words(uintptr_t low, uintptr_t high);
