@@ -1,0 +1,17 @@
+/* warren/scheduler.h: fibers, channels, select, locks, timers, contexts, network connections.
+ *
+ * The C ABI (wr_…) is in the headers below, usable from C11; over it, in C++20, namespace warren. Everything but go() works on
+ * plain threads too, and blocks the thread there.
+ */
+#ifndef WARREN_SCHEDULER_H
+#define WARREN_SCHEDULER_H
+
+#include <warren/channel.h>
+#include <warren/scheduler_core.h>
+
+#ifdef __cplusplus
+#include <warren/channel_cxx.h>
+#include <warren/fiber_cxx.h>
+#endif
+
+#endif
