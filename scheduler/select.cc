@@ -152,8 +152,8 @@ WARREN_NOINLINE int select_slow(wr_select_case *cases, uint32_t count, bool bloc
   wait.cases = cases;
   wait.count = count;
   G *g = current();
-  for (uint32_t i = 0; i < count; ++i) {
-    wr_select_case &c = cases[i];
+  for (uint32_t n = 0; n < count; ++n) {
+    wr_select_case &c = cases[room(cases[n]).poll_index];  // of cases on one channel the first in its queue is chosen
     if (c.chan == nullptr) continue;
     Waiter *waiter = new (&room(c).waiter) Waiter{nullptr, nullptr, g, c.element, &wait, false, false};
     (c.send != 0 ? c.chan->senders : c.chan->receivers).push_back(waiter);

@@ -231,11 +231,9 @@ struct receive_case {
   void run(int status) {
     place.filled(status == WR_CHAN_DONE);
     if constexpr (std::is_invocable_v<F &, std::optional<T>>) {
-      if (status == WR_CHAN_DONE) {
-        body(std::optional<T>(std::move(place.value())));
-      } else {
-        body(std::optional<T>());
-      }
+      std::optional<T> value;
+      if (status == WR_CHAN_DONE) value.emplace(std::move(place.value()));
+      body(std::move(value));
     } else {
       body();
     }
