@@ -8,10 +8,12 @@
 
 #include <warren/channel.h>
 #include <warren/scheduler_core.h>
+#include <warren/sync.h>
 
 #ifdef __cplusplus
 #include <warren/channel_cxx.h>
 #include <warren/fiber_cxx.h>
+#include <warren/sync_cxx.h>
 #endif
 
 #endif

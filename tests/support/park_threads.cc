@@ -1,10 +1,16 @@
 // scheduler/park.h on plain threads alone, without a scheduler: each thread is a G and parks on a futex.
 // Linked into the tests of channels and locks. Invariant: one ready() ends one park(), in either order.
 #include "scheduler/park.h"
+#include "scheduler/timer.h"
+
+#include <warren/scheduler_core.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -38,13 +44,11 @@ void *&wake_argument(G *g) { return g->wake_argument; }
 
 }  // namespace warren::scheduler
 
+namespace warren::scheduler {
+uint64_t now() { return wr_now_ns(); }
+}  // namespace warren::scheduler
+
 // What little of warren/scheduler_core.h the same tests ask for.
-#include <warren/scheduler_core.h>
-
-#include <cstdio>
-#include <ctime>
-#include <sched.h>
-
 extern "C" {
 void wr_yield(void) { sched_yield(); }
 uint64_t wr_fiber_id(void) { return 0; }
