@@ -48,6 +48,12 @@ void delete_channel(wr_chan *c) {
 }
 
 }  // namespace
+
+void drop_reference(wr_chan *c) {
+  // release: what was done through this handle comes before the deletion; acquire: pairs with the other handles' release.
+  if (c->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete_channel(c);
+}
+
 }  // namespace warren::scheduler
 
 using namespace warren::scheduler;
@@ -82,8 +88,9 @@ void wr_chan_ref(wr_chan *c) {
 
 void wr_chan_unref(wr_chan *c) {
   if (c == nullptr) return;
-  // release: what was done through this handle comes before the deletion; acquire: pairs with the other handles' release.
-  if (c->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete_channel(c);
+  // relaxed: where there is a timer, it was there before the first handle.
+  if (WARREN_UNLIKELY(c->timer.load(std::memory_order_relaxed) != nullptr)) return unref_timed_channel(c);
+  drop_reference(c);
 }
 
 int wr_chan_send(wr_chan *c, void *value) NO_THREAD_SAFETY_ANALYSIS {

@@ -13,6 +13,7 @@
 #include "scheduler/short_lock.h"
 
 #include <warren/channel.h>
+#include <warren/timer.h>
 
 #include <atomic>
 #include <cstddef>
@@ -22,6 +23,11 @@
 namespace warren::scheduler {
 
 struct Waiter;
+
+// Of a channel with a timer: one reference goes, and if it was the last but the timer's own, the timer stops. timer_channel.cc.
+void unref_timed_channel(wr_chan *c);
+// The rest of every wr_chan_unref. channel.cc.
+void drop_reference(wr_chan *c);
 
 // What the waiters of one select share: the first channel to claim it ends it.
 struct SelectWait {
@@ -116,6 +122,8 @@ struct wr_chan {
   warren::scheduler::WaiterQueue receivers;
   warren::scheduler::WaiterQueue senders;
   std::atomic<size_t> references{1};
+  // The timer that sends over it. Guarded by lock; nullptr from the start, or set by the timer's make and cleared by its end.
+  std::atomic<wr_timer *> timer{nullptr};
 
   std::byte *ring() { return reinterpret_cast<std::byte *>(this + 1); }
 };
