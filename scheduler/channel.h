@@ -104,7 +104,7 @@ class WaiterQueue {
 }  // namespace warren::scheduler
 
 // The public header knows it by name only.
-struct wr_chan {
+struct alignas(16) wr_chan {
   warren::scheduler::ShortLock lock;
   // Atomic for readers without the lock (len, try_…, the first look of select), written under it.
   std::atomic<uint32_t> closed{0};

@@ -98,8 +98,9 @@ void start_function(wr_timer *t) {
 // Sends unless the one element of the channel is there still. The waiter it served, or nullptr.
 Waiter *send_time(wr_chan *c, uint64_t time) {
   Waiter *wake = nullptr;
+  uint64_t value[2] = {time, 0};  // as long as the longest copy that send_locked has a case for: compilers look at all of them
   ShortLockGuard guard(c->lock);
-  send_locked(c, &time, &wake);
+  send_locked(c, value, &wake);
   return wake;
 }
 

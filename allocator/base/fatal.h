@@ -29,7 +29,7 @@ void foreign_pointer(const char *function, const void *pointer);
 
 // Ours.
 [[noreturn]] void check_failed(const char *condition, const char *file, int line);
-[[noreturn]] void lock_order(const char *taking, uint32_t held_ranks);
+[[noreturn]] void lock_order(const char *taking, uint64_t held_ranks);
 [[noreturn]] void no_bad_alloc(const char *why);
 [[noreturn]] void no_next_function(const char *name);
 

@@ -8,9 +8,9 @@ namespace warren::lock_rank {
 namespace {
 
 // One counter of four bits a rank. Only this thread and its signal handlers touch it.
-WARREN_TLS uint32_t held = 0;
+WARREN_TLS uint64_t held = 0;
 
-constexpr uint32_t unit(LockRank rank) { return 1u << (4 * static_cast<unsigned>(rank)); }
+constexpr uint64_t unit(LockRank rank) { return uint64_t{1} << (4 * static_cast<unsigned>(rank)); }
 
 }  // namespace
 
@@ -23,6 +23,13 @@ void note_released(LockRank rank) { held -= unit(rank); }
 
 const char *name(LockRank rank) {
   switch (rank) {
+    case LockRank::kWorld: return "world";
+    case LockRank::kTakeP: return "take P";
+    case LockRank::kPollTable: return "poll table";
+    case LockRank::kPoll: return "poll";
+    case LockRank::kTimers: return "timers";
+    case LockRank::kScheduler: return "scheduler";
+    case LockRank::kStacks: return "stacks";
     case LockRank::kHeapInit: return "heap init";
     case LockRank::kCacheRegistry: return "cache registry";
     case LockRank::kCentral: return "central";

@@ -3,6 +3,13 @@
 // Invariant: a thread holds at most one lock of a rank, but for fork, which takes every central's.
 //
 //   rank            guards                                        longest hold         may allocate
+//   kWorld          who stops the world of fibers                 the stop             yes
+//   kTakeP          who takes Ps from their threads               a membarrier         no
+//   kPollTable      who waits in wr_wait_fd                       an epoll_ctl         no
+//   kPoll           one poll descriptor, the list of free ones    a few words          no
+//   kTimers         one heap of timers                            a sift               when it grows
+//   kScheduler      global run queue, idle threads and Ps         a scan of the Ps     no
+//   kStacks         free fiber stacks and the slabs of them       an mmap              no
 //   kHeapInit       the first call's set-up of the heap           some 20 system calls metadata
 //   kCacheRegistry  the list of thread caches                     a walk of the list   metadata
 //   kCentral        one class's spans and their free bits         a batch of objects   no
@@ -14,7 +21,20 @@
 
 namespace warren {
 
-enum class LockRank : uint8_t { kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata };
+enum class LockRank : uint8_t {
+  kWorld,
+  kTakeP,
+  kPollTable,
+  kPoll,
+  kTimers,
+  kScheduler,
+  kStacks,
+  kHeapInit,
+  kCacheRegistry,
+  kCentral,
+  kPageHeap,
+  kMetadata
+};
 
 namespace lock_rank {
 

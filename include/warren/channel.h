@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -70,5 +71,6 @@ int wr_select(wr_select_case *cases, size_t count, int block);
 #ifdef __cplusplus
 }
 #endif
+#pragma GCC visibility pop
 
 #endif

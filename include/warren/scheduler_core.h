@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
 #define WR_NORETURN [[noreturn]]
@@ -128,5 +129,6 @@ void wr_dump_fibers(int fd);
 #ifdef __cplusplus
 }
 #endif
+#pragma GCC visibility pop
 
 #endif

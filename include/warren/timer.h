@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -42,5 +43,6 @@ wr_chan *wr_after(int64_t duration);
 #ifdef __cplusplus
 }
 #endif
+#pragma GCC visibility pop
 
 #endif
