@@ -10,15 +10,14 @@
 #include "allocator/base/annotations.h"
 #include "scheduler/channel.h"
 #include "scheduler/short_lock.h"
+#include "scheduler/start_task.h"
 
-#include <warren/scheduler_core.h>
 #include <warren/timer.h>
 
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <new>
-#include <pthread.h>
 
 using warren::scheduler::ShortLock;
 using warren::scheduler::ShortLockGuard;
@@ -81,20 +80,6 @@ void run_function(void *argument) {
   unreference(t);
 }
 
-void *run_on_thread(void *argument) {
-  run_function(argument);
-  return nullptr;
-}
-
-// On a fiber where fibers run, else on a thread: functions may wait, the caller may not.
-void start_function(wr_timer *t) {
-  reference(t);
-  if (wr_go(run_function, t, nullptr) == 0) return;
-  pthread_t thread;
-  if (pthread_create(&thread, nullptr, run_on_thread, t) != 0) wr_fatal_error("after_func: neither a fiber nor a thread to be had");
-  pthread_detach(thread);
-}
-
 // Sends unless the one element of the channel is there still. The waiter it served, or nullptr.
 Waiter *send_time(wr_chan *c, uint64_t time) {
   Waiter *wake = nullptr;
@@ -126,7 +111,10 @@ void fire(Timer *entry, uint64_t time) NO_THREAD_SAFETY_ANALYSIS {
   }
   t->lock.unlock();
   if (wake != nullptr) ready(wake->g);
-  if (runs) start_function(t);
+  if (runs) {
+    reference(t);
+    start_task(run_function, t);
+  }
   if (!keeps_reference) unreference(t);
 }
 

@@ -7,12 +7,14 @@
 #define WARREN_SCHEDULER_H
 
 #include <warren/channel.h>
+#include <warren/context.h>
 #include <warren/scheduler_core.h>
 #include <warren/sync.h>
 #include <warren/timer.h>
 
 #ifdef __cplusplus
 #include <warren/channel_cxx.h>
+#include <warren/context_cxx.h>
 #include <warren/fiber_cxx.h>
 #include <warren/sync_cxx.h>
 #include <warren/timer_cxx.h>
