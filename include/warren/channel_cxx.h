@@ -304,7 +304,7 @@ int select(Cases &&...cases) {
   constexpr size_t kOperations = sizeof...(Cases) - kDefaults;
   wr_select_case operations[kOperations + 1];
   size_t filled = 0;
-  const auto fill = [&](auto &c) {
+  [[maybe_unused]] const auto fill = [&](auto &c) {
     if constexpr (!detail::is_default<std::remove_cvref_t<decltype(c)>>) c.fill(operations[filled++]);
   };
   (fill(cases), ...);
@@ -313,7 +313,7 @@ int select(Cases &&...cases) {
   int result = -1;
   int place = 0;
   int operation = 0;
-  const auto run = [&](auto &c) {
+  [[maybe_unused]] const auto run = [&](auto &c) {
     if constexpr (detail::is_default<std::remove_cvref_t<decltype(c)>>) {
       if (chosen == WR_SELECT_DEFAULT) {
         result = place;
