@@ -8,6 +8,7 @@
 
 #include <warren/channel.h>
 #include <warren/context.h>
+#include <warren/net.h>
 #include <warren/scheduler_core.h>
 #include <warren/sync.h>
 #include <warren/timer.h>
@@ -16,6 +17,7 @@
 #include <warren/channel_cxx.h>
 #include <warren/context_cxx.h>
 #include <warren/fiber_cxx.h>
+#include <warren/net_cxx.h>
 #include <warren/sync_cxx.h>
 #include <warren/timer_cxx.h>
 #endif
