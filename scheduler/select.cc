@@ -33,7 +33,7 @@ WARREN_TLS uint64_t random_state = 0;
 // xorshift: fairness asks for no more. Read and written once: no thread is left in between.
 WARREN_ALWAYS_INLINE uint32_t random_word() {
   uint64_t x = random_state;
-  if (WARREN_UNLIKELY(x == 0)) x = os_calls::now() ^ reinterpret_cast<uintptr_t>(&random_state) ^ 0x9e3779b97f4a7c15u;
+  if (WARREN_UNLIKELY(x == 0)) x = os_calls::now() ^ 0x9e3779b97f4a7c15u;
   x ^= x << 13;
   x ^= x >> 7;
   x ^= x << 17;
