@@ -51,7 +51,7 @@ bool is_plumbing(uintptr_t address) {
   return strstr(name, "warren9scheduler") != nullptr && strncmp(name, "_ZN6warren9scheduler", 20) == 0;
 }
 
-void print_frames(int fd, const Frames &frames) {
+void print_frames(int fd, const G *g, const Frames &frames) {
   bool shown = false;
   for (int i = 0; i < frames.count; ++i) {
     if (is_plumbing(frames.address[i])) continue;
@@ -62,12 +62,16 @@ void print_frames(int fd, const Frames &frames) {
     shown = true;
   }
   LogLine line;
+  line << "    ";
   if (frames.more) {
-    line << "    ... more frames";
-  } else if (!shown) {
-    line << "    (no frames: running on another thread, or no unwinder)";
-  } else {
+    line << "... more frames";
+  } else if (shown) {
     return;
+  } else if (frames.count != 0) {
+    // Nothing but plumbing: it has not begun yet.
+    print_symbol(line, reinterpret_cast<uintptr_t>(g->entry));
+  } else {
+    line << "(no frames: its thread does not answer, or there is no unwinder)";
   }
   line.write_to(fd);
 }
@@ -149,10 +153,10 @@ void print_block(G *g, void *argument) {
   if (status == GStatus::kWaiting || status == GStatus::kRunnable) {
     Frames frames;
     frames_of_saved(g, frames);
-    print_frames(printing->fd, frames);
+    print_frames(printing->fd, g, frames);
   } else {
     ask_for_frames(g);
-    print_frames(printing->fd, question.frames);
+    print_frames(printing->fd, g, question.frames);
   }
 }
 
@@ -165,7 +169,7 @@ void print_own_block(int fd, G *g) {
   print_head(fd, g, GStatus::kRunning);
   Frames frames;
   frames_here(frames);
-  print_frames(fd, frames);
+  print_frames(fd, g, frames);
 }
 
 void print_all(int fd) {
