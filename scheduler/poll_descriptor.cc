@@ -15,6 +15,7 @@
 #include "allocator/base/mutex.h"
 #include "scheduler/clock.h"
 #include "scheduler/g_status.h"
+#include "scheduler/idle.h"
 #include "scheduler/netpoll.h"
 #include "scheduler/state.h"
 #include "scheduler/timer_heap.h"
@@ -85,9 +86,14 @@ G *wake(Side &s, uintptr_t news) {
 bool commit(G *g, void *argument) {
   auto *s = static_cast<Side *>(argument);
   uintptr_t waiting = kWaiting;
+  const bool thread = g->on_thread;  // it may be gone once it is in the word
   // Before it can be woken, which counts down.
   netpoll::waiters.fetch_add(1, std::memory_order_seq_cst);
-  if (s->word.compare_exchange_strong(waiting, address_of(g), std::memory_order_seq_cst)) return true;
+  if (s->word.compare_exchange_strong(waiting, address_of(g), std::memory_order_seq_cst)) {
+    // A fiber's machine polls when it finds nothing else to do; a plain thread has to see to it that one does.
+    if (thread && sched.last_poll.load(std::memory_order_seq_cst) != 0) wake_p();
+    return true;
+  }
   netpoll::waiters.fetch_sub(1, std::memory_order_relaxed);
   return false;
 }
