@@ -77,8 +77,8 @@ TEST(Blocking, NestsAndCostsNothingWhereNobodyElseWants) {
 }
 
 // Functions that do not switch: see fiber_test.cc.
-__attribute__((noinline, noclone)) int read_errno() { return errno; }
-__attribute__((noinline, noclone)) void write_errno(int value) { errno = value; }
+__attribute__((noinline)) int read_errno() { return errno; }
+__attribute__((noinline)) void write_errno(int value) { errno = value; }
 
 TEST(Blocking, ErrnoOfTheCallSurvives) {
   run_on(1, [] {

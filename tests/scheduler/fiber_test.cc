@@ -147,8 +147,8 @@ TEST(Fiber, PlainThreadsMayStartThem) {
 
 // glibc promises the compiler that errno's address never changes, so a function that switches may go on using that of
 // its old thread. A function that does not switch asks anew.
-__attribute__((noinline, noclone)) int read_errno() { return errno; }
-__attribute__((noinline, noclone)) void write_errno(int value) { errno = value; }
+__attribute__((noinline)) int read_errno() { return errno; }
+__attribute__((noinline)) void write_errno(int value) { errno = value; }
 
 TEST(Fiber, ErrnoStaysWithItsFiber) {
   run_on(4, [] {
