@@ -2,7 +2,8 @@
 // Callers: channels, select, sync, timers, netpoll, the C ABI. Implemented by the core of the scheduler.
 // A plain thread (outside of run()) has a G of its own, made at its first call; it parks on a futex.
 // So primitives know nothing but Gs, and work on fibers and on threads alike.
-// Invariant: each park() is ended by exactly one ready(), which may come before park() has switched away.
+// Invariant: each park() is ended by exactly one ready(). With an `unlock` that comes once unlock has begun, never before;
+// without one it may come before park() is called.
 #pragma once
 
 #include <cstdint>

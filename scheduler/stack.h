@@ -37,8 +37,9 @@ Batch<G> allocate_some(unsigned order, uint32_t count);
 
 void free(const Batch<G> &batch, unsigned order);
 
-// Gives back the memory of stacks that nobody has needed since the last call. Returns whether there is more to come.
-bool scavenge();
+// Gives back the memory of stacks that nobody has needed since the last call that was not left unfinished.
+enum class Scavenged : uint8_t { kNothingLeft, kMoreLater, kUnfinished };
+Scavenged scavenge();
 
 // Whether an address lies in the guard of a stack.
 bool in_guard(const void *address);

@@ -4,6 +4,7 @@
 
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
+#include "include/warren/scheduler_core.h"
 #include "scheduler/clock.h"
 #include "scheduler/idle.h"
 #include "scheduler/netpoll.h"
@@ -24,11 +25,12 @@ constexpr unsigned kRoundsBeforeLonger = 50;
 constexpr uint64_t kSlice = 10 * kMillisecond;
 constexpr uint64_t kPollInterval = 10 * kMillisecond;
 constexpr uint64_t kScavengeInterval = kSecond;
+constexpr uint64_t kScavengeRest = 50 * kMillisecond;  // between two parts of one
 
 std::atomic<bool> quit_requested{false};  // relaxed: the note orders it
 
 uint64_t scavenged_at = 0;
-bool stacks_to_give_back = false;
+stacks::Scavenged scavenged = stacks::Scavenged::kNothingLeft;
 
 void poll_network(uint64_t time) {
   uint64_t last = sched.last_poll.load(std::memory_order_relaxed);
@@ -96,10 +98,21 @@ bool watch_all(uint64_t time) {
   return any;
 }
 
+uint64_t scavenge_interval() { return scavenged == stacks::Scavenged::kUnfinished ? kScavengeRest : kScavengeInterval; }
+
 void scavenge_stacks(uint64_t time) {
-  if (time - scavenged_at < kScavengeInterval) return;
+  if (time - scavenged_at < scavenge_interval()) return;
   scavenged_at = time;
-  stacks_to_give_back = stacks::scavenge();
+  scavenged = stacks::scavenge();
+}
+
+// The option maxprocs may change while the program runs.
+void follow_option() {
+  static uint64_t seen = options.maxprocs.load(std::memory_order_relaxed);
+  const uint64_t wanted = options.maxprocs.load(std::memory_order_relaxed);
+  if (wanted == seen) return;
+  seen = wanted;
+  if (wanted != 0 && wanted != kNoLimit) wr_max_procs(static_cast<int>(wanted));
 }
 
 bool all_idle() {
@@ -117,8 +130,8 @@ bool sleep_deeply() {
   // A request that came before the note was cleared.
   if (!quit_requested.load(std::memory_order_seq_cst)) {
     const uint64_t trace = options.schedtrace.load(std::memory_order_relaxed);
-    if (stacks_to_give_back) {
-      note_sleep_for(sched.sysmon_note, kScavengeInterval);
+    if (scavenged != stacks::Scavenged::kNothingLeft) {
+      note_sleep_for(sched.sysmon_note, scavenge_interval());
     } else if (trace != 0 && trace != kNoLimit) {
       note_sleep_for(sched.sysmon_note, trace * kMillisecond);
     } else {
@@ -143,6 +156,7 @@ void run() {
     poll_network(time);
     if (watch_all(time)) idle_rounds = 0;
     scavenge_stacks(time);
+    follow_option();
     trace::print_if_due(time);
   }
 }

@@ -1,4 +1,5 @@
 // Stopping the world: resizing and dumping while everything else goes on.
+#include "allocator/base/options.h"
 #include "fibers.h"
 
 #include <fcntl.h>
@@ -23,6 +24,15 @@ TEST(World, MaxProcsReturnsWhatItWas) {
     EXPECT_EQ(wr_max_procs(3), 5);
   });
   wr_max_procs(before);
+}
+
+TEST(World, FollowsTheOption) {
+  run_on(2, [] {
+    warren::options.maxprocs.store(7);
+    while (wr_max_procs(0) != 7) wr_yield();
+    warren::options.maxprocs.store(0);  // no wish
+    wr_max_procs(2);
+  });
 }
 
 TEST(World, ResizesDuringAStormOfFibers) {
