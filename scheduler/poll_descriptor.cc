@@ -5,8 +5,8 @@
 //          kWaiting  a fiber is about to park
 //          a G       that one is parked
 //
-// Memory of descriptors is never given back, so that a late event or deadline finds a descriptor, if another one: the tag tells
-// events of an earlier use, and a deadline looks at the clock.
+// Memory of descriptors is never given back, so that a late event or deadline finds a descriptor, if another one: the
+// tag tells events of an earlier use, and a deadline looks at the clock.
 // Invariant: the exchange that replaces a G by something else is what entitles to make it ready.
 #include "scheduler/poll_descriptor.h"
 
@@ -113,7 +113,8 @@ int wait(wr_poll *poll, Side &s) {
   }
 }
 
-// Where the scheduler has never run nobody polls: the thread does it itself, and looks now and then whether it was cancelled.
+// Where the scheduler has never run nobody polls: the thread does it itself, and looks now and then whether it was
+// cancelled.
 int wait_on_thread(wr_poll *poll, Side &s, short events) {
   constexpr int kSlice = 50;
   for (;;) {

@@ -146,7 +146,9 @@ struct Printing {
 void print_block(G *g, void *argument) {
   auto *printing = static_cast<Printing *>(argument);
   const GStatus status = g->status.load(std::memory_order_acquire);  // pairs with the release of who parked it
-  if (status == GStatus::kDead || g == printing->skipped || g->generation != sched.generation.load(std::memory_order_relaxed)) return;
+  if (status == GStatus::kDead || g == printing->skipped ||
+      g->generation != sched.generation.load(std::memory_order_relaxed))
+    return;
   if (!printing->first) blank_line(printing->fd);
   printing->first = false;
   print_head(printing->fd, g, status);
@@ -266,7 +268,8 @@ const char *state_name(const G *g) {
     case GStatus::kRunning:
     case GStatus::kReadied: {
       const M *m = g->m.load(std::memory_order_relaxed);
-      return m != nullptr && m->current == g && m->blocking.load(std::memory_order_relaxed) != 0 ? "syscall" : "running";
+      return m != nullptr && m->current == g && m->blocking.load(std::memory_order_relaxed) != 0 ? "syscall"
+                                                                                                 : "running";
     }
     case GStatus::kWaiting: break;
   }

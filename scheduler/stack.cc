@@ -45,9 +45,11 @@ struct Slab {
   static constexpr size_t kColourBytes = 64;
 };
 static_assert(sizeof(Slab) <= kOsPageSize);
-static_assert(sizeof(G) % 64 == 0 && sizeof(G) + kColours * 64 + 1024 <= kOsPageSize, "G, colour and a parked frame share a page");
+static_assert(sizeof(G) % 64 == 0 && sizeof(G) + kColours * 64 + 1024 <= kOsPageSize,
+              "G, colour and a parked frame share a page");
 
-// Each slot is written once, under `lock`. The count is stored with release, so that readers without the lock find them whole.
+// Each slot is written once, under `lock`. The count is stored with release, so that readers without the lock find them
+// whole.
 Slab *slabs[kMostSlabs];
 std::atomic<uint32_t> slab_count{0};
 

@@ -1,5 +1,5 @@
-// See sysmon.h. Each round, as in Go: poll the network if nobody has for 10 ms, hurry Ps with timers that are due, take Ps from
-// threads that block or compute, print traces, give unused stacks back.
+// See sysmon.h. Each round, as in Go: poll the network if nobody has for 10 ms, hurry Ps with timers that are due, take
+// Ps from threads that block or compute, print traces, give unused stacks back.
 #include "scheduler/sysmon.h"
 
 #include "allocator/base/options.h"
@@ -52,7 +52,8 @@ bool blocks_too_long(P *p, uint64_t time) {
     return false;
   }
   if (others_want_p(p, time)) return true;
-  const bool others_can = sched.spinning.load(std::memory_order_relaxed) + sched.idle_p_count.load(std::memory_order_relaxed) != 0;
+  const bool others_can =
+      sched.spinning.load(std::memory_order_relaxed) + sched.idle_p_count.load(std::memory_order_relaxed) != 0;
   // At last in any case: this thread cannot sleep before all Ps are idle.
   return !others_can || p->seen_blocking_at + kSlice <= time;
 }
@@ -116,7 +117,8 @@ void follow_option() {
 }
 
 bool all_idle() {
-  return sched.idle_p_count.load(std::memory_order_relaxed) == static_cast<uint32_t>(sched.p_count.load(std::memory_order_relaxed));
+  return sched.idle_p_count.load(std::memory_order_relaxed) ==
+         static_cast<uint32_t>(sched.p_count.load(std::memory_order_relaxed));
 }
 
 // Until a P is taken up. False: there is no reason to.

@@ -1,4 +1,5 @@
-// Time and memory for the scheduler's benches. CPU time as well as wall time: on a shared machine only the first can be compared.
+// Time and memory for the scheduler's benches. CPU time as well as wall time: on a shared machine only the first can be
+// compared.
 #pragma once
 
 #include <cstdio>

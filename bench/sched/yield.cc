@@ -1,5 +1,6 @@
 // Claim: a yield between two fibers on one P takes 12 ns.
-// g++ -O2 -std=c++20 -Ibuild/include bench/sched/yield.cc -Lbuild -lwarren -Wl,-rpath,$PWD/build; WARREN_CONF=maxprocs=1
+// g++ -O2 -std=c++20 -Ibuild/include bench/sched/yield.cc -Lbuild -lwarren -Wl,-rpath,$PWD/build;
+// WARREN_CONF=maxprocs=1
 #include "measure.h"
 
 #include <warren/scheduler_core.h>

@@ -1,4 +1,5 @@
-// The ends of a process: panics, deadlocks, stack overflow, SIGQUIT. Each in a child, whose output and status are compared.
+// The ends of a process: panics, deadlocks, stack overflow, SIGQUIT. Each in a child, whose output and status are
+// compared.
 #include "fibers.h"
 #include "scheduler/park.h"
 
