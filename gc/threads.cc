@@ -378,18 +378,34 @@ bool stop_all() {
   }
 }
 
+// Threads that wait to fork. Stops let them go first: one stop after another would leave them no moment in which they run and the
+// lock is free. Relaxed: a stop that sees it late comes first once more.
+std::atomic<uint32_t> forking{0};
+
 void reset_in_child() {
   if (process.load(std::memory_order_relaxed) == 0) return;
   process.store(os_process::id(), std::memory_order_relaxed);  // the child has one thread
   for (std::atomic<uint32_t> &thread : collector_threads) thread.store(0, std::memory_order_relaxed);
   kernel_threads.clear();
+  forking.store(0, std::memory_order_relaxed);
   stopper = 0;
 }
 
 bool locked_for_fork;
 
+void let_forks_pass() {
+  for (uint32_t waiting; (waiting = forking.load(std::memory_order_relaxed)) != 0;) {
+    os_calls::futex_wait_for(word_of(forking), waiting, kMillisecond);
+  }
+}
+
 void prepare_fork() NO_THREAD_SAFETY_ANALYSIS {
-  locked_for_fork = process.load(std::memory_order_relaxed) != 0 && lock.lock_for_fork();
+  locked_for_fork = false;
+  if (process.load(std::memory_order_relaxed) == 0 || lock.held_by_me()) return;
+  forking.fetch_add(1, std::memory_order_relaxed);
+  locked_for_fork = lock.lock_for_fork();
+  forking.fetch_sub(1, std::memory_order_relaxed);
+  os_calls::futex_wake(word_of(forking), 0x7fffffff);
 }
 
 void after_fork_in_parent() NO_THREAD_SAFETY_ANALYSIS {
@@ -422,6 +438,7 @@ bool set_up() {
 
 bool stop() NO_THREAD_SAFETY_ANALYSIS {
   if (!set_up()) return false;
+  let_forks_pass();
   lock.lock();
   if (process.load(std::memory_order_relaxed) != os_process::id()) reset_in_child();  // forked behind libc's back
   const bool mapped = mappings::prepare();

@@ -59,6 +59,7 @@ void sleep(uint64_t nanoseconds);
 uint64_t block_all_signals();
 void restore_signals(uint64_t mask);
 uint64_t set_signal_mask(uint64_t mask);  // likewise, for any mask
+long change_signal_mask(int how, const uint64_t *set, uint64_t *before);  // as rt_sigprocmask; either may be nullptr
 
 // A handler of the signal, installed past libc: with every signal blocked while it runs, on the alternate stack if there
 // is one.

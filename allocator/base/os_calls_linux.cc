@@ -38,15 +38,15 @@ uint64_t read_clock(long clock) {
 
 constexpr unsigned long kRestorer = 0x04000000;
 
-// Where a handler returns to. Debuggers and unwinders know the frame of a signal by these very bytes.
-extern "C" void warren_return_from_signal();
+// Where a handler returns to. Unwinders know the frame of a signal by these very bytes, debuggers by libc's name for them too.
+extern "C" void warren_return_from_signal() asm("__restore_rt");
 asm(".pushsection .text\n\t"
-    ".type warren_return_from_signal, @function\n\t"
+    ".type __restore_rt, @function\n\t"
     "nop\n"
-    "warren_return_from_signal:\n\t"
+    "__restore_rt:\n\t"
     "mov $15, %rax\n\t"  // SYS_rt_sigreturn
     "syscall\n\t"
-    ".size warren_return_from_signal, . - warren_return_from_signal\n\t"
+    ".size __restore_rt, . - __restore_rt\n\t"
     ".popsection");
 
 }  // namespace
@@ -141,6 +141,9 @@ uint64_t block_all_signals() {
 }
 
 
+long change_signal_mask(int how, const uint64_t *set, uint64_t *before) {
+  return call(SYS_rt_sigprocmask, how, word(set), word(before), sizeof *set);
+}
 
 SignalHandler handler_of(int signal) {
   SignalAction action{};

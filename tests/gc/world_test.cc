@@ -18,6 +18,7 @@
 #include <random>
 #include <semaphore.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <thread>
 #include <ucontext.h>
@@ -122,12 +123,12 @@ TEST(World, StormsOfThreads) {
     std::atomic<bool> stop{false};
     std::atomic<uint64_t> work{0};
     std::vector<std::thread> makers;
-    for (unsigned seed = 1; seed <= 4; ++seed) {
+    for (uint64_t seed = 1; seed <= 4; ++seed) {
       makers.emplace_back([&, seed] {
         std::mt19937_64 random(seed);
         while (!stop) {
           std::vector<std::thread> brood;
-          for (unsigned i = random() % 6; i != 0; --i) brood.emplace_back([&work] { work++; });
+          for (uint64_t i = random() % 6; i != 0; --i) brood.emplace_back([&work] { work++; });
           for (std::thread &one : brood) one.join();
         }
       });
@@ -699,6 +700,104 @@ TEST(World, AThreadThatBlocksTheSignalForAWhile) {
     expect_still(counters);
     world::start();
     deaf.join();
+  });
+}
+
+// --- refusals ---
+
+TEST(World, WithoutADescriptorNothingIsStopped) {
+  in_own_process([] {
+    Counters counters(2);
+    ASSERT_TRUE(world::set_up());
+    rlimit before;
+    getrlimit(RLIMIT_NOFILE, &before);
+    const rlimit none{0, before.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &none);
+    EXPECT_FALSE(world::stop());
+    EXPECT_FALSE(world::stopped());
+    const uint64_t seen = counters.sum();
+    while (counters.sum() == seen) sched_yield();
+    setrlimit(RLIMIT_NOFILE, &before);
+    ASSERT_TRUE(world::stop());
+    expect_still(counters);
+    world::start();
+  });
+}
+
+// The limit counts all of the user's processes: how many signals are to be had is not known.
+TEST(World, FewSignalsToBeQueued) {
+  in_own_process([] {
+    Counters counters(24);
+    ASSERT_TRUE(world::set_up());
+    rlimit before;
+    getrlimit(RLIMIT_SIGPENDING, &before);
+    for (rlim_t few : {8, 1, 0}) {
+      const rlimit limit{few, before.rlim_max};
+      setrlimit(RLIMIT_SIGPENDING, &limit);
+      if (world::stop()) {
+        EXPECT_NE(few, 0u);
+        expect_still(counters);
+        world::start();
+      }
+      const uint64_t seen = counters.sum();
+      while (counters.sum() == seen) sched_yield();
+    }
+    setrlimit(RLIMIT_SIGPENDING, &before);
+    ASSERT_TRUE(world::stop());
+    expect_still(counters);
+    world::start();
+  });
+}
+
+// The first thread has ended and stays as a zombie, which takes signals and never answers.
+TEST(World, TheFirstThreadIsGone) {
+  in_own_process([] {
+    static std::atomic<int> first;
+    first = static_cast<int>(os_calls::thread_id());
+    std::thread([] {
+      while (state_of(first) != 'Z') sched_yield();
+      for (int round = 0; round < 5; ++round) {
+        EXPECT_TRUE(world::stop());
+        world::start();
+      }
+      _exit(::testing::Test::HasFailure() ? 1 : 0);
+    }).detach();
+    syscall(SYS_exit, 0);
+  });
+}
+
+// A thread inside vfork cannot be interrupted. The others go on meanwhile.
+TEST(World, AThreadInsideVfork) {
+  in_own_process([] {
+    Counters counters(2);
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    std::atomic<int> id{0};
+    std::thread thread([&] {
+      id = static_cast<int>(os_calls::thread_id());
+      const pid_t child = vfork();
+      if (child == 0) {
+        char byte;
+        if (read(ends[0], &byte, 1) != 1) _exit(1);
+        _exit(0);
+      }
+      int status = -1;
+      EXPECT_EQ(waitpid(child, &status, 0), child);
+      EXPECT_EQ(status, 0);
+    });
+    await(id, 1);
+    while (state_of(id) != 'D') sched_yield();
+    std::thread stopper([] {
+      EXPECT_TRUE(world::stop());
+      world::start();
+    });
+    // Long enough for some attempts; in between all others run, this thread among them.
+    for (int i = 0; i < 30; ++i) os_calls::sleep(10'000'000);
+    const uint64_t seen = counters.sum();
+    while (counters.sum() < seen + 100) sched_yield();
+    EXPECT_EQ(write(ends[1], "x", 1), 1);
+    stopper.join();
+    thread.join();
   });
 }
 
