@@ -26,8 +26,8 @@ bool around(uintptr_t address, Mapping *found);
 // Calls visit for the parts of the range that can be read: no hole, nothing mapped without access.
 void for_each_readable(uintptr_t low, uintptr_t high, void (*visit)(uintptr_t, uintptr_t, void *), void *context);
 
-// Calls visit for the parts of the range that hold anything: pages that were touched, in memory or swapped out. Guard pages
-// inside a mapping are left out. The range is readable.
+// Calls visit for the parts of the range that hold anything: pages that were touched, in memory or swapped out. Guard
+// pages inside a mapping are left out. The range is readable.
 void for_each_touched(uintptr_t low, uintptr_t high, void (*visit)(uintptr_t, uintptr_t, void *), void *context);
 
 // Reads memory that may vanish meanwhile; for scans of the program's data while it runs. The bytes that could be read.

@@ -22,7 +22,8 @@ uint64_t fingerprint = 0;  // of the loader's list at the last walk; 0: none yet
 // Written under a NoStopLock, so that a stopped world finds them whole.
 PagedArray<Range> added;  // sorted, disjoint, not even touching
 
-// Held for the few instructions of a change, by a thread that cannot be stopped: who waits for it does not wait for long.
+// Held for the few instructions of a change, by a thread that cannot be stopped: who waits for it does not wait for
+// long.
 class NoStopLock {
  public:
   NoStopLock() {

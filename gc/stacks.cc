@@ -30,8 +30,8 @@ size_t specific_offset = 0;  // of the pointers to blocks of thread-specific val
 size_t specific_blocks = 0;
 constexpr size_t kSpecificBlockBytes = 32 * 16;
 
-// How far below the control block a stack of a pthread is looked for, as its mapping may be one with what lies below it. A first
-// thread's control block is on no stack, unless the process was forked by a thread that was not the first.
+// How far below the control block a stack of a pthread is looked for, as its mapping may be one with what lies below
+// it. A first thread's control block is on no stack, unless the process was forked by a thread that was not the first.
 constexpr size_t kDeepest = size_t{256} << 20, kDeepestOfFirst = size_t{8} << 20;
 
 struct Visitor {

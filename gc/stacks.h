@@ -1,6 +1,6 @@
 // Where a thread keeps roots: its registers, the stack it runs on, the stack libc gave it, its thread-local storage.
-// Caller: threads.cc, in a stopped world. Invariant: nothing is visited that cannot be read, and no page is touched for the
-// first time.
+// Caller: threads.cc, in a stopped world. Invariant: nothing is visited that cannot be read, and no page is touched for
+// the first time.
 #pragma once
 
 #include "gc/world.h"

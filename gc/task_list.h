@@ -1,5 +1,6 @@
 // The threads of this process as the kernel lists them, in /proc/self/task.
-// Caller: threads.cc. Invariant: nothing is allocated; one descriptor, which the program never sees for longer than a stop.
+// Caller: threads.cc. Invariant: nothing is allocated; one descriptor, which the program never sees for longer than a
+// stop.
 #pragma once
 
 #include <cstddef>

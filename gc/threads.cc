@@ -9,10 +9,11 @@
 // A start:
 //   epoch_ becomes even           ---->    returns from the handler
 //
-// A thread that does not arrive has ended (its record is dropped), or cannot be interrupted now: it is inside vfork, or blocks the
-// signal. After a while the others go on, and the stop begins anew later, with more patience.
+// A thread that does not arrive has ended (its record is dropped), or cannot be interrupted now: it is inside vfork, or
+// blocks the signal. After a while the others go on, and the stop begins anew later, with more patience.
 //
-// Invariant: a signal acts only on the record it was sent for, in the stop it was sent in; otherwise its handler returns.
+// Invariant: a signal acts only on the record it was sent for, in the stop it was sent in; otherwise its handler
+// returns.
 #include "gc/world.h"
 
 #include "allocator/base/log.h"
@@ -38,11 +39,12 @@ namespace {
 
 constexpr uint64_t kMicrosecond = 1000, kMillisecond = 1'000'000, kSecond = 1'000'000'000;
 
-// Between two looks at whether the awaited are still there. Threads that end while they are asked make the shorter one count.
-// A closer look reads a file of the thread's.
+// Between two looks at whether the awaited are still there. Threads that end while they are asked make the shorter one
+// count. A closer look reads a file of the thread's.
 constexpr uint64_t kFirstLook = 100 * kMicrosecond, kLastLook = 10 * kMillisecond, kLookClosely = 2 * kMillisecond;
 
-// So long the others stand still for one that does not come; then they run for as long, and the next time it is twice that.
+// So long the others stand still for one that does not come; then they run for as long, and the next time it is twice
+// that.
 constexpr uint64_t kFirstPatience = 100 * kMillisecond, kLastPatience = 10 * kSecond;
 
 constexpr uint64_t kWarnAfter = kSecond;
@@ -82,7 +84,8 @@ WARREN_TLS uint64_t value_to_obey = 0;  // of the signal that came inside the st
 // --- in the stopped thread ---
 
 void arrive(uint64_t value, const ucontext_t *context) {
-  // relaxed: the signal came after the record was written, and the exchange below tells whether it is still that record.
+  // relaxed: the signal came after the record was written, and the exchange below tells whether it is still that
+  // record.
   const uint64_t epoch = epoch_.load(std::memory_order_relaxed);
   const size_t number = value & ((uint64_t{1} << kNumberBits) - 1);
   if (value_of(epoch, number) != value || epoch % 2 == 0) return;  // of a stop that was given up
@@ -378,8 +381,8 @@ bool stop_all() {
   }
 }
 
-// Threads that wait to fork. Stops let them go first: one stop after another would leave them no moment in which they run and the
-// lock is free. Relaxed: a stop that sees it late comes first once more.
+// Threads that wait to fork. Stops let them go first: one stop after another would leave them no moment in which they
+// run and the lock is free. Relaxed: a stop that sees it late comes first once more.
 std::atomic<uint32_t> forking{0};
 
 void reset_in_child() {

@@ -1,7 +1,8 @@
-// Signal masks that keep the collector's stop signal open: without this a thread that blocks everything, as many servers' do, and
-// one that waits for all signals, could not be stopped. Until the collector is first used these are libc's functions.
-// The signal is left out of what a thread blocks and of what it waits for; the program sees that it is not in its mask.
-// Callers: programs. Invariant: nothing here allocates, but for the first look-up of a waiting function.
+// Signal masks that keep the collector's stop signal open: without this a thread that blocks everything, as many
+// servers' do, and one that waits for all signals, could not be stopped. Until the collector is first used these are
+// libc's functions. The signal is left out of what a thread blocks and of what it waits for; the program sees that it
+// is not in its mask. Callers: programs. Invariant: nothing here allocates, but for the first look-up of a waiting
+// function.
 //
 // Not here: masks that last for one call (ppoll, pselect, epoll_pwait, sigsuspend, a handler's sa_mask), and those set
 // before the collector's first use. Whoever stops the world says which thread blocks the signal.

@@ -38,7 +38,8 @@ uint64_t read_clock(long clock) {
 
 constexpr unsigned long kRestorer = 0x04000000;
 
-// Where a handler returns to. Unwinders know the frame of a signal by these very bytes, debuggers by libc's name for them too.
+// Where a handler returns to. Unwinders know the frame of a signal by these very bytes, debuggers by libc's name for
+// them too.
 extern "C" void warren_return_from_signal() asm("__restore_rt");
 asm(".pushsection .text\n\t"
     ".type __restore_rt, @function\n\t"

@@ -37,7 +37,8 @@ constexpr size_t kModuleBytes = 4096;  // far more than all of the library's thr
 // The thread's id while it lives; the kernel stores 0 when it has left its stack.
 uint32_t alive = 0;
 
-// With CLONE_FS, though the thread leaves that at once: without it this is no thread in valgrind's eyes, which then gives up.
+// With CLONE_FS, though the thread leaves that at once: without it this is no thread in valgrind's eyes, which then
+// gives up.
 constexpr unsigned long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
                                  CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 

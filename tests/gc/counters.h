@@ -16,7 +16,8 @@ inline void await(const std::atomic<int> &what, int value) {
   while (what < value) sched_yield();
 }
 
-// Threads that count while they run. They yield, or on few processors whoever stops them would wait for its turn most of the time.
+// Threads that count while they run. They yield, or on few processors whoever stops them would wait for its turn most
+// of the time.
 class Counters {
  public:
   explicit Counters(size_t count) : counts_(count) {

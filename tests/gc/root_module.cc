@@ -1,4 +1,5 @@
-// A library that the tests of roots open: it offers places to hide a word in. Invariant: none of them is used by itself.
+// A library that the tests of roots open: it offers places to hide a word in. Invariant: none of them is used by
+// itself.
 #include <cstdint>
 
 extern "C" {

@@ -1,5 +1,6 @@
 // Stopping and starting the world: gc/world.h. Each test has a process of its own.
-// Invariant: nothing here depends on how long a thing takes; threads are brought to where a test wants them by waiting for it.
+// Invariant: nothing here depends on how long a thing takes; threads are brought to where a test wants them by waiting
+// for it.
 #include "gc/world.h"
 
 #include "allocator/base/os_calls.h"
