@@ -147,9 +147,10 @@ void for_each_touched(uintptr_t low, uintptr_t high, void (*visit)(uintptr_t, ui
   while (page < high) {
     size_t pages = (align_up(high, kOsPageSize) - page) / kOsPageSize;
     if (pages > 512) pages = 512;
+    const size_t bytes = pages * sizeof *entries;
     const bool known = !os_calls::failed(pagemap) &&
-                       os_calls::read_at(static_cast<int>(pagemap), entries, pages * sizeof *entries,
-                                         page / kOsPageSize * sizeof *entries) == static_cast<long>(pages * sizeof *entries);
+                       os_calls::read_at(static_cast<int>(pagemap), entries, bytes,
+                                         page / kOsPageSize * sizeof *entries) == static_cast<long>(bytes);
     for (size_t i = 0; i < pages; ++i, page += kOsPageSize) {
       // A guard page looks like a swapped one; without the list each page is tried.
       const bool touched = known && ((entries[i] & kPresent) != 0 || (entries[i] & kSwapped) == 0)

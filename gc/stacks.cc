@@ -2,8 +2,9 @@
 //
 //   stack of a pthread    guard | stack … sp … | static thread-local blocks | control block (fs)      one mapping
 //   first thread          stack … sp … | arguments, environment;  blocks and control block elsewhere
-//   elsewhere             sp on an alternate signal stack, a fiber's, one made by makecontext: this stack from sp to the end of
-//                         its mapping, and the thread's own as far down as it was ever used, since where it was left is unknown
+//   elsewhere             sp on an alternate signal stack, a fiber's, one made by makecontext: this stack from sp to the
+//                         end of its mapping, and the thread's own as far down as it was ever used, since where it was
+//                         left is unknown
 //
 // What the heap hands out is not searched beyond the block: a coroutine's stack may come from malloc.
 #include "gc/stacks.h"
@@ -46,8 +47,8 @@ struct Visitor {
 };
 
 void visit_touched(uintptr_t low, uintptr_t high, Visitor visitor) {
-  mappings::for_each_touched(
-      low, high, [](uintptr_t from, uintptr_t to, void *context) { (*static_cast<Visitor *>(context))(from, to); }, &visitor);
+  const auto each = [](uintptr_t from, uintptr_t to, void *context) { (*static_cast<Visitor *>(context))(from, to); };
+  mappings::for_each_touched(low, high, each, &visitor);
 }
 
 void visit_registers(const ucontext_t &context, Visitor visit) {
@@ -110,9 +111,10 @@ uintptr_t end_of_foreign_stack(uintptr_t sp, const mappings::Mapping &mapping) {
 }  // namespace
 
 void set_up() {
-  if (const auto *bytes = static_cast<const uint32_t *>(dlsym(RTLD_DEFAULT, "_thread_db_sizeof_pthread"))) control_bytes = *bytes;
-  // A field as the debugger's library sees it: bits, elements, offset.
-  if (const auto *field = static_cast<const uint32_t *>(dlsym(RTLD_DEFAULT, "_thread_db_pthread_specific"))) {
+  // What libc tells the debugger's library. A field of a structure is bits, elements, offset.
+  const auto told = [](const char *name) { return static_cast<const uint32_t *>(dlsym(RTLD_DEFAULT, name)); };
+  if (const uint32_t *bytes = told("_thread_db_sizeof_pthread")) control_bytes = *bytes;
+  if (const uint32_t *field = told("_thread_db_pthread_specific")) {
     specific_blocks = field[1];
     specific_offset = field[2];
   }
@@ -137,7 +139,8 @@ void for_each_range(const Thread &thread, const world::FiberStacks *fibers, Visi
   const bool known = mappings::around(thread.stack_pointer, &running);
   uintptr_t fiber_low, fiber_high;
   const bool on_fiber = fibers != nullptr && fibers->bounds_of(thread.stack_pointer, &fiber_low, &fiber_high);
-  if (!on_fiber && known && running.low <= control && control_end <= running.high && sp < control) return visit(sp, control_end);
+  const bool below_control = known && running.low <= control && control_end <= running.high && sp < control;
+  if (!on_fiber && below_control) return visit(sp, control_end);
 
   if (!mappings::around(control, &own)) return;
   visit(static_low > own.low ? static_low : own.low, control_end < own.high ? control_end : own.high);

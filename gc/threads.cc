@@ -92,7 +92,8 @@ void arrive(uint64_t value, const ucontext_t *context) {
   Record &mine = record(number);
   uint64_t expected = state_in(epoch, State::kAsked);
   // relaxed: what follows is published by awaited_.
-  if (!mine.state.compare_exchange_strong(expected, state_in(epoch, State::kArrived), std::memory_order_relaxed)) return;
+  const uint64_t arrived = state_in(epoch, State::kArrived);
+  if (!mine.state.compare_exchange_strong(expected, arrived, std::memory_order_relaxed)) return;
   mine.thread_pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
   mine.context = context;
   // release: pairs with the acquires in wait_for_arrivals() and abandon().
@@ -232,9 +233,9 @@ class Stop {
     asked.state.store(state_in(mine_, State::kAsked), std::memory_order_relaxed);  // the signal is the barrier
     const uint64_t value = value_of(mine_, record_count++);
     awaited_.fetch_add(1, std::memory_order_relaxed);
+    const uint64_t here = process.load(std::memory_order_relaxed);
     for (;;) {
-      const long result =
-          os_calls::queue_signal(process.load(std::memory_order_relaxed), thread, stop_signal::number(), stop_signal::kCode, value);
+      const long result = os_calls::queue_signal(here, thread, stop_signal::number(), stop_signal::kCode, value);
       if (result == 0) {
         ++live_;
         return true;
@@ -271,7 +272,8 @@ class Stop {
   // Whether the record was still waited for.
   bool drop(Record &asked) {
     uint64_t expected = state_in(mine_, State::kAsked);
-    if (!asked.state.compare_exchange_strong(expected, state_in(mine_, State::kDropped), std::memory_order_relaxed)) return false;
+    const uint64_t dropped = state_in(mine_, State::kDropped);
+    if (!asked.state.compare_exchange_strong(expected, dropped, std::memory_order_relaxed)) return false;
     --live_;
     awaited_.fetch_sub(1, std::memory_order_relaxed);
     return true;
@@ -418,7 +420,8 @@ void after_fork_in_parent() NO_THREAD_SAFETY_ANALYSIS {
 void stop_at_gate() {
   stop_gate::inside = 0;
   // Sent anew, so that the registers are where a stopped thread's are.
-  os_calls::queue_signal(os_process::id(), os_calls::thread_id(), stop_signal::number(), stop_signal::kCode, value_to_obey);
+  const uint32_t self = os_calls::thread_id();
+  os_calls::queue_signal(os_process::id(), self, stop_signal::number(), stop_signal::kCode, value_to_obey);
 }
 
 void after_fork_in_child() {
@@ -471,7 +474,8 @@ WARREN_NOINLINE void for_each_root_range(VisitRange visit, void *context) {
     // relaxed: awaited_ was read as 0 since.
     if (stopped.state.load(std::memory_order_relaxed) % 4 != static_cast<uint64_t>(State::kArrived)) continue;
     const auto sp = static_cast<uintptr_t>(stopped.context->uc_mcontext.gregs[REG_RSP]);
-    stacks::for_each_range({stopped.thread_pointer, sp, stopped.context, stopped.thread == first}, fibers, visit, context);
+    const stacks::Thread thread{stopped.thread_pointer, sp, stopped.context, stopped.thread == first};
+    stacks::for_each_range(thread, fibers, visit, context);
   }
   if (fibers != nullptr) fibers->for_each_parked(visit, context);
   if (is_quiet(stopper)) return;
@@ -485,8 +489,8 @@ WARREN_NOINLINE void for_each_root_range(VisitRange visit, void *context) {
       : "memory");
   const uintptr_t low = address_of(registers);
   visit(low, low + sizeof registers, context);
-  stacks::for_each_range({reinterpret_cast<uintptr_t>(__builtin_thread_pointer()), low, nullptr, stopper == first}, fibers, visit,
-                         context);
+  const auto thread_pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+  stacks::for_each_range({thread_pointer, low, nullptr, stopper == first}, fibers, visit, context);
 }
 
 size_t thread_count() {
@@ -550,7 +554,9 @@ bool start_collector_thread(void (*body)(void *), void *argument, const char *na
   if (error != 0) return false;
   uint32_t registered;
   // acquire: pairs with the release in run_collector_thread().
-  while ((registered = __atomic_load_n(&begun.registered, __ATOMIC_ACQUIRE)) == 0) os_calls::futex_wait(&begun.registered, 0);
+  while ((registered = __atomic_load_n(&begun.registered, __ATOMIC_ACQUIRE)) == 0) {
+    os_calls::futex_wait(&begun.registered, 0);
+  }
   return registered == 1;
 }
 

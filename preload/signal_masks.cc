@@ -62,7 +62,9 @@ std::atomic<int (*)(int, const sigset_t *, int)> next_signalfd;
 
 extern "C" {
 
-WARREN_EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *before) noexcept { return change_mask(how, set, before); }
+WARREN_EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *before) noexcept {
+  return change_mask(how, set, before);
+}
 
 WARREN_EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *before) noexcept {
   const int error = change_mask(how, set, before);

@@ -139,7 +139,10 @@ TEST(Roots, AddedAndRemoved) {
     roots::remove(at(500), at(2500));
     EXPECT_EQ(ranges_in(base, end), (Ranges{{base, base + 8}, {base + 104, base + 496}, {base + 2504, base + 3000}}));
     roots::remove(at(200), at(300));
-    EXPECT_EQ(ranges_in(base, end), (Ranges{{base, base + 8}, {base + 104, base + 200}, {base + 304, base + 496}, {base + 2504, base + 3000}}));
+    EXPECT_EQ(ranges_in(base, end), (Ranges{{base, base + 8},
+                                            {base + 104, base + 200},
+                                            {base + 304, base + 496},
+                                            {base + 2504, base + 3000}}));
     roots::remove(at(0), at(1 << 16));
     EXPECT_EQ(ranges_in(base, end), Ranges());
     EXPECT_TRUE(roots::add(at(8), at(8)));

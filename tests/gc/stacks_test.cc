@@ -162,7 +162,6 @@ TEST(Stacks, InThreadSpecificValues) {
 TEST(Stacks, OfTheFirstThread) {
   in_own_process([] {
     const Hidden on_stack(10), local(11);
-    std::atomic<int> begin{0};
     std::atomic<bool> found_stack{false}, found_local{false};
     volatile uint64_t place;
     on_stack.put(&place);
@@ -278,6 +277,10 @@ void on_another_stack(char *memory, size_t bytes) {
   thread.join();
 }
 
+void *map(size_t bytes, int protection) {
+  return mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
 TEST(Stacks, OnAContextsStackFromMalloc) {
   in_own_process([] {
     std::vector<char> memory(1 << 16);
@@ -288,7 +291,7 @@ TEST(Stacks, OnAContextsStackFromMalloc) {
 TEST(Stacks, OnAContextsStackBetweenGuards) {
   in_own_process([] {
     constexpr size_t kBytes = 1 << 16;
-    auto *memory = static_cast<char *>(mmap(nullptr, 3 * kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    auto *memory = static_cast<char *>(map(3 * kBytes, PROT_NONE));
     ASSERT_EQ(mprotect(memory + kBytes, kBytes, PROT_READ | PROT_WRITE), 0);
     on_another_stack(memory + kBytes, kBytes);
   });
@@ -299,7 +302,7 @@ TEST(Stacks, OnAContextsStackBelowAGuardOfPages) {
   in_own_process([] {
     constexpr size_t kBytes = 1 << 16;
     constexpr int kGuardInstall = 102;
-    auto *memory = static_cast<char *>(mmap(nullptr, 3 * kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    auto *memory = static_cast<char *>(map(3 * kBytes, PROT_READ | PROT_WRITE));
     if (madvise(memory + kBytes, 4096, kGuardInstall) != 0) GTEST_SKIP();
     on_another_stack(memory, kBytes);
   });
@@ -342,7 +345,7 @@ size_t resident_pages(char *memory, size_t bytes) {
 TEST(Stacks, UntouchedPagesStayUntouched) {
   in_own_process([] {
     constexpr size_t kBytes = 8 << 20;
-    auto *memory = static_cast<char *>(mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    auto *memory = static_cast<char *>(map(kBytes, PROT_READ | PROT_WRITE));
     on_another_stack(memory, kBytes / 2);
     EXPECT_LT(resident_pages(memory, kBytes), 20u);
   });

@@ -381,7 +381,7 @@ TEST(World, FewSignalsToBeQueued) {
     ASSERT_TRUE(world::set_up());
     rlimit before;
     getrlimit(RLIMIT_SIGPENDING, &before);
-    for (rlim_t few : {8, 1, 0}) {
+    for (const rlim_t few : {rlim_t{8}, rlim_t{1}, rlim_t{0}}) {
       const rlimit limit{few, before.rlim_max};
       setrlimit(RLIMIT_SIGPENDING, &limit);
       if (world::stop()) {
