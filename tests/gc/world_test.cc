@@ -549,6 +549,26 @@ TEST(WorldFork, WhileTheWorldIsStoppedAgainAndAgain) {
   });
 }
 
+TEST(WorldFork, WhileTheWorldIsStoppedForTheFirstTime) {
+  for (int round = 0; round < 50 && !::testing::Test::HasFailure(); ++round) {
+    in_own_process([] {
+      world::install_fork_handlers();
+      std::atomic<int> begun{0};
+      std::thread first([&] {
+        begun = 1;
+        ASSERT_TRUE(world::stop());
+        world::start();
+      });
+      await(begun, 1);
+      in_own_process([] {
+        ASSERT_TRUE(world::stop());
+        world::start();
+      });
+      first.join();
+    });
+  }
+}
+
 // Children made behind libc's back.
 TEST(WorldFork, WithoutHandlers) {
   in_own_process([] {
