@@ -404,9 +404,22 @@ void let_forks_pass() {
   }
 }
 
+// Until when the world has run for as long as it stood still before, or for kLongestRun. Without this, where processors are
+// scarce, a thread would find the next signal when it returns from the handler of the last one, and never get further.
+// Relaxed: written with the world's lock held; who sees it late stops sooner, once.
+constexpr uint64_t kLongestRun = 10 * kMillisecond;
+std::atomic<uint64_t> runs_until{0};
+uint64_t stop_began = 0;
+
+void let_the_world_run() {
+  const uint64_t until = runs_until.load(std::memory_order_relaxed), now = os_calls::now();
+  if (now < until) os_calls::sleep(until - now);
+}
+
 void prepare_fork() NO_THREAD_SAFETY_ANALYSIS {
   locked_for_fork = false;
-  if (process.load(std::memory_order_relaxed) == 0 || lock.held_by_me()) return;
+  if (lock.held_by_me()) return;
+  // Also where nothing was ever stopped: another thread may be about to, for the first time.
   forking.fetch_add(1, std::memory_order_relaxed);
   locked_for_fork = lock.lock_for_fork();
   forking.fetch_sub(1, std::memory_order_relaxed);
@@ -444,8 +457,10 @@ bool set_up() {
 
 bool stop() NO_THREAD_SAFETY_ANALYSIS {
   if (!set_up()) return false;
+  let_the_world_run();
   let_forks_pass();
   lock.lock();
+  stop_began = os_calls::now();
   if (process.load(std::memory_order_relaxed) != os_process::id()) reset_in_child();  // forked behind libc's back
   const bool mapped = mappings::prepare();
   if (mapped && (stop_signal::ours() || stop_signal::take(on_signal)) && stop_all()) {
@@ -460,6 +475,9 @@ bool stop() NO_THREAD_SAFETY_ANALYSIS {
 
 void start() NO_THREAD_SAFETY_ANALYSIS {
   stopper = 0;
+  const uint64_t now = os_calls::now();
+  const uint64_t stood = now - stop_began;
+  runs_until.store(now + (stood < kLongestRun ? stood : kLongestRun), std::memory_order_relaxed);
   release_all();
   mappings::forget();
   lock.unlock();
