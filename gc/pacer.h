@@ -1,7 +1,7 @@
 // When a collection begins and how fast it goes on: Go's pacer (mgcpacer.go), for a heap that kernel threads share.
 //
 // The heap may grow by `percent` of what was live, up to the goal. Marking begins at the trigger, so much before the
-// goal as the program is expected to allocate while workers on a quarter of the processors mark. What they do not manage,
+// goal as the program is expected to allocate while workers on a quarter of the processors mark. What these leave,
 // the allocating threads do: for each byte taken they scan so much that marking ends when the heap reaches the goal.
 //
 //   bytes    0 ------- marked ------------ trigger --------- goal ---- hard goal

@@ -71,6 +71,14 @@ WARREN_COLD void misaligned_pointer(const char *function, const void *pointer) {
   Misuse("invalid pointer", function, pointer).why() << "no block of this heap starts at such an address";
 }
 
+WARREN_COLD void collected_object(const char *function, const void *pointer) {
+  Misuse("invalid pointer", function, pointer).why() << "the collector's heap has this address: wr_gc_free() releases its objects";
+}
+
+WARREN_COLD void not_collected(const char *function, const void *pointer) {
+  Misuse("invalid pointer", function, pointer).why() << "no live object of the collector's heap starts there";
+}
+
 WARREN_COLD void unused_pages(const char *function, const void *pointer) {
   Misuse("invalid pointer", function, pointer).why() << "the heap has never handed out this page";
 }
@@ -85,7 +93,7 @@ WARREN_COLD void check_failed(const char *condition, const char *file, int line)
   die(text);
 }
 
-WARREN_COLD void lock_order(const char *taking, uint32_t held_ranks) {
+WARREN_COLD void lock_order(const char *taking, uint64_t held_ranks) {
   LogLine text;
   text << "warren: fatal error: lock order: taking " << taking << " while holding " << uint64_t{held_ranks} << "; aborting";
   die(text);

@@ -25,11 +25,13 @@ void double_free_raced(const void *pointer, size_t block_size);
 void interior_pointer(const char *function, const void *pointer, size_t offset, size_t block_size);
 void misaligned_pointer(const char *function, const void *pointer);
 void unused_pages(const char *function, const void *pointer);
+void collected_object(const char *function, const void *pointer);
+void not_collected(const char *function, const void *pointer);
 void foreign_pointer(const char *function, const void *pointer);
 
 // Ours.
 [[noreturn]] void check_failed(const char *condition, const char *file, int line);
-[[noreturn]] void lock_order(const char *taking, uint32_t held_ranks);
+[[noreturn]] void lock_order(const char *taking, uint64_t held_ranks);
 [[noreturn]] void no_bad_alloc(const char *why);
 [[noreturn]] void no_next_function(const char *name);
 

@@ -3,18 +3,31 @@
 // Invariant: a thread holds at most one lock of a rank, but for fork, which takes every central's.
 //
 //   rank            guards                                        longest hold         may allocate
+//   kBackground     what the collector's thread does to spans      a pause              metadata
+//   kWorld          who may stop the program's threads            a collection's pause  system calls only
+//   kCycle          who asks for a collection                     some instructions    no
+//   kSpecials       finalizers, weak references                   a walk of the table  metadata
+//   kCollectCaches  the list of the collector's thread caches     a walk of the list   metadata
+//   kSpanSet        one class's spans in the collector's heap     some instructions    no
+//   kPacing         the pacer's state                             some instructions    no
+//   kMarkWork       buffers of grey objects                       some instructions    metadata
 //   kHeapInit       the first call's set-up of the heap           some 20 system calls metadata
 //   kCacheRegistry  the list of thread caches                     a walk of the list   metadata
 //   kCentral        one class's spans and their free bits         a batch of objects   no
 //   kPageHeap       page runs, page map, growth of the arena      an mmap or madvise   metadata
 //   kMetadata       free lists of spans and caches                an mmap              no
+//   kProtection     which pages fault on a store (gc/), taken in
+//                   a handler whatever the store's thread holds   an mprotect          no
 #pragma once
 
 #include <cstdint>
 
 namespace warren {
 
-enum class LockRank : uint8_t { kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata };
+enum class LockRank : uint8_t {
+  kBackground, kWorld, kCycle, kSpecials, kCollectCaches, kSpanSet, kPacing, kMarkWork,
+  kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata, kProtection
+};
 
 namespace lock_rank {
 

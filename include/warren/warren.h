@@ -3,5 +3,6 @@
 #define WARREN_WARREN_H
 
 #include <warren/allocator.h>
+#include <warren/gc.h>
 
 #endif

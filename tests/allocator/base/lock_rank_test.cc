@@ -16,13 +16,16 @@ namespace {
 using ::testing::Eq;
 using ::testing::KilledBySignal;
 
-constexpr LockRank kRanks[] = {LockRank::kHeapInit, LockRank::kCacheRegistry, LockRank::kCentral, LockRank::kPageHeap,
-                               LockRank::kMetadata};
-constexpr const char *kNames[] = {"heap init", "cache registry", "central", "page heap", "metadata"};
+constexpr LockRank kRanks[] = {LockRank::kBackground, LockRank::kWorld,    LockRank::kCycle,    LockRank::kSpecials,
+                               LockRank::kCollectCaches, LockRank::kSpanSet, LockRank::kPacing, LockRank::kMarkWork,
+                               LockRank::kHeapInit,   LockRank::kCacheRegistry, LockRank::kCentral, LockRank::kPageHeap,
+                               LockRank::kMetadata,   LockRank::kProtection};
+constexpr const char *kNames[] = {"background", "world",    "cycle",     "specials",       "collector's caches", "span set",  "pacing",
+                                  "mark work",  "heap init", "cache registry", "central", "page heap",          "metadata", "protection"};
 
 std::string text(size_t taking, size_t held) {
   return std::string("warren: fatal error: lock order: taking ") + kNames[taking] + " while holding " +
-         std::to_string(1u << (4 * held)) + "; aborting\n";
+         std::to_string(uint64_t{1} << (4 * held)) + "; aborting\n";
 }
 
 void take_both(LockRank first, LockRank second) NO_THREAD_SAFETY_ANALYSIS {
