@@ -1,4 +1,4 @@
-// Claim: throughput with small nodes that mostly die young, beside a long-lived tree (the benchmarks game's binary-trees).
+// Claim: throughput with small nodes that mostly die young, beside a long-lived tree (benchmarks game, binary-trees).
 // Held constant: nodes of 16 bytes; every tree is built bottom-up, counted, and dropped. Same work as binary_trees.go.
 // Usage: binary_trees DEPTH THREADS. Run by bench/gc.py.
 #include HEAP
