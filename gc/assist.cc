@@ -23,6 +23,7 @@ ScanCredit credit;
 
 // relaxed, all: sums.
 std::atomic<uint64_t> scanned_bytes{0}, marked_bytes{0}, nanoseconds{0};
+std::atomic<bool> brake{false};  // relaxed: a moment later serves as well
 
 // Scans up to a slice. Returns what was scanned.
 size_t scan_slice(size_t most) {
@@ -67,9 +68,12 @@ uint64_t scanned() { return scanned_bytes.load(std::memory_order_relaxed); }
 uint64_t marked() { return marked_bytes.load(std::memory_order_relaxed); }
 uint64_t time() { return nanoseconds.load(std::memory_order_relaxed); }
 
+void set_brake(bool on) { brake.store(on, std::memory_order_relaxed); }
+
 void pay(size_t bytes) {
   Cache *cache = current_cache_or_null;
-  if (cache == nullptr) return;
+  if (cache == nullptr || bytes == 0) return;
+  if (brake.load(std::memory_order_relaxed)) return os_calls::sleep(kNap);
   cache->assist_credit -= static_cast<int64_t>(bytes);
   if (cache->assist_credit >= 0) return;
   const Pace pace = pacing::pace();
@@ -85,7 +89,7 @@ void pay(size_t bytes) {
     if (debt == 0) return;
     if (!mark_work::any_full()) {
       nap();
-      if (pacing::pace().work_per_byte <= 0) return;
+      if (brake.load(std::memory_order_relaxed)) return;
       continue;
     }
     const size_t done = scan_slice(debt);

@@ -22,6 +22,9 @@ uint64_t scanned();
 uint64_t marked();
 uint64_t time();
 
+// While dirty pages are scanned again: a thread that has taken new memory sleeps for a moment, and need not pay.
+void set_brake(bool on);
+
 // For so many bytes taken. Outside of the stop gate.
 void pay(size_t bytes);
 

@@ -62,22 +62,15 @@ std::atomic<uint64_t> cycles{0}, last_end{0}, pause_total{0}, pause_longest{0}, 
 // What the collector's thread scans between two looks at its own account.
 constexpr size_t kSlice = size_t{64} << 10;
 
-// Passes over dirty pages before the program is stopped for the last one: as many as it takes until one finds few, but
-// no more than the most. In the first ones the program runs freely.
-constexpr int kMostPasses = 24;
+// Passes over dirty pages before the program is stopped for the last one: until one finds few, or they do not become fewer.
+// In the first ones the program runs freely.
+constexpr int kMostPasses = 12;
 constexpr int kFreePasses = 2;
 constexpr size_t kFewPages = 96;
 
-// In later passes the program runs and stands still in turns, more of the latter with each pass: until fewer pages are written to
-// than scanned. Longer stops to begin with: longer pauses. Shorter ones at the end: the passes never end, and the last pause
-// would have to scan it all.
-struct Turns {
-  uint64_t run, stop;
-};
-constexpr Turns turns_of(int pass) {
-  if (pass < 4) return {100'000, 200'000};
-  return pass < 8 ? Turns{0, 400'000} : Turns{0, 800'000};
-}
+// In later passes the program runs and stands still in turns, so that fewer pages are written to than scanned. Longer stops:
+// longer pauses. Longer runs: the passes never end.
+constexpr uint64_t kThrottledRun = 100'000, kThrottledStop = 400'000;
 
 // The world may not be had just now: a thread sits in a system call that cannot be interrupted.
 constexpr uint64_t kRetry = 1'000'000;
@@ -125,14 +118,13 @@ void add_length(uintptr_t low, uintptr_t high, void *context) { *static_cast<uin
 // Lets the program run and stops it in turns.
 class Throttle {
  public:
-  explicit Throttle(Turns turns) : turns_(turns) {}
   ~Throttle() { release(); }
 
   void look() {
     const uint64_t now = os_calls::now();
     if (!stopped_) {
-      if (now - since_ < turns_.run || !world::stop()) return;
-    } else if (now - since_ < turns_.stop) {
+      if (now - since_ < kThrottledRun || !world::stop()) return;
+    } else if (now - since_ < kThrottledStop) {
       return;
     } else {
       note_pause(now - since_);
@@ -150,7 +142,6 @@ class Throttle {
   }
 
  private:
-  Turns turns_;
   bool stopped_ = false;
   uint64_t since_ = os_calls::now();
 };
@@ -169,11 +160,16 @@ class Cycle {
       malloc_roots::scan(marker_);
       specials::scan_roots(marker_);
       drain_all();
+      // There is little left to scan, and it is on this thread's pages: who allocates waits instead of helping.
       paying_ = false;
-      pacing::nobody_pays();  // there is little left to scan, and it is on this thread's pages
+      assist::set_brake(true);
+      size_t before = ~size_t{0};
       for (int pass = 0; pass < kMostPasses; ++pass) {
-        if (rescan(pass) <= kFewPages) break;
+        const size_t pages = rescan(pass);
+        if (pages <= kFewPages || (pass > kFreePasses && pages > before / 4 * 3)) break;
+        before = pages;
       }
+      assist::set_brake(false);
     }
     end_marking(concurrent);
     sweep_everything();
@@ -233,7 +229,7 @@ class Cycle {
     background_lock.lock();
     size_t pages;
     {
-      Throttle throttle(turns_of(pass));
+      Throttle throttle;
       pages = dirty_pages::rescan_running(marker_, [](void *context) { static_cast<Throttle *>(context)->look(); }, &throttle);
     }
     background_lock.unlock();

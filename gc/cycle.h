@@ -9,8 +9,8 @@
 //   settle                             concurrent: weak references cleared, finalizers queued
 //   sweep                              concurrent, and by whoever needs a span
 //
-// A program may write to pages faster than they can be scanned. Then it is slowed down: while the third and later passes
-// scan, it is stopped in turns, each for less than a millisecond.
+// A program may write to pages faster than they can be scanned. So threads that allocate are held back meanwhile, and from the third
+// pass on the program is stopped in turns, each for less than a millisecond, as long as that makes the dirty pages fewer.
 // Where stores cannot be seen, the world stays stopped from pause 1 to pause 2.
 //
 // Callers: heap.cc (allocation pays and asks), collector_thread.cc (runs it), the C ABI.

@@ -2,6 +2,7 @@
 #include "gc/fork.h"
 
 #include "allocator/base/os_calls.h"
+#include "gc/assist.h"
 #include "gc/cache.h"
 #include "gc/collector_thread.h"
 #include "gc/cycle.h"
@@ -60,6 +61,7 @@ void in_child() {
   if (phase::is_marking()) {
     drop_marks();
     phase::current.store(phase::Phase::kSweep, std::memory_order_relaxed);
+    assist::set_brake(false);
   }
   caches::reset_in_child();
   dirty_pages::reset_in_child();

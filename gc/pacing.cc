@@ -103,8 +103,6 @@ void revise(const ScanBytes &done) {
   bytes_per_work.store(pace.bytes_per_work, std::memory_order_relaxed);
 }
 
-void nobody_pays() { work_per_byte.store(0, std::memory_order_relaxed); }
-
 Pace pace() {
   return {work_per_byte.load(std::memory_order_relaxed), bytes_per_work.load(std::memory_order_relaxed),
           published_goal.load(std::memory_order_relaxed)};

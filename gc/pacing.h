@@ -19,8 +19,6 @@ int64_t set_memory_limit(int64_t limit);  // negative: only asks
 void begin(Pacer::Reason reason, uint64_t globals);
 // While marking: what was scanned so far.
 void revise(const ScanBytes &done);
-// From here to the end of the cycle.
-void nobody_pays();
 Pace pace();
 uint64_t goal();
 uint64_t trigger();
