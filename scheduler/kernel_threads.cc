@@ -29,6 +29,8 @@ constexpr size_t kStackBytes = size_t{256} << 10;
 // A handler that unwinds and symbolises a stack, on top of a frame with all vector registers.
 constexpr size_t kSignalStackBytes = size_t{64} << 10;
 
+constexpr int kFirstStopSignal = 45, kLastStopSignal = 60;
+
 sigset_t machine_mask;
 
 void retire(M *m) {
@@ -74,6 +76,8 @@ bool start(void *(*body)(void *), void *argument, const sigset_t *mask, const ch
   if (mask == nullptr) {
     sigset_t all;
     sigfillset(&all);
+    // The collector stops threads by one of these, from the last downwards (gc/stop_signal.h).
+    for (int signal = kFirstStopSignal; signal <= kLastStopSignal; ++signal) sigdelset(&all, signal);
     pthread_attr_setsigmask_np(&attributes, &all);
   } else {
     pthread_attr_setsigmask_np(&attributes, mask);

@@ -282,4 +282,18 @@ void for_each_parked_stack(void (*visit)(char *low, char *high, void *context), 
       &call);
 }
 
+void for_each_argument(void (*visit)(void *argument, void *context), void *context) {
+  struct Visit {
+    void (*visit)(void *argument, void *context);
+    void *context;
+  } call{visit, context};
+  stacks::for_each(
+      [](G *g, void *argument) {
+        if (g->status.load(std::memory_order_relaxed) == GStatus::kDead) return;  // relaxed: the threads are stopped
+        const auto *inner = static_cast<const Visit *>(argument);
+        if (g->argument != nullptr) inner->visit(g->argument, inner->context);
+      },
+      &call);
+}
+
 }  // namespace warren::scheduler

@@ -38,6 +38,7 @@ const char *name(LockRank rank) {
     case LockRank::kTimers: return "timers";
     case LockRank::kScheduler: return "scheduler";
     case LockRank::kStacks: return "stacks";
+    case LockRank::kRootedMemory: return "rooted memory";
     case LockRank::kHeapInit: return "heap init";
     case LockRank::kCacheRegistry: return "cache registry";
     case LockRank::kCentral: return "central";

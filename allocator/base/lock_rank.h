@@ -18,6 +18,7 @@
 //   kTimers         one heap of timers                            a sift               when it grows
 //   kScheduler      global run queue, idle threads and Ps         a scan of the Ps     no
 //   kStacks         free fiber stacks and the slabs of them       an mmap              no
+//   kRootedMemory   a list of blocks that are roots               some instructions    no
 //   kHeapInit       the first call's set-up of the heap           some 20 system calls metadata
 //   kCacheRegistry  the list of thread caches                     a walk of the list   metadata
 //   kCentral        one class's spans and their free bits         a batch of objects   no
@@ -33,7 +34,7 @@ namespace warren {
 
 enum class LockRank : uint8_t {
   kFiberWorld, kBackground, kWorld, kCycle, kSpecials, kCollectCaches, kSpanSet, kPacing, kMarkWork,
-  kTakeP, kPollTable, kPoll, kTimers, kScheduler, kStacks,
+  kTakeP, kPollTable, kPoll, kTimers, kScheduler, kStacks, kRootedMemory,
   kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata, kProtection
 };
 

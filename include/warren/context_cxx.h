@@ -3,6 +3,7 @@
 #ifndef WARREN_CONTEXT_CXX_H
 #define WARREN_CONTEXT_CXX_H
 
+#include <warren/rooted_cxx.h>
 #include <warren/channel_cxx.h>
 #include <warren/context.h>
 #include <warren/fiber_cxx.h>
@@ -42,7 +43,8 @@ struct context_query {
 };
 
 template <class Key, class Value>
-struct context_entry {
+struct context_entry : rooted {
+  context_entry(Key &&k, Value &&v) : key(std::move(k)), value(std::move(v)) {}
   Key key;
   Value value;
 
@@ -166,7 +168,7 @@ template <class Key, class Value>
 [[nodiscard]] context with_value(const context &parent, Key &&key, Value &&value) {
   using Entry = detail::context_entry<detail::kept<Key>, detail::kept<Value>>;
   auto entry = std::unique_ptr<Entry>(
-      new Entry{detail::kept<Key>(std::forward<Key>(key)), detail::kept<Value>(std::forward<Value>(value))});
+      new Entry(detail::kept<Key>(std::forward<Key>(key)), detail::kept<Value>(std::forward<Value>(value))));
   context c = context::adopt(wr_context_with_value(parent.get(), entry.get(), Entry::find, Entry::drop));
   entry.release();
   return c;
@@ -179,10 +181,11 @@ template <class Key, class Value>
 // Runs f on a fiber of its own once ctx has ended. The result, called, keeps it from that: true if it has.
 template <class F>
 auto after_func(const context &ctx, F f) {
-  auto closure = std::make_unique<F>(std::move(f));
+  using Closure = detail::rooted_closure<F>;
+  auto closure = std::make_unique<Closure>(std::move(f));
   context c = context::adopt(wr_context_after_func(
-      ctx.get(), [](void *argument) { detail::run_to_end(*static_cast<F *>(argument)); }, closure.get(),
-      [](void *argument) { delete static_cast<F *>(argument); }));
+      ctx.get(), [](void *argument) { detail::run_to_end(static_cast<Closure *>(argument)->call); }, closure.get(),
+      [](void *argument) { delete static_cast<Closure *>(argument); }));
   closure.release();
   return [c] { return wr_context_cancel(c.get()) == 1; };
 }

@@ -3,6 +3,7 @@
 #ifndef WARREN_TIMER_CXX_H
 #define WARREN_TIMER_CXX_H
 
+#include <warren/rooted_cxx.h>
 #include <warren/channel_cxx.h>
 #include <warren/fiber_cxx.h>
 #include <warren/timer.h>
@@ -102,11 +103,12 @@ chan<time_point> after(std::chrono::duration<Rep, Period> d) {
 // The timer's channel is nil; stop() tells whether f will not run.
 template <class Rep, class Period, class F>
 timer after_func(std::chrono::duration<Rep, Period> d, F f) {
-  auto closure = std::make_unique<F>(std::move(f));
+  using Closure = detail::rooted_closure<F>;
+  auto closure = std::make_unique<Closure>(std::move(f));
   wr_timer *t = wr_timer_make_func(
       detail::nanoseconds_of(d),
-      [](void *argument) { detail::run_to_end(*static_cast<F *>(argument)); },  // exit_fiber is its end as well
-      closure.get(), [](void *argument) { delete static_cast<F *>(argument); });
+      [](void *argument) { detail::run_to_end(static_cast<Closure *>(argument)->call); },  // exit_fiber is its end as well
+      closure.get(), [](void *argument) { delete static_cast<Closure *>(argument); });
   detail::timer_handle handle(t);
   closure.release();
   return timer(std::move(handle));

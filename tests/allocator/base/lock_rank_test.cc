@@ -36,6 +36,7 @@ constexpr Named kNamed[] = {
     {LockRank::kTimers, "timers"},
     {LockRank::kScheduler, "scheduler"},
     {LockRank::kStacks, "stacks"},
+    {LockRank::kRootedMemory, "rooted memory"},
     {LockRank::kHeapInit, "heap init"},
     {LockRank::kCacheRegistry, "cache registry"},
     {LockRank::kCentral, "central"},
