@@ -41,9 +41,18 @@ void retire(M *m) {
   m->thread_id = 0;  // the M itself stays in the list of all
 }
 
+// By the thread itself, before it runs anything: who looks for foreign threads must not take it for one.
+void enlist(M *m) {
+  m->thread_id = static_cast<uint32_t>(os_calls::thread_id());
+  MutexLock hold(sched.lock);
+  m->next_all = sched.all_ms.load(std::memory_order_relaxed);
+  m->id = m->next_all == nullptr ? 0 : m->next_all->id + 1;
+  sched.all_ms.store(m, std::memory_order_release);
+}
+
 void *run_machine(void *argument) {
   auto *m = static_cast<M *>(argument);
-  m->thread_id = static_cast<uint32_t>(os_calls::thread_id());
+  enlist(m);
   m->errno_location = &errno;
   m->exceptions = thread_exceptions();
   if (m->exceptions == nullptr) m->exceptions = &m->no_exceptions;
@@ -100,10 +109,6 @@ bool start_machine(P *p, bool spinning) {
     free(memory);
     return false;
   }
-  MutexLock hold(sched.lock);
-  m->next_all = sched.all_ms.load(std::memory_order_relaxed);
-  m->id = m->next_all == nullptr ? 0 : m->next_all->id + 1;
-  sched.all_ms.store(m, std::memory_order_release);
   return true;
 }
 

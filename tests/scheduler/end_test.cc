@@ -123,6 +123,19 @@ TEST(End, DeadlockOfALockedFiber) {
   EXPECT_TRUE(end.has(", locked to thread] main:\n")) << end.text;
 }
 
+TEST(End, DeadlockOnceTheLastForeignThreadIsGone) {
+  const End end = end_of([] {
+    std::thread other([] { usleep(30000); });
+    other.detach();
+    run([] {
+      park_for_good();
+      return 0;
+    });
+  });
+  EXPECT_TRUE(end.exited_with(2)) << end.status;
+  EXPECT_EQ(end.text.rfind("fatal error: all fibers are asleep - deadlock!\n", 0), 0u) << end.text;
+}
+
 TEST(End, MainEndsAndThenAllOthers) {
   const End end = end_of([] {
     run([] {
