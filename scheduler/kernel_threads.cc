@@ -17,7 +17,7 @@
 namespace warren::scheduler {
 
 extern "C" {
-__attribute__((used)) WARREN_TLS M *warren_this_m = nullptr;
+__attribute__((used)) WARREN_TLS ThreadWords warren_thread_words = {};
 }
 
 namespace threads {
@@ -35,7 +35,7 @@ void retire(M *m) {
   P *p = m->p.load(std::memory_order_relaxed) != nullptr ? release_p(m) : nullptr;
   if (p != nullptr) handoff_p(p);
   take_signal_stack(m->signal_stack);
-  warren_this_m = nullptr;
+  warren_thread_words.m = nullptr;
   MutexLock hold(sched.lock);
   --sched.m_count;
   m->thread_id = 0;  // the M itself stays in the list of all
@@ -58,7 +58,7 @@ void *run_machine(void *argument) {
   if (m->exceptions == nullptr) m->exceptions = &m->no_exceptions;
   m->signal_stack = give_signal_stack();
   m->in_runtime.store(1, std::memory_order_relaxed);
-  warren_this_m = m;
+  warren_thread_words.m = m;
   acquire_p(m, m->next_p);
   m->next_p = nullptr;
   for (;;) {
