@@ -39,6 +39,11 @@ Part parts[kPartCount] = {
     {kStepSize >> kFineShift, 0, 0},
     {kStepSize >> kCoarseShift, 0, 0},
 };
+// Outside of the array, since it grows by itself.
+constexpr size_t kTagBytesPerStep = kPages * sizeof(uint16_t);
+uintptr_t tags_start = 0;
+size_t tag_bytes = 0;  // mapped
+
 constexpr unsigned kMetadataShift = 5;  // an arena of n bytes may need n / 32 of metadata, and never does
 
 size_t step_count = 0;       // that the claim has room for
@@ -57,6 +62,7 @@ size_t layout(uintptr_t base, size_t arena_bytes) {
   const size_t steps = arena_bytes / kStepSize;
   metadata = {take(arena_bytes >> kMetadataShift), arena_bytes >> kMetadataShift, exclusive};
   for (Part &part : parts) part.start = take(steps * part.bytes_per_step);
+  tags_start = take(steps * kTagBytesPerStep);
   arena.start = take(arena_bytes);
   step_count = steps;
   return next - base;
@@ -196,12 +202,32 @@ void release_maps(PageId first, PageCount count) {
   }
 }
 
+PageCount prepare_tags(PageId end) {
+  // More: counts against limits unused. Less: a system call for every few pages of growth.
+  constexpr size_t kTagStep = size_t{64} << 10;
+  const size_t needed = align_up(size_t{end.value} * sizeof(uint16_t), kOsPageSize);
+  if (needed > tag_bytes) {
+    const size_t limit = align_up(step_count * kTagBytesPerStep, kOsPageSize);
+    size_t wanted = align_up(needed, kTagStep);
+    if (wanted > limit) wanted = limit;
+    void *at = at_address<void>(tags_start + tag_bytes);
+    if (os_memory::prepare(at, wanted - tag_bytes, exclusive) == PrepareResult::kOk) {
+      tag_bytes = wanted;
+    } else if (os_memory::prepare(at, needed - tag_bytes, exclusive) == PrepareResult::kOk) {
+      tag_bytes = needed;
+    }
+  }
+  return PageCount{static_cast<uint32_t>(tag_bytes / sizeof(uint16_t))};
+}
+
+uint16_t *tags() { return at_address<uint16_t>(tags_start); }
+
 Range metadata_range() { return metadata; }
 
 size_t map_bytes() {
   size_t bytes = 0;
   for (const Part &part : parts) bytes += part.grown_steps * part.bytes_per_step;
-  return bytes;
+  return bytes + tag_bytes;
 }
 
 }  // namespace arena_growth

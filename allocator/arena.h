@@ -6,6 +6,7 @@
 //     fine plane   one byte for each 16 bytes of the arena      }
 //     odd plane    likewise, for blocks that start at 8 mod 16  } the object map: object_map.h
 //     coarse plane one byte for each 128 bytes                  }
+//     tags         two bytes for each page, of what the collector has there (gc/page_tags.h): mapped only once it is used
 //     arena        pages, handed out by the page heap
 //
 // Every part is a linear image of the arena, so all lookups are one shift and one add. The range is
@@ -16,7 +17,7 @@
 // makes a hole. Where such addresses do not exist, a PROT_NONE reservation is halved until it fits.
 //
 // Callers: the fast path reads it, page_heap grows it under its lock.
-// Invariant: for every address below start + (granule_count << kFineShift), all parts are mapped.
+// Invariant: for every address below start + (granule_count << kFineShift), all parts but the tags are mapped.
 #pragma once
 
 #include "allocator/base/address.h"
@@ -86,6 +87,11 @@ Grown grow(PageCount pages);
 // Gives the memory of the bitmap's and the object map's bytes for these pages back to the kernel: what lies in whole
 // OS pages. They read as zero then. No block may live there, nor come to while this runs.
 void release_maps(PageId first, PageCount count);
+
+// The collector's tags, zero at first. Maps those of the pages below `end`, and of some more; returns how many pages now have
+// theirs mapped, from page 0 on: fewer than asked when there is no memory. One caller at a time.
+PageCount prepare_tags(PageId end);
+uint16_t *tags();
 
 // The part of the claim that metadata may use.
 struct Range {

@@ -31,6 +31,7 @@ WARREN_COLD void report(const char *function, const void *pointer) {
     case SpanState::kObjects: return report_in_objects(function, pointer, page);
     case SpanState::kFree:
     case SpanState::kReleasing: return fatal::double_free_pages(function, pointer);
+    case SpanState::kCollected: return fatal::collected_object(function, pointer);
     case SpanState::kHole: return fatal::foreign_pointer(function, pointer);
     case SpanState::kLarge: break;
   }

@@ -317,7 +317,7 @@ void hand_out(Span *span, SpanState state, SizeClass size_class) REQUIRES(lock) 
   span->released = false;
   span->state = state;
   span->size_class = size_class;
-  if (state == SpanState::kObjects) {
+  if (state != SpanState::kLarge) {
     page_map::set_all(span);
   } else {
     page_map::set_ends(span);

@@ -11,7 +11,7 @@ namespace warren::page_heap {
 
 extern Mutex lock;
 
-// A span of at least `pages` in the state kObjects or kLarge; nullptr when there is no memory. Warm runs are
+// A span of at least `pages` in the state kObjects, kLarge or kCollected; nullptr when there is no memory. Warm runs are
 // preferred to released and new ones, and among runs the tightest fit. Span::zero tells what the
 // pages contain.
 Span *allocate(PageCount pages, SpanState state, SizeClass size_class) EXCLUDES(lock);

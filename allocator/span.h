@@ -4,13 +4,14 @@
 //   kFree       the page heap (its lock); in the free list of its length, warm or released
 //   kObjects    the central of its class (that class's lock); cut into objects of one size
 //   kLarge      the program: one block of its own; fields are still until it is freed or resized
+//   kCollected  the collector: cut into objects of one size, or one large object (gc/)
 //   kReleasing  the scavenger, for the length of one madvise; in no list, and merged with nothing
 //   kHole       nobody, for ever: a range that somebody else's mapping occupies
 //
-// kFree -> kObjects | kLarge by page_heap::allocate, back by page_heap::free; kFree -> kReleasing -> kFree by
+// kFree -> kObjects | kLarge | kCollected by page_heap::allocate, back by page_heap::free; kFree -> kReleasing -> kFree by
 // page_heap::scavenge; kFree -> kHole when pages are lost.
 // Spans live in metadata, never in the arena. Invariant: page_map names a span at least on its first
-// and last page; spans of objects on all of them.
+// and last page; spans of objects and the collector's on all of them.
 #pragma once
 
 #include "allocator/hot.h"
@@ -18,7 +19,7 @@
 
 namespace warren {
 
-enum class SpanState : uint8_t { kFree, kObjects, kLarge, kReleasing, kHole };
+enum class SpanState : uint8_t { kFree, kObjects, kLarge, kCollected, kReleasing, kHole };
 
 struct Span {
   Span *next;
@@ -32,6 +33,11 @@ struct Span {
   uint16_t free_objects;   // of kObjects: bits set in the span's slice of the bitmap
   uint16_t search_from;    // of kObjects: no free bit lies before this one
   uint16_t refused_in;     // of kFree: the round in which the kernel would not take it back
+  // Of kCollected, see gc/span_set.h.
+  bool noscan;             // its objects hold no pointers
+  uint8_t list;            // the list of its set that it is in
+  uint16_t specials;       // finalizers and weak references that its objects have
+  uint32_t generation;     // the cycle whose marks have become its allocated bits
 
   PageId end() const { return first + count; }
   PageId last() const { return PageId{first.value + count.value - 1}; }

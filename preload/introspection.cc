@@ -6,6 +6,8 @@
 #include "allocator/base/options.h"
 #include "allocator/heap.h"
 #include "allocator/stats.h"
+#include "gc/cycle.h"
+#include "gc/heap.h"
 #include "preload/bypass.h"
 #include "preload/entry_points.h"
 
@@ -42,7 +44,21 @@ int to_int(size_t n) { return n > INT_MAX ? INT_MAX : static_cast<int>(n); }
 
 extern "C" {
 
-WARREN_EXPORT void wr_read_mem_stats(struct wr_mem_stats *out) { warren::stats::read(*out); }
+WARREN_EXPORT void wr_read_mem_stats(struct wr_mem_stats *out) {
+  warren::stats::read(*out);
+  if (!warren::gc::cycle::is_set_up()) return;
+  const warren::gc::cycle::Stats cycles = warren::gc::cycle::stats();
+  const warren::gc::heap::Stats objects = warren::gc::heap::stats();
+  out->next_gc = cycles.goal_bytes;
+  out->last_gc_unix_ns = cycles.last_end_unix_ns;
+  out->pause_total_ns = cycles.pause_total_ns;
+  out->pause_longest_ns = cycles.pause_longest_ns;
+  out->num_gc = cycles.cycles;
+  out->gc_live_bytes = objects.live_bytes;
+  out->gc_total_bytes = objects.total_bytes;
+  out->alloc_bytes += objects.live_bytes;
+  out->total_alloc_bytes += objects.total_bytes;
+}
 WARREN_EXPORT size_t wr_release_free_memory(void) { return warren::release_free_memory(); }
 WARREN_EXPORT size_t wr_size_class(size_t size) { return warren::rounded_size(size); }
 WARREN_EXPORT int wr_conf_set(const char *key, const char *value) { return warren::option_parser::set(key, value); }

@@ -1,6 +1,8 @@
 // See cpu_count.h. Reads the quotas of control groups, versions 1 and 2, as they appear from inside a container.
 #include "scheduler/cpu_count.h"
 
+#include "allocator/base/bitmap.h"
+
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -72,7 +74,7 @@ int cpus_of_mask() {
   if (bytes < 0) return 1;
   int count = 0;
   for (unsigned long word : mask) {
-    for (; word != 0; word &= word - 1) ++count;  // the built-in function would need libgcc
+    count += static_cast<int>(bits::count(word));
   }
   return count != 0 ? count : 1;
 }

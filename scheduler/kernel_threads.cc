@@ -43,7 +43,7 @@ void retire(M *m) {
 
 // By the thread itself, before it runs anything: who looks for foreign threads must not take it for one.
 void enlist(M *m) {
-  m->thread_id = static_cast<uint32_t>(os_calls::thread_id());
+  m->thread_id = os_calls::thread_id();
   MutexLock hold(sched.lock);
   m->next_all = sched.all_ms.load(std::memory_order_relaxed);
   m->id = m->next_all == nullptr ? 0 : m->next_all->id + 1;

@@ -106,7 +106,7 @@ int wr_run(int (*main)(void *argument), void *argument) {
     claimed.store(false, std::memory_order_release);
     return -EAGAIN;
   }
-  sched.waiting_thread.store(static_cast<uint32_t>(warren::os_calls::thread_id()), std::memory_order_relaxed);
+  sched.waiting_thread.store(warren::os_calls::thread_id(), std::memory_order_relaxed);
   sched.main_ended.store(false, std::memory_order_relaxed);
   stop_world();
   Run run{main, argument};

@@ -109,11 +109,12 @@ void scavenge_stacks(uint64_t time) {
 }
 
 // The option maxprocs may change while the program runs.
+uint64_t seen_option = 0;
+
 void follow_option() {
-  static uint64_t seen = options.maxprocs.load(std::memory_order_relaxed);
   const uint64_t wanted = options.maxprocs.load(std::memory_order_relaxed);
-  if (wanted == seen) return;
-  seen = wanted;
+  if (wanted == seen_option) return;
+  seen_option = wanted;
   if (wanted != 0 && wanted != kNoLimit) wr_max_procs(static_cast<int>(wanted));
 }
 
@@ -174,7 +175,10 @@ void run() {
 
 }  // namespace
 
-bool start() { return threads::start_plain(run, "warren-sysmon"); }
+bool start() {
+  seen_option = options.maxprocs.load(std::memory_order_relaxed);  // by now it has been followed
+  return threads::start_plain(run, "warren-sysmon");
+}
 
 void request_quit() {
   quit_requested.store(true, std::memory_order_seq_cst);

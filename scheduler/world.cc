@@ -14,7 +14,7 @@
 namespace warren::scheduler {
 namespace {
 
-Mutex world{LockRank::kWorld};
+Mutex world{LockRank::kFiberWorld};
 
 // Between two rounds of taking: long enough for a thread in the runtime to come out, short for who waits.
 constexpr uint64_t kRound = 100 * kMicrosecond;

@@ -8,7 +8,7 @@
 
 namespace warren::scheduler {
 
-// From a fiber (in the runtime), the schedule loop, or any other thread. Takes LockRank::kWorld until start_world().
+// From a fiber (in the runtime), the schedule loop, or any other thread. Takes LockRank::kFiberWorld until start_world().
 // False: some P has not stopped within so many nanoseconds, which only a report of the process's end should live with.
 bool stop_world(uint64_t most = ~uint64_t{0});
 

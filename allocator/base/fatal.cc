@@ -71,6 +71,14 @@ WARREN_COLD void misaligned_pointer(const char *function, const void *pointer) {
   Misuse("invalid pointer", function, pointer).why() << "no block of this heap starts at such an address";
 }
 
+WARREN_COLD void collected_object(const char *function, const void *pointer) {
+  Misuse("invalid pointer", function, pointer).why() << "the collector's heap has this address: wr_gc_free() releases its objects";
+}
+
+WARREN_COLD void not_collected(const char *function, const void *pointer) {
+  Misuse("invalid pointer", function, pointer).why() << "no live object of the collector's heap starts there";
+}
+
 WARREN_COLD void unused_pages(const char *function, const void *pointer) {
   Misuse("invalid pointer", function, pointer).why() << "the heap has never handed out this page";
 }

@@ -25,6 +25,8 @@ void double_free_raced(const void *pointer, size_t block_size);
 void interior_pointer(const char *function, const void *pointer, size_t offset, size_t block_size);
 void misaligned_pointer(const char *function, const void *pointer);
 void unused_pages(const char *function, const void *pointer);
+void collected_object(const char *function, const void *pointer);
+void not_collected(const char *function, const void *pointer);
 void foreign_pointer(const char *function, const void *pointer);
 
 // Ours.

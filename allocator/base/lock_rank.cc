@@ -7,10 +7,10 @@
 namespace warren::lock_rank {
 namespace {
 
-// One counter of four bits a rank. Only this thread and its signal handlers touch it.
+// One counter of three bits a rank. Only this thread and its signal handlers touch it.
 WARREN_TLS uint64_t held = 0;
 
-constexpr uint64_t unit(LockRank rank) { return uint64_t{1} << (4 * static_cast<unsigned>(rank)); }
+constexpr uint64_t unit(LockRank rank) { return uint64_t{1} << (3 * static_cast<unsigned>(rank)); }
 
 }  // namespace
 
@@ -23,6 +23,14 @@ void note_released(LockRank rank) { held -= unit(rank); }
 
 const char *name(LockRank rank) {
   switch (rank) {
+    case LockRank::kFiberWorld: return "fiber world";
+    case LockRank::kBackground: return "background";
+    case LockRank::kCycle: return "cycle";
+    case LockRank::kSpecials: return "specials";
+    case LockRank::kCollectCaches: return "collector's caches";
+    case LockRank::kSpanSet: return "span set";
+    case LockRank::kPacing: return "pacing";
+    case LockRank::kMarkWork: return "mark work";
     case LockRank::kWorld: return "world";
     case LockRank::kTakeP: return "take P";
     case LockRank::kPollTable: return "poll table";
@@ -35,6 +43,7 @@ const char *name(LockRank rank) {
     case LockRank::kCentral: return "central";
     case LockRank::kPageHeap: return "page heap";
     case LockRank::kMetadata: return "metadata";
+    case LockRank::kProtection: return "protection";
   }
   return "unknown";
 }

@@ -3,7 +3,15 @@
 // Invariant: a thread holds at most one lock of a rank, but for fork, which takes every central's.
 //
 //   rank            guards                                        longest hold         may allocate
-//   kWorld          who stops the world of fibers                 the stop             yes
+//   kFiberWorld     who stops the world of fibers                 the stop             yes
+//   kBackground     what the collector's thread does to spans      a pause              metadata
+//   kWorld          who may stop the program's threads            a collection's pause  system calls only
+//   kCycle          who asks for a collection                     some instructions    no
+//   kSpecials       finalizers, weak references                   a walk of the table  metadata
+//   kCollectCaches  the list of the collector's thread caches     a walk of the list   metadata
+//   kSpanSet        one class's spans in the collector's heap     some instructions    no
+//   kPacing         the pacer's state                             some instructions    no
+//   kMarkWork       buffers of grey objects                       some instructions    metadata
 //   kTakeP          who takes Ps from their threads               a membarrier         no
 //   kPollTable      who waits in wr_wait_fd                       an epoll_ctl         no
 //   kPoll           one poll descriptor, the list of free ones    a few words          no
@@ -15,6 +23,8 @@
 //   kCentral        one class's spans and their free bits         a batch of objects   no
 //   kPageHeap       page runs, page map, growth of the arena      an mmap or madvise   metadata
 //   kMetadata       free lists of spans and caches                an mmap              no
+//   kProtection     which pages fault on a store (gc/), taken in
+//                   a handler whatever the store's thread holds   an mprotect          no
 #pragma once
 
 #include <cstdint>
@@ -22,18 +32,9 @@
 namespace warren {
 
 enum class LockRank : uint8_t {
-  kWorld,
-  kTakeP,
-  kPollTable,
-  kPoll,
-  kTimers,
-  kScheduler,
-  kStacks,
-  kHeapInit,
-  kCacheRegistry,
-  kCentral,
-  kPageHeap,
-  kMetadata
+  kFiberWorld, kBackground, kWorld, kCycle, kSpecials, kCollectCaches, kSpanSet, kPacing, kMarkWork,
+  kTakeP, kPollTable, kPoll, kTimers, kScheduler, kStacks,
+  kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata, kProtection
 };
 
 namespace lock_rank {

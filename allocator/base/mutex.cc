@@ -3,6 +3,7 @@
 
 #include "allocator/base/check.h"
 #include "allocator/base/os_calls.h"
+#include "allocator/base/stop_gate.h"
 
 namespace warren {
 namespace {
@@ -20,9 +21,13 @@ uint32_t self() {
   return identity != 0 ? identity : 2;
 }
 
+// Who waits for the world's lock, or for one held while the world is stopped, must be able to stop for the one who has it.
+constexpr bool is_gated(LockRank rank) { return rank > LockRank::kWorld; }
+
 }  // namespace
 
 void Mutex::acquire() {
+  if (is_gated(rank_)) stop_gate::enter();
   const uint32_t mine = self();
   uint32_t expected = 0;
   // acquire: pairs with the release in unlock().
@@ -66,6 +71,7 @@ void Mutex::unlock() NO_THREAD_SAFETY_ANALYSIS {
   if ((word_.exchange(0, std::memory_order_release) & kSleepers) != 0) {
     os_calls::futex_wake(reinterpret_cast<const uint32_t *>(&word_), 1);
   }
+  if (is_gated(rank_)) stop_gate::leave();
 }
 
 bool Mutex::held_by_me() const { return (word_.load(std::memory_order_relaxed) & ~kSleepers) == self(); }
@@ -81,6 +87,7 @@ void Mutex::unlock_after_fork() NO_THREAD_SAFETY_ANALYSIS { unlock(); }
 void Mutex::reset_in_child() NO_THREAD_SAFETY_ANALYSIS {
   if constexpr (kDebug) lock_rank::note_released(rank_);
   word_.store(0, std::memory_order_relaxed);  // the child has one thread
+  if (is_gated(rank_)) stop_gate::leave();
 }
 
 }  // namespace warren

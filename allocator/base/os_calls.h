@@ -1,5 +1,5 @@
 // The table of system calls: everything the heap asks of the kernel passes here.
-// Callers: os_memory.cc, os_process.cc, os_thread_linux.cc, mutex.cc, log.cc, scavenger.cc, scheduler/. The tests link
+// Callers: os_memory.cc, os_process.cc, os_thread_linux.cc, mutex.cc, log.cc, scavenger.cc, gc/, scheduler/. The tests link
 // tests/support/os_calls_faulty.cc around it, which fails calls on request.
 // Invariant: errno is never touched, nothing is allocated, no libc function is called.
 #pragma once
@@ -15,12 +15,34 @@ long munmap(void *address, size_t bytes);
 long madvise(void *address, size_t bytes, int advice);
 long mremap(void *old_address, size_t old_bytes, size_t new_bytes, int flags, void *new_address);
 
+long mprotect(void *address, size_t bytes, int protection);
+long userfaultfd(int flags);
+
 long futex_wait(const uint32_t *word, uint32_t expected);
-long futex_wait_for(const uint32_t *word, uint32_t expected, uint64_t nanoseconds);
+long futex_wait_for(const uint32_t *word, uint32_t expected, uint64_t nanoseconds);  // -ETIMEDOUT at the latest then
 long futex_wake(const uint32_t *word, int count);
+long open(const char *path, int flags);
+long close(int fd);
+long duplicate_from(int fd, int least);  // on the first free number from `least` on, closed by exec
+long read_at(int fd, void *data, size_t bytes, uint64_t offset);
+struct FileIdentity {
+  uint64_t device, inode;
+  bool operator==(const FileIdentity &) const = default;
+};
+FileIdentity file_identity(int fd);  // zeros: not open
+long read(int fd, void *data, size_t bytes);
+long rewind(int fd);
+long directory_entries(int fd, void *entries, size_t bytes);  // of struct linux_dirent64
+long link_count(int fd);
+long ioctl(int fd, unsigned long request, void *argument);
 long write(int fd, const void *data, size_t bytes);
 long personality();
 uint64_t process_id();
+uint32_t thread_id();
+
+// This process's memory as another process would read it: unreadable addresses end the copy and fault nobody. The
+// bytes copied, or -EFAULT when the first page already cannot be read.
+long copy_memory(uint64_t process, void *to, uintptr_t from, size_t bytes);
 struct Capabilities {
   uint64_t effective, permitted;
   bool operator==(const Capabilities &) const = default;
@@ -36,6 +58,29 @@ void sleep(uint64_t nanoseconds);
 // The mask before.
 uint64_t block_all_signals();
 void restore_signals(uint64_t mask);
+uint64_t set_signal_mask(uint64_t mask);  // likewise, for any mask
+long change_signal_mask(int how, const uint64_t *set, uint64_t *before);  // as rt_sigprocmask; either may be nullptr
+
+// A handler of the signal, installed past libc: with every signal blocked while it runs, on the alternate stack if there
+// is one.
+using SignalHandler = void (*)(int signal, void *information, void *context);
+long handle_signal(int signal, SignalHandler handler);
+
+// What the kernel does with a signal, as it keeps it, which is not libc's struct sigaction. Either may be nullptr.
+struct SignalAction {
+  SignalHandler handler;
+  unsigned long flags;
+  void (*restorer)();
+  uint64_t mask;
+};
+long signal_action(int signal, const SignalAction *action, SignalAction *before);
+bool returns_from_signal(const void *address);  // whether a handler that returns there was called by the kernel
+long send_signal(uint64_t process, uint32_t thread, int signal);
+SignalHandler handler_of(int signal);  // who handles it now; nullptr for the default action
+
+// Queues a signal for one thread of a process; `code` (negative) and `value` arrive in its siginfo. Signal 0 only asks
+// whether the thread is there.
+long queue_signal(uint64_t process, uint32_t thread, int signal, int code, uint64_t value);
 
 // The new thread runs body(argument) on the stack that ends at `stack_end` and ends itself. *id holds its id until the
 // kernel, done with it, stores 0 there.
@@ -44,7 +89,6 @@ long clone_thread(unsigned long flags, void *stack_end, uint32_t *id, void *thre
 void leave_working_directory();  // the process's: setns to another mount namespace wants it unshared
 void name_thread(const char *name);  // the calling one; at most 15 characters
 
-uint64_t thread_id();  // the calling one's
 long signal_thread(uint64_t thread, int signal);
 
 // A fence in every thread of this process that runs. False where the kernel does not offer it (register once, first).

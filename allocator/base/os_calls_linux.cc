@@ -4,11 +4,13 @@
 
 #include <csignal>
 #include <ctime>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -35,6 +37,20 @@ uint64_t read_clock(long clock) {
   return static_cast<uint64_t>(time.tv_sec) * kSecond + static_cast<uint64_t>(time.tv_nsec);
 }
 
+constexpr unsigned long kRestorer = 0x04000000;
+
+// Where a handler returns to. Unwinders know the frame of a signal by these very bytes, debuggers by libc's name for
+// them too.
+extern "C" void warren_return_from_signal() asm("__restore_rt");
+asm(".pushsection .text\n\t"
+    ".type __restore_rt, @function\n\t"
+    "nop\n"
+    "__restore_rt:\n\t"
+    "mov $15, %rax\n\t"  // SYS_rt_sigreturn
+    "syscall\n\t"
+    ".size __restore_rt, . - __restore_rt\n\t"
+    ".popsection");
+
 }  // namespace
 
 long mmap(void *address, size_t bytes, int protection, int flags) {
@@ -49,6 +65,12 @@ long mremap(void *old_address, size_t old_bytes, size_t new_bytes, int flags, vo
   return call(SYS_mremap, word(old_address), word(old_bytes), word(new_bytes), flags, word(new_address));
 }
 
+long mprotect(void *address, size_t bytes, int protection) {
+  return call(SYS_mprotect, word(address), word(bytes), protection);
+}
+
+long userfaultfd(int flags) { return call(SYS_userfaultfd, flags); }
+
 long futex_wait(const uint32_t *address, uint32_t expected) {
   return call(SYS_futex, word(address), FUTEX_WAIT_PRIVATE, expected, 0);
 }
@@ -60,11 +82,41 @@ long futex_wait_for(const uint32_t *address, uint32_t expected, uint64_t nanosec
 
 long futex_wake(const uint32_t *address, int count) { return call(SYS_futex, word(address), FUTEX_WAKE_PRIVATE, count); }
 
+long open(const char *path, int flags) { return call(SYS_openat, AT_FDCWD, word(path), flags | O_CLOEXEC); }
+long close(int fd) { return call(SYS_close, fd); }
+long duplicate_from(int fd, int least) { return call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, least); }
+long read_at(int fd, void *data, size_t bytes, uint64_t offset) {
+  return call(SYS_pread64, fd, word(data), word(bytes), word(offset));
+}
+FileIdentity file_identity(int fd) {
+  struct stat found {};
+  if (failed(call(SYS_fstat, fd, word(&found)))) return {};
+  return {found.st_dev, found.st_ino};
+}
+
+long read(int fd, void *data, size_t bytes) { return call(SYS_read, fd, word(data), word(bytes)); }
+long rewind(int fd) { return call(SYS_lseek, fd, 0, 0); }
+long directory_entries(int fd, void *entries, size_t bytes) { return call(SYS_getdents64, fd, word(entries), word(bytes)); }
+
+long link_count(int fd) {
+  struct stat found{};
+  const long result = call(SYS_fstat, fd, word(&found));
+  return failed(result) ? result : static_cast<long>(found.st_nlink);
+}
+
+long ioctl(int fd, unsigned long request, void *argument) { return call(SYS_ioctl, fd, word(request), word(argument)); }
+
 long write(int fd, const void *data, size_t bytes) { return call(SYS_write, fd, word(data), word(bytes)); }
 
 long personality() { return call(SYS_personality, 0xffffffff); }
 
 uint64_t process_id() { return static_cast<uint64_t>(call(SYS_getpid)); }
+uint32_t thread_id() { return static_cast<uint32_t>(call(SYS_gettid)); }
+
+long copy_memory(uint64_t process, void *to, uintptr_t from, size_t bytes) {
+  const iovec local{to, bytes}, remote{reinterpret_cast<void *>(from), bytes};
+  return call(SYS_process_vm_readv, word(process), word(&local), 1, word(&remote), 1);
+}
 
 Capabilities capabilities(uint64_t thread) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, static_cast<int>(thread)};
@@ -90,7 +142,47 @@ uint64_t block_all_signals() {
   return before;
 }
 
+
+long change_signal_mask(int how, const uint64_t *set, uint64_t *before) {
+  return call(SYS_rt_sigprocmask, how, word(set), word(before), sizeof *set);
+}
+
+SignalHandler handler_of(int signal) {
+  SignalAction action{};
+  signal_action(signal, nullptr, &action);
+  return action.handler;
+}
+
+long queue_signal(uint64_t process, uint32_t thread, int signal, int code, uint64_t value) {
+  siginfo_t information{};
+  information.si_signo = signal;
+  information.si_code = code;
+  information.si_pid = static_cast<pid_t>(process);
+  information.si_value.sival_ptr = reinterpret_cast<void *>(value);
+  if (signal == 0) return call(SYS_tgkill, word(process), thread, 0);
+  return call(SYS_rt_tgsigqueueinfo, word(process), thread, signal, word(&information));
+}
+
 void restore_signals(uint64_t mask) { call(SYS_rt_sigprocmask, SIG_SETMASK, word(&mask), 0, sizeof mask); }
+
+uint64_t set_signal_mask(uint64_t mask) {
+  uint64_t before = 0;
+  call(SYS_rt_sigprocmask, SIG_SETMASK, word(&mask), word(&before), sizeof mask);
+  return before;
+}
+
+long handle_signal(int signal, SignalHandler handler) {
+  const SignalAction action{handler, SA_SIGINFO | SA_ONSTACK | SA_RESTART | kRestorer, warren_return_from_signal, ~uint64_t{0}};
+  return signal_action(signal, &action, nullptr);
+}
+
+long signal_action(int signal, const SignalAction *action, SignalAction *before) {
+  return call(SYS_rt_sigaction, signal, word(action), word(before), sizeof action->mask);
+}
+
+bool returns_from_signal(const void *address) { return address == reinterpret_cast<void *>(warren_return_from_signal); }
+
+long send_signal(uint64_t process, uint32_t thread, int signal) { return call(SYS_tgkill, word(process), thread, signal); }
 
 long clone_thread(unsigned long flags, void *stack_end, uint32_t *id, void *thread_pointer, void (*body)(void *),
                   void *argument) {
@@ -126,7 +218,6 @@ void leave_working_directory() { call(SYS_unshare, CLONE_FS); }
 
 void name_thread(const char *name) { call(SYS_prctl, PR_SET_NAME, word(name)); }
 
-uint64_t thread_id() { return static_cast<uint64_t>(call(SYS_gettid)); }
 
 long signal_thread(uint64_t thread, int signal) {
   return call(SYS_tgkill, static_cast<long>(process_id()), static_cast<long>(thread), signal);

@@ -1,4 +1,4 @@
-// The four states on Linux; see the header. The only callers of mmap, munmap, madvise and mremap.
+// The four states on Linux; see the header. The only callers of mmap, munmap, madvise, mremap and mprotect.
 #include "allocator/base/os_memory.h"
 
 #include "allocator/base/address.h"
@@ -51,6 +51,12 @@ bool release(void *address, size_t bytes) { return os_calls::madvise(address, by
 void prefer_huge_pages(void *address, size_t bytes, bool prefer) {
   os_calls::madvise(address, bytes, prefer ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
+
+bool allow_stores(void *address, size_t bytes, bool allow) {
+  return os_calls::mprotect(address, bytes, allow ? PROT_READ | PROT_WRITE : PROT_READ) == 0;
+}
+
+bool wipe_in_children(void *address, size_t bytes) { return os_calls::madvise(address, bytes, MADV_WIPEONFORK) == 0; }
 
 MoveResult move_pages(void *from, void *to, size_t bytes) {
   const long result = os_calls::mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);

@@ -38,6 +38,13 @@ bool release(void *address, size_t bytes);
 // Whether the kernel is to back these OS pages with huge pages. Advice: nothing depends on it.
 void prefer_huge_pages(void *address, size_t bytes, bool prefer);
 
+// Whether stores into these prepared pages go through; otherwise they fault, and system calls that write there fail with
+// EFAULT. False when the kernel refuses (a process may have only so many mappings): some of the pages may have changed.
+bool allow_stores(void *address, size_t bytes, bool allow);
+
+// Prepared pages that a forked child will find all zero, whatever the parent has stored there. False: they are ordinary pages.
+bool wipe_in_children(void *address, size_t bytes);
+
 enum class MoveResult : uint8_t {
   kMoved,
   kNotMoved,         // both ranges are as before, but what `to` held is gone: it reads as zero

@@ -37,7 +37,8 @@ constexpr size_t kModuleBytes = 4096;  // far more than all of the library's thr
 // The thread's id while it lives; the kernel stores 0 when it has left its stack.
 uint32_t alive = 0;
 
-// With CLONE_FS, though the thread leaves that at once: without it this is no thread in valgrind's eyes, which then gives up.
+// With CLONE_FS, though the thread leaves that at once: without it this is no thread in valgrind's eyes, which then
+// gives up.
 constexpr unsigned long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
                                  CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 
@@ -73,6 +74,8 @@ bool privileges_differ() {
   // Without capabilities there is nothing to give up, and no reason to ask.
   return !(at_start == os_calls::Capabilities{}) && !(os_calls::capabilities(os_calls::process_id()) == at_start);
 }
+
+uint32_t id() { return __atomic_load_n(&alive, __ATOMIC_RELAXED); }
 
 void forget_in_child() { __atomic_store_n(&alive, 0, __ATOMIC_RELAXED); }
 

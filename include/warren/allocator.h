@@ -21,7 +21,7 @@ extern "C" {
  * names are the same. Values are taken one after the other while other threads go on, so that sums
  * may be off by what happened in between; in a quiet process they are exact. */
 struct wr_mem_stats {
-  uint64_t alloc_bytes;       /* live blocks, rounded up to their classes */
+  uint64_t alloc_bytes;       /* live blocks of malloc's, rounded up to their classes, and gc_live_bytes */
   uint64_t total_alloc_bytes; /* all blocks ever allocated, likewise */
   uint64_t sys_bytes;         /* memory mapped from the kernel: heap_sys, maps and metadata */
   uint64_t mallocs;           /* blocks ever allocated */
@@ -40,10 +40,13 @@ struct wr_mem_stats {
   uint64_t scavenged_bytes;   /* given back to the kernel so far, by the scavenger and for memlimit */
   uint64_t scavenger_ns;      /* processor time the scavenger has had, nanoseconds */
 
-  uint64_t next_gc;           /* heap size that starts the next collection; 0 while the collector sleeps */
+  uint64_t next_gc;           /* size of the collector's heap at which the next collection is to end; 0 while it sleeps */
   uint64_t last_gc_unix_ns;   /* end of the last collection, nanoseconds since 1970; 0 for none */
   uint64_t pause_total_ns;    /* nanoseconds for which collections stopped the program */
   uint64_t num_gc;            /* collections completed */
+  uint64_t pause_longest_ns;  /* the longest single stop */
+  uint64_t gc_live_bytes;     /* objects of the collector's: what the last collection left, and what came since */
+  uint64_t gc_total_bytes;    /* objects of the collector's ever allocated */
 
   struct {
     uint32_t size;            /* bytes of a block; 0 in entry 0 */

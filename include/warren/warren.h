@@ -3,5 +3,7 @@
 #define WARREN_WARREN_H
 
 #include <warren/allocator.h>
+#include <warren/gc.h>
+#include <warren/scheduler.h>
 
 #endif

@@ -1,6 +1,7 @@
 // The table of system calls with faults: linked around the real one (ld --wrap) into libwarren_faulty.so.
 // Run by tests/faults. WARREN_FAULT="CALL:N:MODE[:ERRNO]" fails calls:
-//   CALL   mmap, munmap, madvise, mremap, any        N     1-based number of the first call that fails
+//   CALL   mmap, munmap, madvise, mremap, mprotect,  N     1-based number of the first call that fails
+//          userfaultfd, open, ioctl, any
 //   MODE   once; from (that one and all later); every (each N-th)
 //   ERRNO  ENOMEM (default), EAGAIN, EINVAL, EPERM
 // WARREN_FAULT_COUNT=FD writes the number of calls made to descriptor FD at exit.
@@ -16,8 +17,8 @@
 
 namespace {
 
-enum Call : unsigned { kMmap, kMunmap, kMadvise, kMremap, kCalls, kAny = kCalls };
-constexpr const char *kNames[] = {"mmap", "munmap", "madvise", "mremap", "any"};
+enum Call : unsigned { kMmap, kMunmap, kMadvise, kMremap, kMprotect, kUserfaultfd, kOpen, kIoctl, kCalls, kAny = kCalls };
+constexpr const char *kNames[] = {"mmap", "munmap", "madvise", "mremap", "mprotect", "userfaultfd", "open", "ioctl", "any"};
 enum class Mode { kNone, kOnce, kFrom, kEvery };
 
 struct Fault {
@@ -108,6 +109,10 @@ long REAL(_ZN6warren8os_calls4mmapEPvmii)(void *, size_t, int, int);
 long REAL(_ZN6warren8os_calls6munmapEPvm)(void *, size_t);
 long REAL(_ZN6warren8os_calls7madviseEPvmi)(void *, size_t, int);
 long REAL(_ZN6warren8os_calls6mremapEPvmmiS1_)(void *, size_t, size_t, int, void *);
+long REAL(_ZN6warren8os_calls8mprotectEPvmi)(void *, size_t, int);
+long REAL(_ZN6warren8os_calls11userfaultfdEi)(int);
+long REAL(_ZN6warren8os_calls4openEPKci)(const char *, int);
+long REAL(_ZN6warren8os_calls5ioctlEimPv)(int, unsigned long, void *);
 
 long WRAP(_ZN6warren8os_calls4mmapEPvmii)(void *address, size_t bytes, int protection, int flags) {
   const long fault = fault_of(kMmap);
@@ -127,5 +132,25 @@ long WRAP(_ZN6warren8os_calls7madviseEPvmi)(void *address, size_t bytes, int adv
 long WRAP(_ZN6warren8os_calls6mremapEPvmmiS1_)(void *from, size_t old_bytes, size_t new_bytes, int flags, void *to) {
   const long fault = fault_of(kMremap);
   return fault != 0 ? fault : REAL(_ZN6warren8os_calls6mremapEPvmmiS1_)(from, old_bytes, new_bytes, flags, to);
+}
+
+long WRAP(_ZN6warren8os_calls8mprotectEPvmi)(void *address, size_t bytes, int protection) {
+  const long fault = fault_of(kMprotect);
+  return fault != 0 ? fault : REAL(_ZN6warren8os_calls8mprotectEPvmi)(address, bytes, protection);
+}
+
+long WRAP(_ZN6warren8os_calls11userfaultfdEi)(int flags) {
+  const long fault = fault_of(kUserfaultfd);
+  return fault != 0 ? fault : REAL(_ZN6warren8os_calls11userfaultfdEi)(flags);
+}
+
+long WRAP(_ZN6warren8os_calls4openEPKci)(const char *path, int flags) {
+  const long fault = fault_of(kOpen);
+  return fault != 0 ? fault : REAL(_ZN6warren8os_calls4openEPKci)(path, flags);
+}
+
+long WRAP(_ZN6warren8os_calls5ioctlEimPv)(int fd, unsigned long request, void *argument) {
+  const long fault = fault_of(kIoctl);
+  return fault != 0 ? fault : REAL(_ZN6warren8os_calls5ioctlEimPv)(fd, request, argument);
 }
 }

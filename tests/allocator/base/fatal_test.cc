@@ -33,6 +33,10 @@ TEST(FatalDeathTest, InvalidPointers) {
                "invalid pointer: free(0x1238): it points 8 bytes into a block of 4096 bytes");
   EXPECT_FATAL(fatal::misaligned_pointer("malloc_usable_size", at(0x1)),
                "invalid pointer: malloc_usable_size(0x1): no block of this heap starts at such an address");
+  EXPECT_FATAL(fatal::collected_object("free", at(0x2000)),
+               "invalid pointer: free(0x2000): the collector's heap has this address: wr_gc_free() releases its objects");
+  EXPECT_FATAL(fatal::not_collected("wr_gc_free", at(0x2000)),
+               "invalid pointer: wr_gc_free(0x2000): no live object of the collector's heap starts there");
   EXPECT_FATAL(fatal::unused_pages("free", at(0x2000)),
                "invalid pointer: free(0x2000): the heap has never handed out this page");
 }

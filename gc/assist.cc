@@ -1,0 +1,108 @@
+// See assist.h.
+#include "gc/assist.h"
+
+#include "allocator/base/os_calls.h"
+#include "allocator/base/stop_gate.h"
+#include "gc/marker.h"
+#include "gc/pacing.h"
+#include "gc/phase.h"
+
+namespace warren::gc::assist {
+
+std::atomic<uint32_t> waiting{0};
+
+namespace {
+
+// Scanned inside the stop gate at a time. More: pauses wait longer. Less: more trips to the lock.
+constexpr size_t kSlice = size_t{32} << 10;
+
+// Waiting for credit, or for something to scan. More: the thread stands idle while there is work. Less: system calls.
+constexpr uint64_t kNap = 50'000;
+
+ScanCredit credit;
+
+// relaxed, all: sums.
+std::atomic<uint64_t> scanned_bytes{0}, marked_bytes{0}, nanoseconds{0};
+std::atomic<bool> brake{false};  // relaxed: a moment later serves as well
+
+// Scans up to a slice. Returns what was scanned.
+size_t scan_slice(size_t most) {
+  const uint64_t begin = os_calls::now();
+  size_t scanned;
+  {
+    const stop_gate::Inside gate;
+    if (!phase::is_marking()) return 0;
+    mark_work::enter();
+    {
+      Marker marker;
+      marker.drain(most < kSlice ? most : kSlice);
+      marker.flush();
+      marked_bytes.fetch_add(marker.marked_bytes(), std::memory_order_relaxed);
+      scanned = marker.scanned_bytes();
+    }
+    mark_work::leave();
+  }
+  scanned_bytes.fetch_add(scanned, std::memory_order_relaxed);
+  nanoseconds.fetch_add(os_calls::now() - begin, std::memory_order_relaxed);
+  return scanned;
+}
+
+void nap() {
+  waiting.fetch_add(1, std::memory_order_relaxed);
+  os_calls::sleep(kNap);
+  waiting.fetch_sub(1, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+void begin() {
+  credit.reset();
+  scanned_bytes.store(0, std::memory_order_relaxed);
+  marked_bytes.store(0, std::memory_order_relaxed);
+  nanoseconds.store(0, std::memory_order_relaxed);
+}
+
+void note_background(uint64_t scanned) { credit.add(scanned); }
+
+uint64_t scanned() { return scanned_bytes.load(std::memory_order_relaxed); }
+uint64_t marked() { return marked_bytes.load(std::memory_order_relaxed); }
+uint64_t time() { return nanoseconds.load(std::memory_order_relaxed); }
+
+void set_brake(bool on) { brake.store(on, std::memory_order_relaxed); }
+
+void pay(size_t bytes) {
+  Cache *cache = current_cache_or_null;
+  if (cache == nullptr || bytes == 0) return;
+  if (brake.load(std::memory_order_relaxed)) return os_calls::sleep(kNap);
+  cache->assist_credit -= static_cast<int64_t>(bytes);
+  if (cache->assist_credit >= 0) return;
+  const Pace pace = pacing::pace();
+  uint64_t debt = pace.work_for(static_cast<uint64_t>(-cache->assist_credit));
+  if (debt == 0) {
+    cache->assist_credit = 0;
+    return;
+  }
+  // Paid for in full below, or marking is over and nobody asks any more.
+  cache->assist_credit += static_cast<int64_t>(pace.bytes_for(debt));
+  while (debt != 0 && phase::is_marking()) {
+    debt -= credit.take(debt);
+    if (debt == 0) return;
+    if (!mark_work::any_full()) {
+      nap();
+      if (brake.load(std::memory_order_relaxed)) return;
+      continue;
+    }
+    const size_t done = scan_slice(debt);
+    debt = done < debt ? debt - done : 0;
+  }
+}
+
+void help_once() {
+  if (phase::is_marking() && mark_work::any_full()) {
+    scan_slice(kSlice);
+  } else {
+    nap();
+  }
+}
+
+}  // namespace warren::gc::assist

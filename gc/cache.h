@@ -1,0 +1,51 @@
+// A thread's cache in the collector's heap: for each class, scanned and not, a run of free objects that lie side by
+// side, already cleared, and the span it was taken from. An allocation is an addition and a comparison.
+//
+// The objects of a run count as allocated from the moment it is taken. One taken while marking is on is marked whole; at the
+// end of marking the rest of every run is marked by the cycle, so that the sweeper never hands it out twice, and
+// the spans leave their owners to be swept. So a thread may be stopped anywhere in allocate(): whether it has moved `next` yet
+// or not, the object it is about to return lies in what is marked.
+//
+// Callers: gc/heap.cc. Invariant: only the owning thread, or the cycle while the program stands still, touches a cache.
+#pragma once
+
+#include "allocator/base/tls.h"
+#include "gc/span_set.h"
+
+namespace warren::gc {
+
+struct Run {
+  uintptr_t next, end;
+};
+
+struct Cache {
+  Run runs[2][kClassCount];
+  Span *spans[2][kClassCount];
+  // The 16-byte block that noscan objects below 16 bytes are packed into: its end, and bytes left before it.
+  uintptr_t tiny_end;
+  uint32_t tiny_left;
+  int64_t assist_credit;  // bytes this thread may allocate before it must help to mark
+  Cache *next;
+  Cache *prev;
+};
+
+// Never nullptr: a thread without a cache has the one whose runs are empty.
+extern WARREN_TLS Cache *current_cache_or_null;
+extern Cache empty_cache;
+
+namespace caches {
+
+// This thread's, made at its first use; nullptr: no memory. Inside the stop gate.
+Cache *mine();
+
+// A run of the class into the cache; false: no memory. Inside the stop gate. Adds its bytes to *taken.
+bool refill(Cache *cache, SizeClass size_class, bool noscan, size_t *taken);
+
+// While the program stands still, at the end of marking: marks what is left of every run and takes the spans away.
+void detach_all();
+
+// In a forked child: the caches of the threads that are gone.
+void reset_in_child();
+
+}  // namespace caches
+}  // namespace warren::gc

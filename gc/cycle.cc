@@ -1,0 +1,362 @@
+// See cycle.h for the order of things.
+#include "gc/cycle.h"
+
+#include "allocator/base/options.h"
+#include "allocator/base/os_calls.h"
+#include "allocator/base/stop_gate.h"
+#include "allocator/heap.h"
+#include "gc/assist.h"
+#include "gc/collector_thread.h"
+#include "gc/dirty_pages.h"
+#include "gc/finalizer_thread.h"
+#include "gc/fork.h"
+#include "gc/heap.h"
+#include "gc/held_blocks.h"
+#include "gc/malloc_roots.h"
+#include "gc/mappings.h"
+#include "gc/marker.h"
+#include "gc/mutation.h"
+#include "gc/pacing.h"
+#include "gc/phase.h"
+#include "gc/roots.h"
+#include "gc/specials.h"
+#include "gc/trace_line.h"
+#include "gc/world.h"
+
+#include <ctime>
+
+namespace warren::gc {
+
+namespace phase {
+std::atomic<Phase> current{Phase::kSweep};
+std::atomic<uint64_t> black_bytes{0}, black_scannable_bytes{0};
+}  // namespace phase
+
+Tables tables;
+
+namespace cycle {
+
+constinit Mutex background_lock(LockRank::kBackground);
+
+void sweep_everything() {
+  uint64_t freed = 0;
+  for (auto &kind : span_sets) {
+    for (SpanSet &set : kind) {
+      for (bool more = true; more;) {
+        const MutexLock background(background_lock);  // for each span anew: a fork need not wait for long
+        const stop_gate::Inside gate;
+        more = set.sweep_one(&freed);
+      }
+    }
+  }
+}
+
+namespace {
+
+std::atomic<bool> ready{false};  // release in set_up() pairs with acquire in is_set_up()
+uint64_t set_up_at = 0;
+
+// relaxed, all: statistics.
+std::atomic<uint64_t> cycles{0}, last_end{0}, pause_total{0}, pause_longest{0}, collector_time{0};
+
+// What the collector's thread scans between two looks at its own account.
+constexpr size_t kSlice = size_t{64} << 10;
+
+// Passes over dirty pages before the program is stopped for the last one: until one finds few, or they do not become fewer.
+// In the first ones the program runs freely.
+constexpr int kMostPasses = 12;
+constexpr int kFreePasses = 2;
+constexpr size_t kFewPages = 96;
+
+// In later passes the program runs and stands still in turns, so that fewer pages are written to than scanned. Longer stops:
+// longer pauses. Longer runs: the passes never end.
+constexpr uint64_t kThrottledRun = 100'000, kThrottledStop = 400'000;
+
+// The world may not be had just now: a thread sits in a system call that cannot be interrupted.
+constexpr uint64_t kRetry = 1'000'000;
+
+// Clock time between marks.
+class Stopwatch {
+ public:
+  uint64_t lap() {
+    const uint64_t now = os_calls::now();
+    const uint64_t length = now - at_;
+    at_ = now;
+    return length;
+  }
+
+ private:
+  uint64_t at_ = os_calls::now();
+};
+
+void note_pause(uint64_t length) {
+  pause_total.fetch_add(length, std::memory_order_relaxed);
+  if (length > pause_longest.load(std::memory_order_relaxed)) pause_longest.store(length, std::memory_order_relaxed);
+}
+
+void visit_range(uintptr_t low, uintptr_t high, void *context) { static_cast<Marker *>(context)->scan_range(low, high); }
+
+void visit_thread_range(uintptr_t low, uintptr_t high, void *context) {
+  visit_range(low, high, context);
+  held_blocks::for_each_exception(low, high, visit_range, context);
+}
+
+// Data that may be unmapped while it is read.
+void visit_copy(uintptr_t low, uintptr_t high, void *context) {
+  static uintptr_t words[2048];  // one cycle at a time
+  while (low < high) {
+    const size_t wanted = high - low < sizeof words ? high - low : sizeof words;
+    const size_t bytes = mappings::copy(words, low, wanted);
+    visit_range(address_of(words), address_of(words) + bytes, context);
+    if (bytes < wanted) return;
+    low += bytes;
+  }
+}
+
+void add_length(uintptr_t low, uintptr_t high, void *context) { *static_cast<uint64_t *>(context) += high - low; }
+
+// Lets the program run and stops it in turns.
+class Throttle {
+ public:
+  ~Throttle() { release(); }
+
+  void look() {
+    const uint64_t now = os_calls::now();
+    if (!stopped_) {
+      if (now - since_ < kThrottledRun || !world::stop()) return;
+    } else if (now - since_ < kThrottledStop) {
+      return;
+    } else {
+      note_pause(now - since_);
+      world::start();
+    }
+    stopped_ = !stopped_;
+    since_ = os_calls::now();
+  }
+
+  void release() {
+    if (!stopped_) return;
+    note_pause(os_calls::now() - since_);
+    world::start();
+    stopped_ = false;
+  }
+
+ private:
+  bool stopped_ = false;
+  uint64_t since_ = os_calls::now();
+};
+
+class Cycle {
+ public:
+  explicit Cycle(bool forced) : forced_(forced) {}
+
+  void run() {
+    sweep_everything();
+    trace_.heap_at_start = heap::live_bytes.load(std::memory_order_relaxed);
+    trace_.goal = pacing::goal();
+    const bool concurrent = begin_marking();
+    if (concurrent) {
+      roots::for_each_data_range(visit_copy, &marker_);
+      malloc_roots::scan(marker_);
+      specials::scan_roots(marker_);
+      drain_all();
+      // There is little left to scan, and it is on this thread's pages: who allocates waits instead of helping.
+      paying_ = false;
+      assist::set_brake(true);
+      size_t before = ~size_t{0};
+      for (int pass = 0; pass < kMostPasses; ++pass) {
+        const size_t pages = rescan(pass);
+        if (pages <= kFewPages || (pass > kFreePasses && pages > before / 4 * 3)) break;
+        before = pages;
+      }
+      assist::set_brake(false);
+    }
+    end_marking(concurrent);
+    sweep_everything();
+  }
+
+  void print(uint64_t number) {
+    if (options.gctrace.load(std::memory_order_relaxed) == 0) return;
+    trace_.number = number;
+    trace_.since_start = began_ - set_up_at;
+    const uint64_t all = (os_calls::now() - set_up_at) * trace_.procs;
+    trace_.percent = static_cast<unsigned>(collector_time.load(std::memory_order_relaxed) * 100 / (all == 0 ? 1 : all));
+    trace_.is_forced = forced_;
+    trace_.tracking = mutation::name(mutation::mechanism());
+    LogLine line;
+    line << trace_;
+    line.write_to(2);
+  }
+
+ private:
+  // Pause 1. False: the world is still stopped, because the program's stores cannot be seen.
+  bool begin_marking() {
+    background_lock.lock();
+    const bool concurrent = dirty_pages::begin();
+    while (!world::stop()) os_calls::sleep(kRetry);
+    Stopwatch pause;
+    uint64_t globals = 0;
+    roots::for_each_data_range(add_length, &globals);
+    trace_.globals = globals;
+    trace_.procs = pacing::processors();
+    pacing::begin(forced_ ? Pacer::Reason::kForced : Pacer::Reason::kHeap, globals);
+    assist::begin();
+    pacing::revise({});
+    phase::black_bytes.store(0, std::memory_order_relaxed);
+    phase::black_scannable_bytes.store(0, std::memory_order_relaxed);
+    phase::current.store(phase::Phase::kMark, std::memory_order_relaxed);
+    const uint64_t before = marker_.scanned_bytes();
+    world::for_each_root_range(visit_thread_range, &marker_);
+    trace_.stacks = marker_.scanned_bytes() - before;
+    if (concurrent) {
+      marker_.flush();
+      trace_.clock.first_pause = pause.lap();
+      world::start();
+      background_lock.unlock();
+      note_pause(trace_.clock.first_pause);
+    }
+    watch_.lap();
+    return concurrent;
+  }
+
+  // One pass over what is dirty.
+  size_t rescan(int pass) {
+    if (pass < kFreePasses) {
+      const size_t pages = dirty_pages::rescan_running(marker_, nullptr, nullptr);
+      drain_all();
+      return pages;
+    }
+    background_lock.lock();
+    size_t pages;
+    {
+      Throttle throttle;
+      pages = dirty_pages::rescan_running(marker_, [](void *context) { static_cast<Throttle *>(context)->look(); }, &throttle);
+    }
+    background_lock.unlock();
+    drain_all();
+    return pages;
+  }
+
+  // Pause 2.
+  void end_marking(bool concurrent) {
+    if (concurrent) {
+      background_lock.lock();
+      while (!world::stop()) os_calls::sleep(kRetry);
+    }
+    trace_.clock.mark = watch_.lap();
+    if (concurrent) {
+      dirty_pages::rescan_stopped(marker_);
+    } else {
+      specials::scan_roots(marker_);
+    }
+    world::for_each_root_range(visit_thread_range, &marker_);
+    roots::for_each_data_range(visit_range, &marker_);
+    malloc_roots::scan(marker_);
+    drain_all();
+    generation.fetch_add(1, std::memory_order_release);
+    for (auto &kind : span_sets) {
+      for (SpanSet &set : kind) set.flip();
+    }
+    caches::detach_all();
+    phase::current.store(phase::Phase::kSettle, std::memory_order_relaxed);
+    trace_.heap_at_end = heap::live_bytes.load(std::memory_order_relaxed);
+    trace_.clock.last_pause = watch_.lap();  // the first thing that start() does is to let them go
+    world::start();
+    note_pause(trace_.clock.last_pause);
+    settle();
+    background_lock.unlock();
+  }
+
+  void settle() {
+    specials::settle();
+    phase::current.store(phase::Phase::kSweep, std::memory_order_relaxed);
+    dirty_pages::end();
+    const uint64_t black = phase::black_bytes.load(std::memory_order_relaxed);
+    const uint64_t scannable = phase::black_scannable_bytes.load(std::memory_order_relaxed) + marker_.object_bytes();
+    const uint64_t marked = black + marker_.marked_bytes() + assist::marked();
+    trace_.heap_live = marked;
+    trace_.cpu.assist = assist::time();
+    trace_.cpu.background = os_calls::thread_time() - thread_time_;
+    trace_.cpu.first_pause = trace_.clock.first_pause * trace_.procs;
+    trace_.cpu.last_pause = trace_.clock.last_pause * trace_.procs;
+    collector_time.fetch_add(trace_.cpu.assist + trace_.cpu.background, std::memory_order_relaxed);
+    pacing::end({marked, scannable + assist::marked(), done(), trace_.cpu.assist, trace_.cpu.background, os_calls::now() - began_});
+    if (specials::any_ready()) finalizer_thread::wake();
+  }
+
+  // Until nobody has anything grey.
+  void drain_all() {
+    for (;;) {
+      for (bool more = true; more;) {
+        const uint64_t before = marker_.scanned_bytes();
+        more = marker_.drain(kSlice);
+        assist::note_background(marker_.scanned_bytes() - before);
+        if (paying_ && !world::stopped()) pacing::revise(done());
+      }
+      if (mark_work::take_overflow()) {
+        rescan_all_marked(marker_);
+        continue;
+      }
+      if (mark_work::all_done()) return;
+      os_calls::sleep(20'000);  // somebody who pays has the rest
+    }
+  }
+
+  ScanBytes done() const {
+    ScanBytes bytes;
+    bytes.heap = marker_.object_bytes() + assist::scanned();
+    bytes.globals = trace_.globals;
+    return bytes;
+  }
+
+  bool forced_;
+  bool paying_ = true;
+  Marker marker_;
+  CycleTrace trace_;
+  Stopwatch watch_;
+  uint64_t began_ = os_calls::now();
+  uint64_t thread_time_ = os_calls::thread_time();
+};
+
+}  // namespace
+
+void run(bool forced) {
+  Cycle cycle(forced);
+  cycle.run();
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  last_end.store(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec), std::memory_order_relaxed);
+  cycle.print(cycles.fetch_add(1, std::memory_order_relaxed) + 1);
+}
+
+bool is_set_up() { return ready.load(std::memory_order_acquire); }
+
+bool set_up() {
+  if (!warren::heap::is_set_up() && !warren::heap::set_up()) return false;
+  if (!world::set_up()) return false;
+  static constinit Mutex lock(LockRank::kCycle);
+  MutexLock guard(lock);
+  if (is_set_up()) return true;
+  pacing::set_up();
+  set_up_at = os_calls::now();
+  fork_handlers::install_for_collector();
+  ready.store(true, std::memory_order_release);
+  return true;
+}
+
+void pay_for(size_t bytes) {
+  if (phase::is_marking()) return assist::pay(bytes);
+  if (pacing::is_time(heap::live_bytes.load(std::memory_order_relaxed))) collector_thread::ask();
+}
+
+void collect() {
+  if (is_set_up() || set_up()) collector_thread::run_and_wait();
+}
+
+Stats stats() {
+  const auto get = [](const std::atomic<uint64_t> &value) { return value.load(std::memory_order_relaxed); };
+  return {get(cycles), pacing::goal(), get(last_end), get(pause_total), get(pause_longest)};
+}
+
+}  // namespace cycle
+}  // namespace warren::gc

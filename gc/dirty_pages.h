@@ -1,0 +1,26 @@
+// Which pages of the collector's heap have been written to since their objects were scanned.
+// Pages of scanned spans are watched at the beginning of a cycle, and their tags say so; a page without
+// that tag (its span is younger than the watch) counts as dirty until a pass watches it.
+// Caller: the cycle. Invariant: at the end of rescan_stopped() every marked object's referents are marked or grey.
+#pragma once
+
+#include "gc/marker.h"
+
+namespace warren::gc::dirty_pages {
+
+// Watches all scanned spans. False: stores cannot be seen; mark with the program stopped.
+bool begin();
+
+// Fetches what is dirty, watches it afresh, and scans the marked objects there; calls `between` now and then. Returns the pages
+// of the OS.
+size_t rescan_running(Marker &marker, void (*between)(void *context), void *context);
+
+// The same at last, with the program stopped, watching nothing.
+size_t rescan_stopped(Marker &marker);
+
+void end();
+
+// In a forked child: the kernel watches nothing there.
+void reset_in_child();
+
+}  // namespace warren::gc::dirty_pages

@@ -1,0 +1,76 @@
+// See fork.h.
+#include "gc/fork.h"
+
+#include "allocator/base/os_calls.h"
+#include "gc/assist.h"
+#include "gc/cache.h"
+#include "gc/collector_thread.h"
+#include "gc/cycle.h"
+#include "gc/dirty_pages.h"
+#include "gc/finalizer_thread.h"
+#include "gc/mark_work.h"
+#include "gc/phase.h"
+#include "gc/specials.h"
+#include "gc/world.h"
+
+#include <pthread.h>
+
+namespace warren::gc::fork_handlers {
+namespace {
+
+bool locked_background = false;
+bool stopped = false;
+
+// The collector's own thread does not fork, and nobody forks inside the stop gate.
+void prepare() NO_THREAD_SAFETY_ANALYSIS {
+  locked_background = cycle::background_lock.lock_for_fork();
+  stopped = locked_background && world::stop();
+  collector_thread::lock_for_fork();
+  specials::lock_for_fork();
+  mark_work::lock_for_fork();
+}
+
+void release(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
+  mark_work::unlock_after_fork(in_child);
+  specials::unlock_after_fork(in_child);
+  collector_thread::unlock_after_fork(in_child);
+  if (stopped) world::start();
+  if (!locked_background) return;
+  if (in_child) {
+    cycle::background_lock.reset_in_child();
+  } else {
+    cycle::background_lock.unlock_after_fork();
+  }
+}
+
+void in_parent() { release(false); }
+
+// Marks of a cycle that will not be finished: spans are swept while one marks.
+void drop_marks() {
+  const size_t pages = tables.bytes >> kPageShift;
+  for (size_t page = 0; page < pages; ++page) {
+    if (tables.tags[page] == 0) continue;
+    const PageId id{static_cast<uint32_t>(page)};
+    BitPair *pairs = pairs_of(id);
+    for (size_t i = 0; i < kBitmapBytesPerPage / sizeof(BitPair); ++i) pairs[i].marked = 0;
+  }
+}
+
+void in_child() {
+  release(true);
+  if (phase::is_marking()) {
+    drop_marks();
+    phase::current.store(phase::Phase::kSweep, std::memory_order_relaxed);
+    assist::set_brake(false);
+  }
+  caches::reset_in_child();
+  dirty_pages::reset_in_child();
+  finalizer_thread::reset_in_child();
+  if (specials::any_ready()) finalizer_thread::wake();
+}
+
+}  // namespace
+
+void install_for_collector() { pthread_atfork(prepare, in_parent, in_child); }
+
+}  // namespace warren::gc::fork_handlers

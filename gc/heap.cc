@@ -1,0 +1,166 @@
+// See heap.h.
+#include "gc/heap.h"
+
+#include "allocator/base/fatal.h"
+#include "allocator/base/stop_gate.h"
+#include "allocator/heap.h"
+#include "allocator/page_heap.h"
+#include "gc/cycle.h"
+#include "gc/phase.h"
+#include "gc/specials.h"
+
+#include <cstring>
+
+namespace warren::gc::heap {
+
+std::atomic<uint64_t> live_bytes{0};
+std::atomic<uint64_t> scannable_bytes{0};
+
+namespace {
+
+// relaxed, both: sums that nothing hangs on.
+std::atomic<uint64_t> total_bytes{0};
+
+constexpr size_t kTinyBlock = 16;
+
+SizeClass class_of(size_t size) {
+  return size <= kMaxSmallSize ? SizeClass{kSmallClasses.of[(size + 7) / 8]} : class_of_medium_size(size);
+}
+
+void note_taken(size_t bytes, Kind kind) {
+  if (kind == Kind::kScan) scannable_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  live_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  total_bytes.fetch_add(bytes, std::memory_order_relaxed);
+}
+
+// A run for the class into this thread's cache, and the first object of it.
+void *refill_and_take(SizeClass size_class, Kind kind, size_t *taken) {
+  const stop_gate::Inside gate;
+  Cache *cache = caches::mine();
+  if (cache == nullptr) return nullptr;
+  Run &run = cache->runs[static_cast<size_t>(kind)][size_class.value];
+  const size_t size = info(size_class).object_size;
+  if (run.end - run.next < size && !caches::refill(cache, size_class, kind == Kind::kNoscan, taken)) return nullptr;
+  const uintptr_t object = run.next;
+  run.next += size;
+  return at_address<void>(object);
+}
+
+void *allocate_large(size_t size, Kind kind, size_t *taken) {
+  const PageCount pages = PageCount::covering(size);
+  const stop_gate::Inside gate;
+  Span *span = new_span(pages, SizeClass{0}, kind == Kind::kNoscan);
+  if (span == nullptr) return nullptr;
+  if (!span->zero) memset(at_address<void>(span->start()), 0, span->bytes());
+  span->zero = false;
+  span->free_objects = 0;
+  BitPair *pair = pairs_of(span);
+  __atomic_store_n(&pair->allocated, 1, __ATOMIC_RELAXED);
+  if (phase::is_marking()) {
+    __atomic_store_n(&pair->marked, 1, __ATOMIC_RELAXED);
+    phase::note_allocated_black(span->bytes(), kind == Kind::kNoscan);
+  }
+  void *object = at_address<void>(span->start());
+  set_of(span).put(span);
+  *taken += pages.bytes();
+  return object;
+}
+
+bool find_live(const void *pointer, Slot &slot) {
+  if (!find_slot(address_of(pointer), slot) || !slot.is_allocated()) return false;
+  // In a span that is still to be swept, what is not marked is dead.
+  return is_swept(page_map::at(arena.page_of(slot.object))) || slot.is_marked() || phase::is_marking();
+}
+
+}  // namespace
+
+WARREN_NOINLINE void *allocate_slow(size_t size, Kind kind) {
+  const size_t padded = size + (size >= kMinPaddedSize);
+  if (padded < size || padded > size_t{PTRDIFF_MAX}) return nullptr;
+  if (!cycle::is_set_up() && !cycle::set_up()) return nullptr;
+  for (int attempt = 0;; ++attempt) {
+    size_t taken = 0;
+    void *object = padded <= kMaxClassSize ? refill_and_take(class_of(padded), kind, &taken)
+                                           : allocate_large(padded, kind, &taken);
+    if (WARREN_LIKELY(object != nullptr)) {
+      note_taken(taken, kind);
+      cycle::pay_for(taken);
+      return object;
+    }
+    if (attempt == 2) return nullptr;
+    cycle::collect();
+    if (attempt == 1) release_free_memory();
+  }
+}
+
+void *allocate_tiny(size_t size) {
+  const size_t align = size % 8 == 0 ? 8 : size % 4 == 0 ? 4 : size % 2 == 0 ? 2 : 1;
+  if (Cache *cache = current_cache_or_null) {
+    const size_t left = align_down(cache->tiny_left, align);
+    if (size != 0 && left >= size) {
+      cache->tiny_left = static_cast<uint32_t>(left - size);
+      return at_address<void>(cache->tiny_end - left);
+    }
+  }
+  void *block = allocate(kTinyBlock, Kind::kNoscan);
+  Cache *cache = current_cache_or_null;
+  if (block != nullptr && cache != nullptr && cache->tiny_left < kTinyBlock - size) {
+    cache->tiny_left = static_cast<uint32_t>(kTinyBlock - size);
+    cache->tiny_end = address_of(block) + kTinyBlock;
+  }
+  return block;
+}
+
+void *base_of(const void *pointer) {
+  Slot slot;
+  return find_live(pointer, slot) ? at_address<void>(slot.object) : nullptr;
+}
+
+size_t size_of(const void *object) {
+  Slot slot;
+  return find_live(object, slot) ? object_size(slot) : 0;
+}
+
+void *reallocate(void *object, size_t size) {
+  Slot slot;
+  if (!find_live(object, slot)) {
+    fatal::not_collected("wr_gc_realloc", object);
+    return nullptr;
+  }
+  const size_t before = slot.object + object_size(slot) - address_of(object);
+  const bool noscan = (slot.tag & kNoscanTag) != 0;
+  const size_t padded = size + (size >= kMinPaddedSize);
+  const bool shared = noscan && object_size(slot) == kTinyBlock;
+  if (!shared && padded <= before && padded >= before / 2) {
+    // What lies behind is zero again when it grows back.
+    memset(static_cast<char *>(object) + size, 0, before - size);
+    return object;
+  }
+  void *fresh = shared && size < kTinyBlock ? allocate_tiny(size) : allocate(size, noscan ? Kind::kNoscan : Kind::kScan);
+  if (fresh == nullptr) return nullptr;
+  memcpy(fresh, object, before < size ? before : size);
+  if (!shared) release(object);
+  return fresh;
+}
+
+void release(void *object) {
+  Slot slot;
+  if (!find_live(object, slot)) return fatal::not_collected("wr_gc_free", object);
+  const size_t size = object_size(slot);
+  if ((slot.tag & kNoscanTag) != 0 && size == kTinyBlock) return;  // others may live in the block
+  if (slot.object != address_of(object)) return fatal::not_collected("wr_gc_free", object);
+  const stop_gate::Inside gate;
+  Span *span = page_map::at(arena.page_of(slot.object));
+  if (span->specials != 0) specials::forget(slot);
+  if (is_large(slot.tag) || phase::current.load(std::memory_order_relaxed) != phase::Phase::kSweep ||
+      !set_of(span).free_object(span, slot)) {
+    // Somebody else has the span in hand: the object keeps nothing alive any more, and the next cycle finds it.
+    if (size <= kMaxClassSize) memset(object, 0, size);
+    return;
+  }
+  live_bytes.fetch_sub(size, std::memory_order_relaxed);
+}
+
+Stats stats() { return {live_bytes.load(std::memory_order_relaxed), total_bytes.load(std::memory_order_relaxed)}; }
+
+}  // namespace warren::gc::heap

@@ -1,0 +1,75 @@
+// The collector's heap as its users see it: objects that nobody frees.
+// Callers: preload/gc.cc (the C ABI), the scheduler.
+// Invariant: every object is zero when it is handed out, and stays until no word that the collector can find points into it.
+#pragma once
+
+#include "gc/cache.h"
+
+namespace warren::gc {
+
+enum class Kind : uint8_t { kScan, kNoscan };
+
+namespace heap {
+
+// The class of each small size, in steps of 8 bytes: all of Go's but the 8-byte one.
+struct SmallClasses {
+  uint8_t of[kMaxSmallSize / 8 + 1];
+};
+constexpr SmallClasses make_small_classes() {
+  SmallClasses table{};
+  uint8_t number = 2;
+  for (size_t i = 0; i <= kMaxSmallSize / 8; ++i) {
+    while (kSizeClasses[number].object_size < i * 8) ++number;
+    table.of[i] = number;
+  }
+  return table;
+}
+inline constexpr SmallClasses kSmallClasses = make_small_classes();
+
+// From here on a byte is added, so that a pointer just past the end of an array keeps the array and not its neighbour.
+// Smaller objects would pay for it with up to half of their size.
+inline constexpr size_t kMinPaddedSize = 128;
+
+void *allocate_slow(size_t size, Kind kind);
+
+// nullptr: no memory, not even after a collection.
+inline void *allocate(size_t size, Kind kind) {
+  const size_t padded = size + (size >= kMinPaddedSize);
+  Cache *cache = current_cache_or_null;
+  if (WARREN_LIKELY(padded <= kMaxSmallSize && cache != nullptr)) {
+    const uint8_t number = kSmallClasses.of[(padded + 7) / 8];
+    Run &run = cache->runs[static_cast<size_t>(kind)][number];
+    const uintptr_t object = run.next;
+    const uintptr_t next = object + kSizeClasses[number].object_size;
+    if (WARREN_LIKELY(next <= run.end)) {
+      run.next = next;
+      return at_address<void>(object);
+    }
+  }
+  return allocate_slow(size, kind);
+}
+
+// noscan objects below 16 bytes share blocks.
+void *allocate_tiny(size_t size);
+
+// The start of the live object that `pointer` points into; nullptr: none of this heap's.
+void *base_of(const void *pointer);
+
+// Usable bytes of the object that starts at `object`.
+size_t size_of(const void *object);
+
+void *reallocate(void *object, size_t size);
+void release(void *object);
+
+struct Stats {
+  uint64_t live_bytes;   // allocated since, and marked by, the last cycle
+  uint64_t total_bytes;  // allocated ever
+};
+Stats stats();
+
+// Bytes in objects and runs; what starts a cycle. Set by the cycle when it has counted.
+extern std::atomic<uint64_t> live_bytes;
+extern std::atomic<uint64_t> scannable_bytes;  // of them: in objects that may hold pointers
+
+}  // namespace heap
+}  // namespace warren::gc

@@ -1,0 +1,47 @@
+// See malloc_roots.h. Walks the spans from page to page; each step looks at one under the page heap's lock, for a moment.
+#include "gc/malloc_roots.h"
+
+#include "allocator/base/options.h"
+#include "allocator/object_map.h"
+#include "allocator/page_heap.h"
+
+namespace warren::gc::malloc_roots {
+namespace {
+
+struct Found {
+  SpanState state;
+  SizeClass size_class;
+  PageId first;
+  PageCount count;
+};
+
+bool look(PageId page, Found &found) {
+  MutexLock guard(page_heap::lock);
+  if (page >= arena.end_page()) return false;
+  const Span *span = page_map::find(page);
+  if (span == nullptr) return false;
+  found = {span->state, span->size_class, span->first, span->count};
+  return true;
+}
+
+void scan_objects(const Found &found, Marker &marker) {
+  const SizeClassInfo &shape = info(found.size_class);
+  const uintptr_t start = arena.address(found.first);
+  for (size_t i = 0; i < shape.objects; ++i) {
+    const uintptr_t block = start + i * shape.object_size;
+    if (*object_map::of_class(found.size_class, block) != 0) marker.scan_range(block, block + shape.object_size);
+  }
+}
+
+}  // namespace
+
+void scan(Marker &marker) {
+  if (options.malloc_roots.load(std::memory_order_relaxed) == 0) return;
+  Found found;
+  for (PageId page{1}; look(page, found); page = found.first + found.count) {
+    if (found.state == SpanState::kObjects) scan_objects(found, marker);
+    if (found.state == SpanState::kLarge) marker.scan_range(arena.address(found.first), arena.address(found.first + found.count));
+  }
+}
+
+}  // namespace warren::gc::malloc_roots

@@ -1,0 +1,80 @@
+// Marking: reads words, finds the objects they point into, marks them, and reads those in turn.
+//
+// A word that points into an allocated object of the collector's heap marks it, and if it can hold pointers, it becomes grey.
+// Grey objects wait in buffers (mark_work.h), a stack; the next few are already in a small ring while the processor
+// fetches their contents, so that the one that is scanned is in the cache. No recursion.
+//
+// Callers: the cycle's threads, threads that help while they allocate (heap.cc).
+// Invariant: when a worker is destroyed, all it has found is marked and scanned, or in a buffer that goes round.
+#pragma once
+
+#include "gc/mark_work.h"
+#include "gc/page_tags.h"
+
+namespace warren::gc {
+
+class Marker {
+ public:
+  Marker() = default;
+  ~Marker();
+  Marker(const Marker &) = delete;
+  Marker &operator=(const Marker &) = delete;
+
+  // Reads the aligned words in [low, high). What they point to becomes grey.
+  void scan_range(uintptr_t low, uintptr_t high);
+
+  // One word.
+  void discover(uintptr_t word);
+
+  // The marked objects of a run of watched OS pages that were written to: the words on these pages. With finalizers'
+  // objects, marked or not.
+  void rescan_page_range(uintptr_t low, uintptr_t high);
+
+  // Scans grey objects, those of others too, until there are none or about `most` bytes were read. False: none are left.
+  bool drain(size_t most);
+
+  // Gives some to those that wait for any.
+  void share();
+
+  // Gives all grey objects to the others.
+  void flush();
+
+  uint64_t marked_bytes() const { return object_bytes_ + noscan_bytes_; }
+  uint64_t object_bytes() const { return object_bytes_; }    // of them: of objects that may hold pointers
+  uint64_t scanned_bytes() const { return scanned_bytes_; }  // with roots, and what was scanned again
+
+ private:
+  // A power of two. Measured with a tree of 16-byte nodes.
+  static constexpr unsigned kRing = 8;
+
+  // Slots whose bits the processor is fetching: for ranges long enough that their objects' bits come from far away.
+  static constexpr unsigned kBatch = 128;
+  struct Batch {
+    unsigned count = 0;
+    Slot slots[kBatch];
+  };
+
+  void consider(uintptr_t word, const Tables &in);
+  void reach(const Slot &slot);
+  void gather(uintptr_t low, uintptr_t high, Batch &batch);
+  void reach_all(Batch &batch);
+  void push(uintptr_t object);
+  bool pop(uintptr_t &object);
+  void scan_words(uintptr_t low, uintptr_t high);
+  void scan_object(uintptr_t entry);
+  void scan_large(uintptr_t entry);
+
+  uintptr_t ring_[kRing];
+  unsigned ring_first_ = 0;
+  unsigned ring_count_ = 0;
+  MarkBuffer *buffer_ = nullptr;
+  MarkBuffer *spare_ = nullptr;  // full or empty: so that one push and pop at the edge do not go to the lock
+  uint64_t object_bytes_ = 0;  // of grey objects that were scanned
+  uint64_t noscan_bytes_ = 0;
+  uint64_t scanned_bytes_ = 0;
+};
+
+// Marks every marked object's referents again: after a grey object had to be dropped.
+void rescan_all_marked(Marker &marker);
+
+}  // namespace warren::gc

@@ -1,0 +1,124 @@
+// See pacing.h.
+#include "gc/pacing.h"
+
+#include "allocator/arena.h"
+#include "allocator/base/mutex.h"
+#include "allocator/base/options.h"
+#include "allocator/base/os_calls.h"
+#include "allocator/page_heap.h"
+#include "gc/heap.h"
+
+#include <sched.h>
+
+namespace warren::gc::pacing {
+namespace {
+
+constinit Mutex lock(LockRank::kPacing);
+Pacer pacer GUARDED_BY(lock);
+CpuLimiter limiter GUARDED_BY(lock){1};
+int percent GUARDED_BY(lock) = 100;
+uint64_t seen_option GUARDED_BY(lock) = 0;  // gogc, when percent was taken from it
+uint64_t globals_bytes GUARDED_BY(lock) = 0;
+
+// relaxed, all: targets, each of which stands alone.
+std::atomic<uint64_t> published_trigger{uint64_t{4} << 20};
+std::atomic<uint64_t> published_goal{uint64_t{4} << 20};
+std::atomic<double> work_per_byte{0}, bytes_per_work{0};
+
+Footprint footprint() {
+  const page_heap::Stats pages = page_heap::stats();
+  const uint64_t released = pages.released_pages * kPageSize, idle = pages.free_pages * kPageSize;
+  const uint64_t sys = pages.grown_pages * kPageSize;
+  return {sys - released, idle - released, heap::live_bytes.load(std::memory_order_relaxed)};
+}
+
+void publish_targets() REQUIRES(lock) {
+  const uint64_t option = options.gogc.load(std::memory_order_relaxed);
+  if (option != seen_option) {  // wr_conf_set
+    seen_option = option;
+    percent = option == kNoLimit ? -1 : static_cast<int>(option);
+  }
+  pacer.set_percent(percent);
+  const uint64_t limit = options.memlimit.load(std::memory_order_relaxed);
+  pacer.set_limit(limit == kNoLimit ? kNever : limit);
+  const Targets targets = pacer.targets(footprint());
+  published_trigger.store(targets.trigger, std::memory_order_relaxed);
+  published_goal.store(targets.goal, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+unsigned processors() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  const int count = CPU_COUNT(&set);
+  return count < 1 ? 1 : static_cast<unsigned>(count);
+}
+
+void set_up() {
+  MutexLock guard(lock);
+  limiter.resize(processors());
+  publish_targets();
+}
+
+bool is_time(uint64_t live_bytes) { return live_bytes >= published_trigger.load(std::memory_order_relaxed); }
+
+int set_percent(int value) {
+  MutexLock guard(lock);
+  publish_targets();
+  const int before = percent;
+  percent = value < 0 ? -1 : value;
+  publish_targets();
+  return before;
+}
+
+int64_t set_memory_limit(int64_t limit) {
+  MutexLock guard(lock);
+  const uint64_t before = options.memlimit.load(std::memory_order_relaxed);
+  if (limit >= 0) {
+    options.memlimit.store(limit == INT64_MAX ? kNoLimit : static_cast<uint64_t>(limit), std::memory_order_relaxed);
+    publish_targets();
+  }
+  return before >= uint64_t{INT64_MAX} ? INT64_MAX : static_cast<int64_t>(before);
+}
+
+void begin(Pacer::Reason reason, uint64_t globals) {
+  MutexLock guard(lock);
+  publish_targets();
+  globals_bytes = globals;
+  pacer.start_cycle({os_calls::now(), heap::live_bytes.load(std::memory_order_relaxed), processors(), reason, globals});
+}
+
+void revise(const ScanBytes &done) {
+  const Footprint now = footprint();
+  MutexLock guard(lock);
+  Pacer::Progress progress;
+  progress.heap_live = now.heap_bytes;
+  progress.scannable.heap = heap::scannable_bytes.load(std::memory_order_relaxed);
+  progress.scannable.globals = globals_bytes;
+  progress.done = done;
+  progress.is_limited = limiter.is_limiting();
+  const Pace pace = pacer.revise(progress, now);
+  work_per_byte.store(pace.work_per_byte, std::memory_order_relaxed);
+  bytes_per_work.store(pace.bytes_per_work, std::memory_order_relaxed);
+}
+
+Pace pace() {
+  return {work_per_byte.load(std::memory_order_relaxed), bytes_per_work.load(std::memory_order_relaxed),
+          published_goal.load(std::memory_order_relaxed)};
+}
+
+uint64_t goal() { return published_goal.load(std::memory_order_relaxed); }
+uint64_t trigger() { return published_trigger.load(std::memory_order_relaxed); }
+
+void end(const End &end) {
+  MutexLock guard(lock);
+  const uint64_t before = heap::live_bytes.exchange(end.marked, std::memory_order_relaxed);
+  heap::scannable_bytes.store(end.scannable, std::memory_order_relaxed);
+  pacer.end_cycle({os_calls::now(), before, end.marked, end.done, end.assist_time, end.background_time, 0});
+  limiter.note(end.elapsed, end.assist_time + end.background_time, 0);
+  pacer.sweep_done();  // the collector's thread sweeps at once
+  publish_targets();
+}
+
+}  // namespace warren::gc::pacing

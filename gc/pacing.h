@@ -1,0 +1,36 @@
+// The pacer at work: feeds it with what the heap and the cycle count, and publishes what it says to allocating threads.
+// Callers: cycle.cc (begin, progress, end), heap.cc by way of cycle::pay_for, assist.cc (pace).
+// Invariant: the pacer itself is touched under one lock; what is published is a target, and may be a moment old.
+#pragma once
+
+#include "gc/pacer.h"
+
+namespace warren::gc::pacing {
+
+void set_up();
+
+// Whether the heap has reached the size at which a cycle is to begin.
+bool is_time(uint64_t live_bytes);
+
+// Both are the options gogc and memlimit under another name. Return the value before.
+int set_percent(int percent);
+int64_t set_memory_limit(int64_t limit);  // negative: only asks
+
+void begin(Pacer::Reason reason, uint64_t globals);
+// While marking: what was scanned so far.
+void revise(const ScanBytes &done);
+Pace pace();
+uint64_t goal();
+uint64_t trigger();
+
+struct End {
+  uint64_t marked;            // live bytes now
+  uint64_t scannable;         // of them: in objects that may hold pointers
+  ScanBytes done;
+  uint64_t assist_time, background_time, elapsed;
+};
+void end(const End &end);
+
+unsigned processors();
+
+}  // namespace warren::gc::pacing

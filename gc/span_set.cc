@@ -1,0 +1,168 @@
+// See span_set.h.
+#include "gc/span_set.h"
+
+#include "allocator/base/bitmap.h"
+#include "allocator/page_heap.h"
+#include "gc/phase.h"
+
+#include <cstring>
+
+namespace warren::gc {
+
+std::atomic<uint32_t> generation{1};
+
+constinit SpanSet span_sets[2][kClassCount];
+
+namespace {
+
+// How many unswept spans a thread that needs one sweeps before it takes new pages. More: a denser heap, longer waits.
+constexpr int kSweepTries = 100;
+
+constinit Mutex cover_lock(LockRank::kSpanSet);
+
+size_t objects_of(const Span *span) { return span->size_class.is_large() ? 1 : info(span->size_class).objects; }
+
+size_t pair_count(const Span *span) { return (objects_of(span) + 63) / 64; }
+
+void set_tags(const Span *span) {
+  const auto first = static_cast<uint16_t>((span->size_class.is_large() ? kLargeTag : span->size_class.value) |
+                                           (span->noscan ? kNoscanTag : 0));
+  for (uint32_t i = 0; i < span->count.value; ++i) {
+    const auto index = static_cast<uint16_t>(span->size_class.is_large() ? 0 : i << kPageIndexShift);
+    // release: pairs with the acquire in tag_of(); the bits were cleared before.
+    __atomic_store_n(&tables.tags[span->first.value + i], static_cast<uint16_t>(first | index), __ATOMIC_RELEASE);
+  }
+}
+
+}  // namespace
+
+Span *SpanSet::pop_unswept() {
+  MutexLock guard(lock_);
+  Span *span = unswept_partial_.pop_front();
+  if (span == nullptr) span = unswept_full_.pop_front();
+  if (span != nullptr) span->list = kOwned;
+  return span;
+}
+
+void SpanSet::insert(Span *span) {
+  const bool has_room = span->free_objects != 0;
+  span->list = has_room ? kPartial : kFull;
+  (has_room ? partial_ : full_).push_front(span);
+}
+
+Span *SpanSet::take() {
+  {
+    MutexLock guard(lock_);
+    if (Span *span = partial_.pop_front(); span != nullptr) {
+      span->list = kOwned;
+      return span;
+    }
+  }
+  for (int i = 0; i < kSweepTries && phase::may_sweep(); ++i) {
+    Span *span = pop_unswept();
+    if (span == nullptr) return nullptr;
+    sweep(span);
+    if (span->free_objects != 0) return span;
+    put(span);
+  }
+  return nullptr;
+}
+
+void SpanSet::put(Span *span) {
+  MutexLock guard(lock_);
+  insert(span);
+}
+
+void SpanSet::put_unswept(Span *span) {
+  MutexLock guard(lock_);
+  span->list = kFull;
+  unswept_full_.push_front(span);
+}
+
+bool SpanSet::sweep_one(uint64_t *freed_bytes) {
+  Span *span = pop_unswept();
+  if (span == nullptr) return false;
+  *freed_bytes += sweep(span);
+  if (has_no_object(span)) {
+    free_span(span);
+  } else {
+    put(span);
+  }
+  return true;
+}
+
+void SpanSet::flip() {
+  MutexLock guard(lock_);
+  unswept_partial_ = partial_;
+  unswept_full_ = full_;
+  partial_ = full_ = IntrusiveList<Span>{};
+}
+
+bool SpanSet::free_object(Span *span, const Slot &slot) {
+  MutexLock guard(lock_);
+  if (span->list == kOwned || !is_swept(span) || !slot.is_allocated()) return false;
+  __atomic_store_n(&slot.pair->allocated, slot.pair->allocated & ~slot.bit, __ATOMIC_RELAXED);
+  (span->list == kFull ? full_ : partial_).remove(span);
+  span->free_objects++;
+  span->search_from = 0;
+  insert(span);
+  return true;
+}
+
+size_t sweep(Span *span) {
+  BitPair *pairs = pairs_of(span);
+  const size_t count = pair_count(span);
+  size_t live = 0, before = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const uint64_t marked = pairs[i].marked;
+    before += bits::count(pairs[i].allocated);
+    live += bits::count(marked);
+    // relaxed: whoever asks about an object has a pointer to it, or is content with either answer
+    __atomic_store_n(&pairs[i].allocated, marked, __ATOMIC_RELAXED);
+    pairs[i].marked = 0;
+  }
+  span->free_objects = static_cast<uint16_t>(objects_of(span) - live);
+  span->search_from = 0;
+  // release: pairs with the acquire in is_swept().
+  __atomic_store_n(&span->generation, generation.load(std::memory_order_relaxed), __ATOMIC_RELEASE);
+  const size_t size = span->size_class.is_large() ? span->bytes() : info(span->size_class).object_size;
+  return (before - live) * size;
+}
+
+void free_span(Span *span) {
+  for (PageId page = span->first; page < span->end(); page = page + PageCount{1}) {
+    __atomic_store_n(&tables.tags[page.value], uint16_t{0}, __ATOMIC_RELAXED);  // nobody has a pointer into it
+  }
+  page_heap::free(span);
+}
+
+bool cover(PageId end) {
+  if (size_t{end.value} << kPageShift <= __atomic_load_n(&tables.bytes, __ATOMIC_RELAXED)) return true;
+  MutexLock guard(cover_lock);
+  const PageCount covered = arena_growth::prepare_tags(end);
+  tables.start = arena.start;
+  tables.tags = arena_growth::tags();
+  tables.bits = arena.bitmap;
+  __atomic_store_n(&tables.bytes, covered.bytes(), __ATOMIC_RELEASE);
+  return covered.value >= end.value;
+}
+
+Span *new_span(PageCount pages, SizeClass size_class, bool noscan) {
+  Span *span = page_heap::allocate(pages, SpanState::kCollected, size_class);
+  if (span == nullptr) return nullptr;
+  if (!cover(span->end())) {
+    page_heap::free(span);
+    return nullptr;
+  }
+  span->noscan = noscan;
+  span->list = SpanSet::kOwned;
+  span->specials = 0;
+  span->free_objects = static_cast<uint16_t>(objects_of(span));
+  span->search_from = 0;
+  span->generation = generation.load(std::memory_order_relaxed);
+  memset(pairs_of(span), 0, pair_count(span) * sizeof(BitPair));
+  set_tags(span);
+  return span;
+}
+
+}  // namespace warren::gc

@@ -1,0 +1,24 @@
+// Where a thread keeps roots: its registers, the stack it runs on, the stack libc gave it, its thread-local storage.
+// Caller: threads.cc, in a stopped world. Invariant: nothing is visited that cannot be read, and no page is touched for
+// the first time.
+#pragma once
+
+#include "gc/world.h"
+
+#include <ucontext.h>
+
+namespace warren::gc::stacks {
+
+// What libc does not say in its headers: sizes and offsets of its control block. Once.
+void set_up();
+
+// Of a stopped thread.
+struct Thread {
+  uintptr_t thread_pointer;
+  uintptr_t stack_pointer;  // when it was interrupted
+  const ucontext_t *context;  // where its registers are; nullptr: the caller, who has them on its stack
+  bool is_first;  // its id is the process's
+};
+void for_each_range(const Thread &thread, const world::FiberStacks *fibers, VisitRange visit, void *context);
+
+}  // namespace warren::gc::stacks

@@ -1,0 +1,25 @@
+// The signal that stops threads: which one, who handles it, and how the program's signal masks are kept open for it.
+// Callers: threads.cc; preload/signal_masks.cc. Invariant: a signal is taken only while its action is the default, and
+// given up when the program installs a handler of its own.
+#pragma once
+
+#include "allocator/base/os_calls.h"
+
+namespace warren::gc::stop_signal {
+
+// Installs `handler` for a free signal. False: there is none.
+bool take(os_calls::SignalHandler handler);
+
+// Whether the signal is still ours. If not, take() anew.
+bool ours();
+
+// 0 while the collector sleeps.
+int number();
+
+// Marks the siginfo of the signals that we send.
+inline constexpr int kCode = -0x5747;
+
+// The signal's bit in a kernel's signal set, 0 while the collector sleeps. For masks that would keep it out.
+inline uint64_t bit() { return number() == 0 ? 0 : uint64_t{1} << (number() - 1); }
+
+}  // namespace warren::gc::stop_signal

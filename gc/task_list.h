@@ -1,0 +1,53 @@
+// The threads of this process as the kernel lists them, in /proc/self/task.
+// Caller: threads.cc. Invariant: nothing is allocated; one descriptor, which the program never sees for longer than a
+// stop.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace warren::gc {
+
+class TaskList {
+ public:
+  TaskList();
+  ~TaskList();
+  TaskList(const TaskList &) = delete;
+  TaskList &operator=(const TaskList &) = delete;
+
+  bool is_open() const { return fd_ >= 0; }
+
+  // Threads at this moment, exactly; much cheaper than a walk.
+  size_t count() const;
+
+  // Calls visit(id) for each. A thread that was there all the while is seen, unless another one that this walk has
+  // seen ended meanwhile. False: the list cannot be read.
+  template <class Visit>
+  bool walk(Visit visit) {
+    rewind();
+    for (uint32_t id; (id = next()) != 0;) visit(id);
+    return !failed_;
+  }
+
+ private:
+  void rewind();
+  uint32_t next();  // 0 at the end
+
+  int fd_;
+  bool failed_ = false;
+  size_t used_ = 0, filled_ = 0;
+  alignas(8) char buffer_[8192];
+};
+
+// What stands in the way of a thread's being stopped.
+enum class TaskState : uint8_t {
+  kAlive,
+  kGone,    // ended, or past its last instruction of the program's
+  kKernel,  // one of the kernel's own, as io_uring makes them
+};
+TaskState task_state(uint32_t id);
+
+// The signals that a thread blocks.
+uint64_t blocked_signals(uint32_t id);
+
+}  // namespace warren::gc

@@ -1,0 +1,208 @@
+/* warren/gc.h: memory that nobody frees.
+ *
+ * Objects from wr_gc_malloc live for as long as the collector finds a word that points to or into them: in the stacks
+ * and registers of threads and fibers, in thread-local storage, in the data segments of the program and of each loaded
+ * library, in ranges added by wr_gc_add_root, and in other such objects. Words in memory from malloc are not looked at,
+ * unless WARREN_CONF=malloc_roots=1. Pointers that are hidden (combined with others, tagged in their high bits, kept in
+ * files) do not count. The collector runs beside the program and stops it twice a cycle, for fractions of a
+ * millisecond; no store needs to be announced. C11 and C++20.
+ *
+ * Any function here may be called from any thread, none from a signal handler.
+ */
+#ifndef WARREN_GC_H
+#define WARREN_GC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A zeroed object of `size` bytes, aligned to 16 where its size class is (to 8 for sizes of 17 to 24), whose words may
+ * be pointers to others. NULL: no memory, not even after a collection; errno is ENOMEM. Source: Go's new, Boehm's GC_malloc. */
+void *wr_gc_malloc(size_t size);
+
+/* The same for contents without pointers: they are never read. Objects below 16 bytes share blocks, aligned to 8, 4, 2 or 1 as
+ * their size is; a block lives as long as one of them. Source: Boehm's GC_malloc_atomic, Go's tiny allocator. */
+void *wr_gc_malloc_noscan(size_t size);
+
+/* Another size for an object, its kind and its contents kept; new bytes are zero. NULL object: wr_gc_malloc. Size 0:
+ * wr_gc_free, returns NULL. NULL and ENOMEM: the object is as before. Finalizers and weak references stay with the old
+ * object. Source: realloc. */
+void *wr_gc_realloc(void *object, size_t size);
+
+/* Optional: releases an object early. NULL does nothing. A pointer that is not the start of a live object ends the
+ * process with a message (WARREN_CONF=abort_on_error=0: is ignored). Its finalizer does not run. Source: GC_free. */
+void wr_gc_free(void *object);
+
+/* fn(object, argument) is called, on a thread of its own, after the object was found unreachable; in that cycle the object
+ * and what it refers to live on. One at most for an object; fn NULL removes it. An object that another one with a
+ * finalizer refers to waits until that one is gone; rings with finalizers never go. Not promised before exit.
+ * 0; EINVAL: not the start of an object; EEXIST: it has one; ENOMEM. Source: Go's SetFinalizer. */
+int wr_gc_set_finalizer(void *object, void (*fn)(void *object, void *argument), void *argument);
+
+/* A reference that keeps nothing alive; may be stored and copied anywhere. Zero is one to nothing. */
+typedef struct wr_weak {
+  uint64_t value;
+} wr_weak;
+
+/* A weak reference to the object that `object` points into; to nothing if it is none, or for want of memory. */
+wr_weak wr_weak_make(void *object);
+
+/* The start of the object, which the caller thereby holds; NULL once it was found unreachable, which is before its
+ * finalizer runs, and for ever. Source: Go's weak.Pointer. */
+void *wr_weak_get(wr_weak reference);
+
+/* The aligned words in [lo, hi) are roots. Ranges may overlap; removing takes away any part. Source: GC_add_roots. */
+void wr_gc_add_root(const void *lo, const void *hi);
+void wr_gc_remove_root(const void *lo, const void *hi);
+
+/* A whole cycle that begins after the call, swept before it returns. Source: runtime.GC. */
+void wr_gc_collect(void);
+
+/* A cycle starts so that it ends when the heap has grown by so many percent over what was live. Negative: never. Returns the
+ * value before, -1 for off. Initially 100, or WARREN_CONF=gogc. Source: debug.SetGCPercent. */
+int wr_gc_set_percent(int percent);
+
+/* Bytes that heap and runtime are to stay below by collecting more often, as long as that does not take more than half of
+ * the time. Negative: only asks. Returns the value before, INT64_MAX for none. Source: debug.SetMemoryLimit. */
+int64_t wr_gc_set_memory_limit(int64_t limit);
+
+/* Whether `p` points to or into a live object; and its start, or NULL. */
+int wr_gc_is_object(const void *p);
+void *wr_gc_base(const void *p);
+
+#ifdef __cplusplus
+}  // extern "C"
+
+#include <cstdlib>
+#include <limits>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+namespace warren::gc {
+
+// Whether objects of T hold no pointers. True for numbers, enumerations and arrays of them; say so for a class of your
+// own by specializing it.
+template <class T>
+struct is_noscan : std::bool_constant<std::is_arithmetic_v<T> || std::is_enum_v<T>> {};
+template <class T, size_t N>
+struct is_noscan<T[N]> : is_noscan<T> {};
+template <class T>
+struct is_noscan<const T> : is_noscan<T> {};
+template <class T>
+inline constexpr bool is_noscan_v = is_noscan<T>::value;
+
+namespace detail {
+
+[[noreturn]] inline void no_memory() {
+#ifdef __cpp_exceptions
+  throw std::bad_alloc();
+#else
+  std::abort();
+#endif
+}
+
+template <class T>
+void *allocate(size_t bytes) {
+  static_assert(alignof(T) <= 16, "the collector's objects are aligned to 16 bytes at most");
+  // Sizes whose class is aligned to 8 only are rounded up where more is asked for.
+  if constexpr (alignof(T) > 8) bytes = (bytes + 15) & ~size_t{15};
+  if constexpr (is_noscan_v<T> && alignof(T) > 1) bytes = (bytes + alignof(T) - 1) & ~(alignof(T) - 1);
+  void *memory = is_noscan_v<T> ? wr_gc_malloc_noscan(bytes) : wr_gc_malloc(bytes);
+  if (memory == nullptr) no_memory();
+  return memory;
+}
+
+template <class T>
+void destroy(void *object, void *) {
+  static_cast<T *>(object)->~T();
+}
+
+template <class T>
+void destroy_array(void *object, void *count) {
+  T *elements = static_cast<T *>(object);
+  for (size_t i = reinterpret_cast<size_t>(count); i-- > 0;) elements[i].~T();
+}
+
+inline void need(int error) {
+  if (error != 0) no_memory();
+}
+
+}  // namespace detail
+
+// A new T. A destructor that does something becomes the object's finalizer.
+template <class T, class... Args>
+T *make(Args &&...args) {
+  void *memory = detail::allocate<T>(sizeof(T));
+  T *object = ::new (memory) T(std::forward<Args>(args)...);
+  if constexpr (!std::is_trivially_destructible_v<T>) detail::need(wr_gc_set_finalizer(object, detail::destroy<T>, nullptr));
+  return object;
+}
+
+// n value-initialized Ts.
+template <class T>
+T *make_array(size_t n) {
+  if (n > std::numeric_limits<size_t>::max() / 2 / sizeof(T)) detail::no_memory();
+  T *elements = static_cast<T *>(detail::allocate<T>(n * sizeof(T)));
+  if constexpr (!std::is_trivially_default_constructible_v<T>) {
+    for (size_t i = 0; i < n; ++i) ::new (static_cast<void *>(elements + i)) T();
+  }
+  if constexpr (!std::is_trivially_destructible_v<T>) {
+    detail::need(wr_gc_set_finalizer(elements, detail::destroy_array<T>, reinterpret_cast<void *>(n)));
+  }
+  return elements;
+}
+
+// For standard containers: their nodes are the collector's, and never have to be given back.
+template <class T>
+struct allocator {
+  using value_type = T;
+  allocator() noexcept = default;
+  template <class U>
+  allocator(const allocator<U> &) noexcept {}
+  T *allocate(size_t n) {
+    if (n > std::numeric_limits<size_t>::max() / 2 / sizeof(T)) detail::no_memory();
+    return static_cast<T *>(detail::allocate<T>(n * sizeof(T)));
+  }
+  void deallocate(T *elements, size_t) noexcept { wr_gc_free(elements); }
+  template <class U>
+  bool operator==(const allocator<U> &) const noexcept {
+    return true;
+  }
+};
+
+// Refers to an object without keeping it alive.
+template <class T>
+class weak {
+ public:
+  weak() noexcept = default;
+  weak(std::nullptr_t) noexcept {}
+  weak(T *object) : reference_(object == nullptr ? wr_weak{0} : wr_weak_make(const_cast<std::remove_cv_t<T> *>(object))) {
+    if (object != nullptr && reference_.value == 0) detail::no_memory();
+    if (object != nullptr) offset_ = reinterpret_cast<const volatile char *>(object) - static_cast<const volatile char *>(wr_gc_base(const_cast<std::remove_cv_t<T> *>(object)));
+  }
+  // The object, or nullptr once it was found unreachable.
+  T *get() const {
+    char *start = static_cast<char *>(wr_weak_get(reference_));
+    return start == nullptr ? nullptr : reinterpret_cast<T *>(start + offset_);
+  }
+  T *lock() const { return get(); }
+  explicit operator bool() const { return get() != nullptr; }
+  void reset() noexcept { *this = weak(); }
+
+ private:
+  wr_weak reference_{0};
+  std::ptrdiff_t offset_ = 0;
+};
+
+inline void collect() { wr_gc_collect(); }
+inline int set_percent(int percent) { return wr_gc_set_percent(percent); }
+inline int64_t set_memory_limit(int64_t limit) { return wr_gc_set_memory_limit(limit); }
+
+}  // namespace warren::gc
+
+#endif
+#endif
