@@ -6,6 +6,7 @@
 #include "allocator/base/os_calls.h"
 #include "include/warren/scheduler_core.h"
 #include "scheduler/clock.h"
+#include "scheduler/deadlock.h"
 #include "scheduler/idle.h"
 #include "scheduler/netpoll.h"
 #include "scheduler/note.h"
@@ -108,17 +109,28 @@ void scavenge_stacks(uint64_t time) {
 }
 
 // The option maxprocs may change while the program runs.
+uint64_t seen_option = 0;
+
 void follow_option() {
-  static uint64_t seen = options.maxprocs.load(std::memory_order_relaxed);
   const uint64_t wanted = options.maxprocs.load(std::memory_order_relaxed);
-  if (wanted == seen) return;
-  seen = wanted;
+  if (wanted == seen_option) return;
+  seen_option = wanted;
   if (wanted != 0 && wanted != kNoLimit) wr_max_procs(static_cast<int>(wanted));
 }
 
 bool all_idle() {
   return sched.idle_p_count.load(std::memory_order_relaxed) ==
          static_cast<uint32_t>(sched.p_count.load(std::memory_order_relaxed));
+}
+
+// While nothing runs: 0 is for ever.
+uint64_t longest_sleep() {
+  uint64_t longest = look_again_for_deadlock();
+  const auto at_most = [&longest](uint64_t time) { longest = longest == 0 || time < longest ? time : longest; };
+  const uint64_t trace = options.schedtrace.load(std::memory_order_relaxed);
+  if (trace != 0 && trace != kNoLimit) at_most(trace * kMillisecond);
+  if (scavenged != stacks::Scavenged::kNothingLeft) at_most(scavenge_interval());
+  return longest;
 }
 
 // Until a P is taken up. False: there is no reason to.
@@ -131,13 +143,11 @@ bool sleep_deeply() {
   }
   // A request that came before the note was cleared.
   if (!quit_requested.load(std::memory_order_seq_cst)) {
-    const uint64_t trace = options.schedtrace.load(std::memory_order_relaxed);
-    if (scavenged != stacks::Scavenged::kNothingLeft) {
-      note_sleep_for(sched.sysmon_note, scavenge_interval());
-    } else if (trace != 0 && trace != kNoLimit) {
-      note_sleep_for(sched.sysmon_note, trace * kMillisecond);
-    } else {
+    const uint64_t longest = longest_sleep();
+    if (longest == 0) {
       note_sleep(sched.sysmon_note);
+    } else {
+      note_sleep_for(sched.sysmon_note, longest);
     }
   }
   MutexLock hold(sched.lock);
@@ -165,7 +175,10 @@ void run() {
 
 }  // namespace
 
-bool start() { return threads::start_plain(run, "warren-sysmon"); }
+bool start() {
+  seen_option = options.maxprocs.load(std::memory_order_relaxed);  // by now it has been followed
+  return threads::start_plain(run, "warren-sysmon");
+}
 
 void request_quit() {
   quit_requested.store(true, std::memory_order_seq_cst);

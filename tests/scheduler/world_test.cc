@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <random>
 #include <string>
+#include <sys/mman.h>
 #include <thread>
 #include <unistd.h>
 
@@ -113,9 +114,7 @@ TEST(World, StopsWhileOthersComputeAndBlock) {
 }
 
 std::string dump() {
-  char name[] = "/tmp/fibers-XXXXXX";
-  const int fd = mkstemp(name);
-  unlink(name);
+  const int fd = memfd_create("fibers", 0);
   wr_dump_fibers(fd);
   std::string text;
   lseek(fd, 0, SEEK_SET);
