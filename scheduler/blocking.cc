@@ -1,6 +1,6 @@
 // Blocking calls and locked threads: the two ways in which a fiber keeps its thread to itself.
-// Entering a blocking call changes one word of the M's; sysmon sees it and takes the P when others want it (m.h). So a short call
-// costs next to nothing.
+// Entering a blocking call changes one word of the M's; sysmon sees it and takes the P when others want it (m.h). So a
+// short call costs next to nothing.
 #include "include/warren/scheduler_core.h"
 #include "allocator/base/check.h"
 #include "scheduler/fiber.h"

@@ -77,8 +77,9 @@ void unlist_locked(wr_context *c) REQUIRES(c->above->lock) {
   if (c->next != nullptr) c->next->prev = c->prev;
 }
 
-// Ends the chain of parents too where this was their last reference: a loop, for it may be long.
-void unreference(wr_context *c) {
+// Ends the chain of parents too where this was their last reference: a loop, for it may be long. Without a reference left
+// nobody else reads `done`, hence no lock.
+void unreference(wr_context *c) NO_THREAD_SAFETY_ANALYSIS {
   while (c != nullptr && c != &root) {
     // release and acquire: what was done through any handle comes before the end.
     if (c->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;

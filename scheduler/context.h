@@ -28,8 +28,8 @@ M *warren_switch(void **save, void *sp, M *m);
 void warren_fiber_start();
 [[noreturn]] void warren_fiber_main(M *m);
 
-// Calls function(argument) on top of the stack saved at `sp`, as if what runs there had called it: an unwinder in `function`
-// sees the frames of that stack. It stays saved.
+// Calls function(argument) on top of the stack saved at `sp`, as if what runs there had called it: an unwinder in
+// `function` sees the frames of that stack. It stays saved.
 void warren_call_on_saved(void *sp, void (*function)(void *), void *argument);
 
 }  // extern "C"

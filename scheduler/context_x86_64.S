@@ -36,8 +36,9 @@ warren_switch:  // rdi: save, rsi: sp, rdx: m
     movq %rsp, (%rdi)
     // From here on the other stack, of the same shape: the unwind information holds for both.
     movq %rsi, %rsp
-    // Loading the control words is slow and rarely needed.
-    cmpl (%rsp), %eax
+    // Loading the control words is slow and rarely needed: when modes and masks differ, not the flags of past results.
+    xorl (%rsp), %eax
+    testl $0xffc0, %eax
     jne 2f
 1:  cmpw 4(%rsp), %cx
     jne 3f

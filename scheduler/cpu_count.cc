@@ -71,7 +71,9 @@ int cpus_of_mask() {
   const int bytes = sched_getaffinity(0, sizeof mask, reinterpret_cast<cpu_set_t *>(mask));
   if (bytes < 0) return 1;
   int count = 0;
-  for (const unsigned long word : mask) count += __builtin_popcountl(word);
+  for (unsigned long word : mask) {
+    for (; word != 0; word &= word - 1) ++count;  // the built-in function would need libgcc
+  }
   return count != 0 ? count : 1;
 }
 

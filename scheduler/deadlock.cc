@@ -52,7 +52,8 @@ bool foreign_threads() {
   bool found = false;
   while (const dirent *task = readdir(tasks)) {
     if (task->d_name[0] == '.') continue;
-    if (is_machine(static_cast<uint32_t>(strtoul(task->d_name, nullptr, 10))) || is_ours_by_name(task->d_name)) continue;
+    if (is_machine(static_cast<uint32_t>(strtoul(task->d_name, nullptr, 10))) || is_ours_by_name(task->d_name))
+      continue;
     found = true;
   }
   closedir(tasks);

@@ -1,5 +1,6 @@
 // Finding out that no fiber can ever run again. Callers: idle.cc, when a thread goes to sleep; fiber.cc.
-// Invariant: nothing is reported while a timer, a descriptor, or a thread that is not the scheduler's could still wake one.
+// Invariant: nothing is reported while a timer, a descriptor, or a thread that is not the scheduler's could still wake
+// one.
 #pragma once
 
 #include "scheduler/state.h"

@@ -164,7 +164,8 @@ void wr_end_fiber(void) {
 size_t wr_fiber_count(void) {
   int64_t live = sched.live_elsewhere.load(std::memory_order_relaxed);
   const int count = sched.p_count.load(std::memory_order_relaxed);
-  for (int i = 0; i < count; ++i) live += sched.ps[i].load(std::memory_order_relaxed)->live.load(std::memory_order_relaxed);
+  for (int i = 0; i < count; ++i)
+    live += sched.ps[i].load(std::memory_order_relaxed)->live.load(std::memory_order_relaxed);
   return live > 0 ? static_cast<size_t>(live) : 0;
 }
 

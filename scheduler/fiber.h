@@ -1,4 +1,5 @@
-// The beginning and the end of fibers. Callers: the C ABI, run.cc (the main fiber), switch.cc (what is left of an ended one).
+// The beginning and the end of fibers. Callers: the C ABI, run.cc (the main fiber), switch.cc (what is left of an ended
+// one).
 // Invariant: an ended fiber's stack is handed on only when nobody runs on it.
 #pragma once
 

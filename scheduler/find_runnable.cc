@@ -62,7 +62,8 @@ G *first_of(Batch<G> &batch) {
 }
 
 G *from_network() {
-  if (netpoll::waiters.load(std::memory_order_relaxed) == 0 || sched.last_poll.load(std::memory_order_relaxed) == 0) return nullptr;
+  if (netpoll::waiters.load(std::memory_order_relaxed) == 0 || sched.last_poll.load(std::memory_order_relaxed) == 0)
+    return nullptr;
   Batch<G> batch = netpoll::poll(0);
   sched.last_poll.store(now(), std::memory_order_relaxed);
   return first_of(batch);
@@ -132,7 +133,8 @@ uint64_t first_timer() {
   return first;
 }
 
-// Counts this thread down, and looks again at all that others may have filled meanwhile. True: it has a P and spins again.
+// Counts this thread down, and looks again at all that others may have filled meanwhile. True: it has a P and spins
+// again.
 bool spin_again(M *m) {
   m->spinning = false;
   sched.spinning.fetch_sub(1, std::memory_order_seq_cst);  // the fence of idle.h

@@ -1,5 +1,5 @@
-// Stacks as lists of return addresses. Caller: report.cc. The unwinder is the C++ runtime's (libgcc_s), looked up late; without
-// it there are no frames. Invariant: nothing here runs fibers; a parked stack is left as it was.
+// Stacks as lists of return addresses. Caller: report.cc. The unwinder is the C++ runtime's (libgcc_s), looked up late;
+// without it there are no frames. Invariant: nothing here runs fibers; a parked stack is left as it was.
 #pragma once
 
 #include "scheduler/g.h"

@@ -1,4 +1,5 @@
-// The only writers of G::status, but for the two exchanges by which park() and an early ready() meet (switch.cc, park.cc).
+// The only writers of G::status, but for the two exchanges by which park() and an early ready() meet (switch.cc,
+// park.cc).
 // Callers: everything in scheduler/. Invariant: debug builds stop at a change that g.h does not allow.
 #pragma once
 

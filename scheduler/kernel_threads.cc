@@ -107,7 +107,9 @@ bool start_machine(P *p, bool spinning) {
   return true;
 }
 
-bool start_plain(void (*body)(), const char *name) { return start(run_plain, reinterpret_cast<void *>(body), nullptr, name); }
+bool start_plain(void (*body)(), const char *name) {
+  return start(run_plain, reinterpret_cast<void *>(body), nullptr, name);
+}
 
 void *give_signal_stack() {
   stack_t stack;

@@ -1,11 +1,11 @@
 // M: a kernel thread that runs fibers, and how it is told to give its P up.
 // Callers: everything in scheduler/. Invariant: fields are the M's own, but for those marked shared.
 //
-// A P is taken from an M that computes or blocks in code that is not ours without a signal and without a read-modify-write
-// on its way: whoever takes (take_p.cc) stores kAsked into `taken`, has the kernel put a fence into all
-// threads (membarrier), and looks at `in_runtime`. Zero: the M is in foreign code, and will see the request
-// before it touches its P again, so the P can go: kAsked becomes kTaken. Else the M sees the request on its way
-// out. The M, coming in and finding kAsked, takes it back by an exchange; the exchange decides who has the P.
+// A P is taken from an M that computes or blocks in code that is not ours without a signal and without a
+// read-modify-write on its way: whoever takes (take_p.cc) stores kAsked into `taken`, has the kernel put a fence into
+// all threads (membarrier), and looks at `in_runtime`. Zero: the M is in foreign code, and will see the request before
+// it touches its P again, so the P can go: kAsked becomes kTaken. Else the M sees the request on its way out. The M,
+// coming in and finding kAsked, takes it back by an exchange; the exchange decides who has the P.
 #pragma once
 
 #include "allocator/base/tls.h"
@@ -56,8 +56,8 @@ extern "C" {
 extern WARREN_TLS M *warren_this_m;
 }
 
-// The M of this thread, nullptr on a plain one. One load that the compiler can neither repeat nor keep: after a switch the same
-// code may run on another thread. Read once on entry; afterwards the switch hands it on.
+// The M of this thread, nullptr on a plain one. One load that the compiler can neither repeat nor keep: after a switch
+// the same code may run on another thread. Read once on entry; afterwards the switch hands it on.
 inline M *this_m() {
   M *m;
   asm volatile(
@@ -100,7 +100,8 @@ void leave_runtime_slow(M *m);
 inline void leave_runtime(M *m) {
   leave_runtime_quietly(m);
   light_fence();
-  if (__builtin_expect(m->taken.load(std::memory_order_relaxed) != kNotTaken || m->slice_over, 0)) leave_runtime_slow(m);
+  if (__builtin_expect(m->taken.load(std::memory_order_relaxed) != kNotTaken || m->slice_over, 0))
+    leave_runtime_slow(m);
 }
 
 }  // namespace warren::scheduler

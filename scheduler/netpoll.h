@@ -1,6 +1,7 @@
 // Waiting for descriptors. Callers: find_runnable.cc and sysmon.cc poll; poll_descriptor.cc registers descriptors.
 // Implemented on epoll in netpoll_epoll.cc, the only file that knows it.
-// Invariant: a descriptor is reported once for each time it becomes ready (edge-triggered), with the tag it was opened with.
+// Invariant: a descriptor is reported once for each time it becomes ready (edge-triggered), with the tag it was opened
+// with.
 #pragma once
 
 #include "scheduler/g.h"

@@ -1,6 +1,6 @@
 // P: the right to run fibers, and what goes with it: a run queue, free fibers, timers. There are max_procs of them.
-// Callers: everything in scheduler/. Invariant: a running P belongs to one M, which alone touches the fields that are not
-// marked shared; an idle or stopped one belongs to who holds Scheduler::lock.
+// Callers: everything in scheduler/. Invariant: a running P belongs to one M, which alone touches the fields that are
+// not marked shared; an idle or stopped one belongs to who holds Scheduler::lock.
 #pragma once
 
 #include "scheduler/g.h"
@@ -18,8 +18,8 @@ enum class PStatus : uint8_t { kIdle, kRunning, kStopped, kDead };
 
 struct alignas(128) P {
   RunQueue<G> queue;                      // shared with thieves
-  uint32_t tick = 0;                      // slices begun on the fast path and in the loop together: every 61st looks further
-  std::atomic<uint32_t> slices{0};        // shared with sysmon: changes when a slice begins; owner adds without exchange
+  uint32_t tick = 0;                // slices begun on the fast path and in the loop together: every 61st looks further
+  std::atomic<uint32_t> slices{0};  // shared with sysmon: changes when a slice begins; owner adds without exchange
   std::atomic<uint32_t> blocking_calls{0};  // shared with sysmon: likewise for wr_enter_blocking
   std::atomic<uint32_t> attention{0};     // shared: the fast path is to go to the schedule loop
   bool alone = false;                     // the only P; changes while the world is stopped

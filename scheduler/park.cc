@@ -39,10 +39,13 @@ void ready(G *g) {
   if (WARREN_UNLIKELY(status != GStatus::kWaiting)) {
     status = GStatus::kRunning;
     // release: what was written for the fiber is seen where its park() ends at once.
-    if (g->status.compare_exchange_strong(status, GStatus::kReadied, std::memory_order_release, std::memory_order_acquire)) return;
+    if (g->status.compare_exchange_strong(status, GStatus::kReadied, std::memory_order_release,
+                                          std::memory_order_acquire))
+      return;
     CHECK(status == GStatus::kWaiting);  // else it was made ready twice
   }
-  if (WARREN_UNLIKELY(g->generation != sched.generation.load(std::memory_order_relaxed))) return;  // of a run that has ended
+  if (WARREN_UNLIKELY(g->generation != sched.generation.load(std::memory_order_relaxed)))
+    return;  // of a run that has ended
   set_status(g, GStatus::kRunnable);
   M *m = this_m();
   if (WARREN_LIKELY(m != nullptr)) {

@@ -5,8 +5,8 @@
 //          kWaiting  a fiber is about to park
 //          a G       that one is parked
 //
-// Memory of descriptors is never given back, so that a late event or deadline finds a descriptor, if another one: the tag tells
-// events of an earlier use, and a deadline looks at the clock.
+// Memory of descriptors is never given back, so that a late event or deadline finds a descriptor, if another one: the
+// tag tells events of an earlier use, and a deadline looks at the clock.
 // Invariant: the exchange that replaces a G by something else is what entitles to make it ready.
 #include "scheduler/poll_descriptor.h"
 
@@ -15,6 +15,7 @@
 #include "allocator/base/mutex.h"
 #include "scheduler/clock.h"
 #include "scheduler/g_status.h"
+#include "scheduler/idle.h"
 #include "scheduler/netpoll.h"
 #include "scheduler/state.h"
 #include "scheduler/timer_heap.h"
@@ -85,9 +86,14 @@ G *wake(Side &s, uintptr_t news) {
 bool commit(G *g, void *argument) {
   auto *s = static_cast<Side *>(argument);
   uintptr_t waiting = kWaiting;
+  const bool thread = g->on_thread;  // it may be gone once it is in the word
   // Before it can be woken, which counts down.
   netpoll::waiters.fetch_add(1, std::memory_order_seq_cst);
-  if (s->word.compare_exchange_strong(waiting, address_of(g), std::memory_order_seq_cst)) return true;
+  if (s->word.compare_exchange_strong(waiting, address_of(g), std::memory_order_seq_cst)) {
+    // A fiber's machine polls when it finds nothing else to do; a plain thread has to see to it that one does.
+    if (thread && sched.last_poll.load(std::memory_order_seq_cst) != 0) wake_p();
+    return true;
+  }
   netpoll::waiters.fetch_sub(1, std::memory_order_relaxed);
   return false;
 }
@@ -107,7 +113,8 @@ int wait(wr_poll *poll, Side &s) {
   }
 }
 
-// Where the scheduler has never run nobody polls: the thread does it itself, and looks now and then whether it was cancelled.
+// Where the scheduler has never run nobody polls: the thread does it itself, and looks now and then whether it was
+// cancelled.
 int wait_on_thread(wr_poll *poll, Side &s, short events) {
   constexpr int kSlice = 50;
   for (;;) {

@@ -51,7 +51,7 @@ bool is_plumbing(uintptr_t address) {
   return strstr(name, "warren9scheduler") != nullptr && strncmp(name, "_ZN6warren9scheduler", 20) == 0;
 }
 
-void print_frames(int fd, const Frames &frames) {
+void print_frames(int fd, const G *g, const Frames &frames) {
   bool shown = false;
   for (int i = 0; i < frames.count; ++i) {
     if (is_plumbing(frames.address[i])) continue;
@@ -62,12 +62,16 @@ void print_frames(int fd, const Frames &frames) {
     shown = true;
   }
   LogLine line;
+  line << "    ";
   if (frames.more) {
-    line << "    ... more frames";
-  } else if (!shown) {
-    line << "    (no frames: running on another thread, or no unwinder)";
-  } else {
+    line << "... more frames";
+  } else if (shown) {
     return;
+  } else if (frames.count != 0) {
+    // Nothing but plumbing: it has not begun yet.
+    print_symbol(line, reinterpret_cast<uintptr_t>(g->entry));
+  } else {
+    line << "(no frames: its thread does not answer, or there is no unwinder)";
   }
   line.write_to(fd);
 }
@@ -142,17 +146,19 @@ struct Printing {
 void print_block(G *g, void *argument) {
   auto *printing = static_cast<Printing *>(argument);
   const GStatus status = g->status.load(std::memory_order_acquire);  // pairs with the release of who parked it
-  if (status == GStatus::kDead || g == printing->skipped || g->generation != sched.generation.load(std::memory_order_relaxed)) return;
+  if (status == GStatus::kDead || g == printing->skipped ||
+      g->generation != sched.generation.load(std::memory_order_relaxed))
+    return;
   if (!printing->first) blank_line(printing->fd);
   printing->first = false;
   print_head(printing->fd, g, status);
   if (status == GStatus::kWaiting || status == GStatus::kRunnable) {
     Frames frames;
     frames_of_saved(g, frames);
-    print_frames(printing->fd, frames);
+    print_frames(printing->fd, g, frames);
   } else {
     ask_for_frames(g);
-    print_frames(printing->fd, question.frames);
+    print_frames(printing->fd, g, question.frames);
   }
 }
 
@@ -165,7 +171,7 @@ void print_own_block(int fd, G *g) {
   print_head(fd, g, GStatus::kRunning);
   Frames frames;
   frames_here(frames);
-  print_frames(fd, frames);
+  print_frames(fd, g, frames);
 }
 
 void print_all(int fd) {
@@ -262,7 +268,8 @@ const char *state_name(const G *g) {
     case GStatus::kRunning:
     case GStatus::kReadied: {
       const M *m = g->m.load(std::memory_order_relaxed);
-      return m != nullptr && m->current == g && m->blocking.load(std::memory_order_relaxed) != 0 ? "syscall" : "running";
+      return m != nullptr && m->current == g && m->blocking.load(std::memory_order_relaxed) != 0 ? "syscall"
+                                                                                                 : "running";
     }
     case GStatus::kWaiting: break;
   }

@@ -1,13 +1,14 @@
-// The local queue of a P: a ring of 256 and a slot for the one to run next. And the list that overflows into the global queue.
+// The local queue of a P: a ring of 256 and a slot for the one to run next. And the list that overflows into the global
+// queue.
 // Callers: P's owner (put, take), other Ps (steal). Item is G; tests use their own with a `next` of its own type.
 //
 //   next_   the one made ready last: runs next and shares the time slice of who made it ready, so that two fibers
 //           that wake each other neither wait for the ring nor live for ever
 //   ring    [head_, tail_): the owner puts at the tail and takes at the head; thieves take at the head
 //
-// Invariant: each item put in is taken out once: a slot is handed over by the exchange on head_, next_ by the one on next_.
-// `alone`: no other P exists, which changes only while the world is stopped; then nobody steals, and the
-// owner needs no atomic read-modify-write.
+// Invariant: each item put in is taken out once: a slot is handed over by the exchange on head_, next_ by the one on
+// next_. `alone`: no other P exists, which changes only while the world is stopped; then nobody steals, and the owner
+// needs no atomic read-modify-write.
 #pragma once
 
 #include "allocator/base/annotations.h"
@@ -103,7 +104,8 @@ class RunQueue {
         return {item, true};
       }
       // Only thieves change it to nullptr, only the owner to something else.
-      if (next_.compare_exchange_strong(item, nullptr, std::memory_order_acquire, std::memory_order_relaxed)) return {item, true};
+      if (next_.compare_exchange_strong(item, nullptr, std::memory_order_acquire, std::memory_order_relaxed))
+        return {item, true};
     }
     for (;;) {
       uint32_t head = head_.load(std::memory_order_acquire);  // as in put()
@@ -121,8 +123,8 @@ class RunQueue {
     }
   }
 
-  // Owner of this queue, which is empty: takes half of the victim's ring, returns one of it. `may_take_next()` is called before
-  // the victim's next_ is taken, and says whether to.
+  // Owner of this queue, which is empty: takes half of the victim's ring, returns one of it. `may_take_next()` is
+  // called before the victim's next_ is taken, and says whether to.
   template <class MayTakeNext>
   Item *steal_from(RunQueue &victim, MayTakeNext may_take_next) {
     const uint32_t tail = tail_.load(std::memory_order_relaxed);
@@ -159,7 +161,8 @@ class RunQueue {
     Item *moved[kSlots / 2];
     for (uint32_t i = 0; i < half; ++i) moved[i] = slot(head + i).load(std::memory_order_relaxed);
     // release: as in take(). Failure: thieves were there, and there is room now.
-    if (!head_.compare_exchange_strong(head, head + half, std::memory_order_release, std::memory_order_relaxed)) return false;
+    if (!head_.compare_exchange_strong(head, head + half, std::memory_order_release, std::memory_order_relaxed))
+      return false;
     for (uint32_t i = 0; i < half; ++i) overflow.push(moved[i]);
     overflow.push(item);
     return true;
@@ -177,7 +180,8 @@ class RunQueue {
         Item *next = next_.load(std::memory_order_relaxed);  // the exchange decides
         if (next == nullptr || !may_take_next()) return 0;
         // acquire: pairs with the owner's exchange in put_next().
-        if (!next_.compare_exchange_strong(next, nullptr, std::memory_order_acquire, std::memory_order_relaxed)) continue;
+        if (!next_.compare_exchange_strong(next, nullptr, std::memory_order_acquire, std::memory_order_relaxed))
+          continue;
         thief.slot(to).store(next, std::memory_order_relaxed);
         return 1;
       }
@@ -185,7 +189,8 @@ class RunQueue {
       for (uint32_t i = 0; i < count; ++i) {
         thief.slot(to + i).store(slot(head + i).load(std::memory_order_relaxed), std::memory_order_relaxed);
       }
-      if (head_.compare_exchange_strong(head, head + count, std::memory_order_acq_rel, std::memory_order_relaxed)) return count;
+      if (head_.compare_exchange_strong(head, head + count, std::memory_order_acq_rel, std::memory_order_relaxed))
+        return count;
     }
   }
 

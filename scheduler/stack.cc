@@ -24,8 +24,9 @@ constexpr uint32_t kMostProtected = 8192;
 
 // Free stacks of an order that stay warm however long nobody needs them.
 constexpr uint32_t kKeptFree = 256;
-// Given back in one call of scavenge(): bounds the time the lock's users may meet cold stacks.
+// Given back in one call of scavenge(), some ten milliseconds of work, and while the lock is held once.
 constexpr uint32_t kReleasedAtOnce = 8192;
+constexpr uint32_t kReleasedPerHold = 64;
 
 struct Slab {
   char *first;  // stack 0; the header page lies before it
@@ -44,9 +45,11 @@ struct Slab {
   static constexpr size_t kColourBytes = 64;
 };
 static_assert(sizeof(Slab) <= kOsPageSize);
-static_assert(sizeof(G) % 64 == 0 && sizeof(G) + kColours * 64 + 1024 <= kOsPageSize, "G, colour and a parked frame share a page");
+static_assert(sizeof(G) % 64 == 0 && sizeof(G) + kColours * 64 + 1024 <= kOsPageSize,
+              "G, colour and a parked frame share a page");
 
-// Each slot is written once, under `lock`. The count is stored with release, so that readers without the lock find them whole.
+// Each slot is written once, under `lock`. The count is stored with release, so that readers without the lock find them
+// whole.
 Slab *slabs[kMostSlabs];
 std::atomic<uint32_t> slab_count{0};
 
@@ -207,17 +210,31 @@ void free(const Batch<G> &batch, unsigned order) {
   orders[order].free = list;
 }
 
-bool scavenge() {
-  bool more = false;
-  MutexLock hold(lock);
+Scavenged scavenge() {
+  Scavenged result = Scavenged::kNothingLeft;
   for (Order &order : orders) {
-    uint32_t unused = order.least_free > kKeptFree ? order.least_free - kKeptFree : 0;
-    if (unused > kReleasedAtOnce) unused = kReleasedAtOnce;
-    for (; unused != 0; --unused) give_back(order, order.free.pop());
-    order.least_free = order.free.count;
-    more |= order.free.count > kKeptFree;
+    uint32_t budget = kReleasedAtOnce;
+    for (;;) {
+      // The lock is let go now and then: who needs a stack does not wait for a hundred others to be given back.
+      MutexLock hold(lock);
+      uint32_t some = order.least_free > kKeptFree ? order.least_free - kKeptFree : 0;
+      if (some > kReleasedPerHold) some = kReleasedPerHold;
+      if (some > budget) some = budget;
+      for (uint32_t i = 0; i < some; ++i) give_back(order, order.free.pop());
+      order.least_free -= some;
+      budget -= some;
+      if (some == 0) {
+        if (budget == 0) {
+          result = Scavenged::kUnfinished;
+        } else {
+          if (order.free.count > kKeptFree && result == Scavenged::kNothingLeft) result = Scavenged::kMoreLater;
+          order.least_free = order.free.count;
+        }
+        break;
+      }
+    }
   }
-  return more;
+  return result;
 }
 
 bool in_guard(const void *address) {

@@ -1,4 +1,5 @@
-// Fiber stacks: address space carved out of slabs, memory only where touched. Callers: fiber.cc, sysmon.cc, dump.cc, stacks.h.
+// Fiber stacks: address space carved out of slabs, memory only where touched. Callers: fiber.cc, sysmon.cc, dump.cc,
+// stacks.h.
 //
 //   slab    [header page | stack 0 | stack 1 | …]     one mapping, never unmapped; stacks of one order, 64 KiB << order
 //   stack   [guard | … grows down …  | G | colour]    the G in the top page, so a parked fiber is one page
@@ -6,7 +7,8 @@
 // The guard faults by the kernel's guard markers, which need no mapping of their own; older kernels get
 // mprotect for as many as the map count bears, and none beyond. The colour is up to 1 KiB, so that the hot words of
 // many fibers do not meet in one set of the first cache.
-// Invariant: a stack belongs to a live fiber, to one free list, or to its slab: given back (its bit is set) or not carved yet.
+// Invariant: a stack belongs to a live fiber, to one free list, or to its slab: given back (its bit is set) or not
+// carved yet.
 #pragma once
 
 #include "scheduler/g.h"
@@ -37,8 +39,9 @@ Batch<G> allocate_some(unsigned order, uint32_t count);
 
 void free(const Batch<G> &batch, unsigned order);
 
-// Gives back the memory of stacks that nobody has needed since the last call. Returns whether there is more to come.
-bool scavenge();
+// Gives back the memory of stacks that nobody has needed since the last call that was not left unfinished.
+enum class Scavenged : uint8_t { kNothingLeft, kMoreLater, kUnfinished };
+Scavenged scavenge();
 
 // Whether an address lies in the guard of a stack.
 bool in_guard(const void *address);

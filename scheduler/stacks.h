@@ -16,8 +16,8 @@ struct StackBounds {
 // The stack that an address lies in, used or not.
 StackBounds stack_bounds_of(const void *sp);
 
-// For each fiber that has not ended: from where it was saved last to the end of its stack, its G included. One that runs has
-// moved on since: what lies below is between its thread's sp and the end.
+// For each fiber that has not ended: from where it was saved last to the end of its stack, its G included. One that
+// runs has moved on since: what lies below is between its thread's sp and the end.
 void for_each_parked_stack(void (*visit)(char *low, char *high, void *context), void *context);
 
 }  // namespace warren::scheduler

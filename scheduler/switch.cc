@@ -64,7 +64,8 @@ void finish_park(M *m, G *g) {
   }
   GStatus expected = GStatus::kRunning;
   // release: as above. Failure: it was made ready before it got here; acquire pairs with that.
-  if (!g->status.compare_exchange_strong(expected, GStatus::kWaiting, std::memory_order_release, std::memory_order_acquire)) {
+  if (!g->status.compare_exchange_strong(expected, GStatus::kWaiting, std::memory_order_release,
+                                         std::memory_order_acquire)) {
     DCHECK(expected == GStatus::kReadied);
     go_on(m, g);
   }

@@ -1,8 +1,8 @@
 // From one fiber to the next. Callers: park.cc, fiber.cc, the schedule loop.
 //
 // Where the local queue has another fiber, the switch goes straight there; else to the M's own stack and its
-// schedule loop. Either way what is to become of the fiber left behind (put into a queue, unlock, free) happens on the other
-// side, when its stack is saved and nobody runs on it: finish_switch().
+// schedule loop. Either way what is to become of the fiber left behind (put into a queue, unlock, free) happens on the
+// other side, when its stack is saved and nobody runs on it: finish_switch().
 // Invariant: the M is in the runtime during a switch, so its P stays.
 #pragma once
 

@@ -89,7 +89,8 @@ Named find_in_file(const File &file, uintptr_t address) {
 
 Named name_of(uintptr_t address, Dl_info &info) {
   const link_map *map = nullptr;
-  if (dladdr1(at_address<void>(address), &info, const_cast<void **>(reinterpret_cast<const void **>(&map)), RTLD_DL_LINKMAP) == 0) {
+  if (dladdr1(at_address<void>(address), &info, const_cast<void **>(reinterpret_cast<const void **>(&map)),
+              RTLD_DL_LINKMAP) == 0) {
     info = {};
     return {nullptr, 0};
   }
@@ -104,7 +105,8 @@ void print_demangled(LogLine &line, const char *name) {
   auto *demangle = &__cxa_demangle;
   if (demangle == nullptr) demangle = reinterpret_cast<decltype(demangle)>(dlsym(RTLD_DEFAULT, "__cxa_demangle"));
   int status = 1;
-  char *plain = demangle != nullptr && name[0] == '_' && name[1] == 'Z' ? demangle(name, nullptr, nullptr, &status) : nullptr;
+  char *plain =
+      demangle != nullptr && name[0] == '_' && name[1] == 'Z' ? demangle(name, nullptr, nullptr, &status) : nullptr;
   const char *shown = plain != nullptr && status == 0 ? plain : name;
   const size_t length = strlen(shown);
   line.text(shown, length < 300 ? length : 300);

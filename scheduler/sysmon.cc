@@ -1,9 +1,10 @@
-// See sysmon.h. Each round, as in Go: poll the network if nobody has for 10 ms, hurry Ps with timers that are due, take Ps from
-// threads that block or compute, print traces, give unused stacks back.
+// See sysmon.h. Each round, as in Go: poll the network if nobody has for 10 ms, hurry Ps with timers that are due, take
+// Ps from threads that block or compute, print traces, give unused stacks back.
 #include "scheduler/sysmon.h"
 
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
+#include "include/warren/scheduler_core.h"
 #include "scheduler/clock.h"
 #include "scheduler/idle.h"
 #include "scheduler/netpoll.h"
@@ -24,11 +25,12 @@ constexpr unsigned kRoundsBeforeLonger = 50;
 constexpr uint64_t kSlice = 10 * kMillisecond;
 constexpr uint64_t kPollInterval = 10 * kMillisecond;
 constexpr uint64_t kScavengeInterval = kSecond;
+constexpr uint64_t kScavengeRest = 50 * kMillisecond;  // between two parts of one
 
 std::atomic<bool> quit_requested{false};  // relaxed: the note orders it
 
 uint64_t scavenged_at = 0;
-bool stacks_to_give_back = false;
+stacks::Scavenged scavenged = stacks::Scavenged::kNothingLeft;
 
 void poll_network(uint64_t time) {
   uint64_t last = sched.last_poll.load(std::memory_order_relaxed);
@@ -50,7 +52,8 @@ bool blocks_too_long(P *p, uint64_t time) {
     return false;
   }
   if (others_want_p(p, time)) return true;
-  const bool others_can = sched.spinning.load(std::memory_order_relaxed) + sched.idle_p_count.load(std::memory_order_relaxed) != 0;
+  const bool others_can =
+      sched.spinning.load(std::memory_order_relaxed) + sched.idle_p_count.load(std::memory_order_relaxed) != 0;
   // At last in any case: this thread cannot sleep before all Ps are idle.
   return !others_can || p->seen_blocking_at + kSlice <= time;
 }
@@ -96,14 +99,26 @@ bool watch_all(uint64_t time) {
   return any;
 }
 
+uint64_t scavenge_interval() { return scavenged == stacks::Scavenged::kUnfinished ? kScavengeRest : kScavengeInterval; }
+
 void scavenge_stacks(uint64_t time) {
-  if (time - scavenged_at < kScavengeInterval) return;
+  if (time - scavenged_at < scavenge_interval()) return;
   scavenged_at = time;
-  stacks_to_give_back = stacks::scavenge();
+  scavenged = stacks::scavenge();
+}
+
+// The option maxprocs may change while the program runs.
+void follow_option() {
+  static uint64_t seen = options.maxprocs.load(std::memory_order_relaxed);
+  const uint64_t wanted = options.maxprocs.load(std::memory_order_relaxed);
+  if (wanted == seen) return;
+  seen = wanted;
+  if (wanted != 0 && wanted != kNoLimit) wr_max_procs(static_cast<int>(wanted));
 }
 
 bool all_idle() {
-  return sched.idle_p_count.load(std::memory_order_relaxed) == static_cast<uint32_t>(sched.p_count.load(std::memory_order_relaxed));
+  return sched.idle_p_count.load(std::memory_order_relaxed) ==
+         static_cast<uint32_t>(sched.p_count.load(std::memory_order_relaxed));
 }
 
 // Until a P is taken up. False: there is no reason to.
@@ -117,8 +132,8 @@ bool sleep_deeply() {
   // A request that came before the note was cleared.
   if (!quit_requested.load(std::memory_order_seq_cst)) {
     const uint64_t trace = options.schedtrace.load(std::memory_order_relaxed);
-    if (stacks_to_give_back) {
-      note_sleep_for(sched.sysmon_note, kScavengeInterval);
+    if (scavenged != stacks::Scavenged::kNothingLeft) {
+      note_sleep_for(sched.sysmon_note, scavenge_interval());
     } else if (trace != 0 && trace != kNoLimit) {
       note_sleep_for(sched.sysmon_note, trace * kMillisecond);
     } else {
@@ -143,6 +158,7 @@ void run() {
     poll_network(time);
     if (watch_all(time)) idle_rounds = 0;
     scavenge_stacks(time);
+    follow_option();
     trace::print_if_due(time);
   }
 }

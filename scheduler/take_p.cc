@@ -21,14 +21,16 @@ P *take_from(M *m) REQUIRES(one_taker) {
   if (m->in_runtime.load(std::memory_order_acquire) != 0) return nullptr;
   P *p = m->p.load(std::memory_order_relaxed);  // stable if the exchange succeeds: the M has not come in since
   uint32_t asked = kAsked;
-  if (!m->taken.compare_exchange_strong(asked, kTaken, std::memory_order_acq_rel, std::memory_order_relaxed)) return nullptr;
+  if (!m->taken.compare_exchange_strong(asked, kTaken, std::memory_order_acq_rel, std::memory_order_relaxed))
+    return nullptr;
   if (p != nullptr) p->m.store(nullptr, std::memory_order_relaxed);
   return p;
 }
 
 bool ask_machine(M *m) {
   uint32_t none = kNotTaken;
-  return m->taken.compare_exchange_strong(none, kAsked, std::memory_order_relaxed, std::memory_order_relaxed) || none == kAsked;
+  return m->taken.compare_exchange_strong(none, kAsked, std::memory_order_relaxed, std::memory_order_relaxed) ||
+         none == kAsked;
 }
 
 }  // namespace

@@ -12,8 +12,8 @@ void prepare_taking();
 // Asks the M of `p` to yield at its next runtime call.
 void ask(P *p);
 
-// Takes the P of the M that has `p`, unless that is in the runtime. The P (another one, if the M has just changed) is then
-// the caller's, running and without an M. nullptr: not to be had.
+// Takes the P of the M that has `p`, unless that is in the runtime. The P (another one, if the M has just changed) is
+// then the caller's, running and without an M. nullptr: not to be had.
 P *take(P *p);
 
 // Asks all and takes those that can be had, with one fence: `taken` is called for each.

@@ -2,8 +2,8 @@
 //
 //   state   bit 0: somebody adds, removes or resets; a spin lock, held for one operation on a heap
 //
-// A run leaves its timers to the timer thread when it ends, so a heap may go idle behind the back of who adds to it: add()
-// looks again.
+// A run leaves its timers to the timer thread when it ends, so a heap may go idle behind the back of who adds to it:
+// add() looks again.
 #include "scheduler/timer.h"
 
 #include "include/warren/scheduler_core.h"

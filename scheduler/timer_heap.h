@@ -1,6 +1,7 @@
-// A P's timers: a 4-ary heap by time, with a lock of its own, so that other Ps can run what is due and remove what they added.
-// Callers: timer.cc, the schedule loop, sysmon.cc (when the next is due). Invariant: timers_[i]->index == i and ->heap == this
-// for all i, under the lock.
+// A P's timers: a 4-ary heap by time, with a lock of its own, so that other Ps can run what is due and remove what they
+// added.
+// Callers: timer.cc, the schedule loop, sysmon.cc (when the next is due). Invariant: timers_[i]->index == i and ->heap
+// == this for all i, under the lock.
 #pragma once
 
 #include "allocator/base/mutex.h"

@@ -44,8 +44,10 @@ void print_ms() {
     line << "  M" << uint64_t{m->id} << ": p=";
     line << number_of(m->p.load(std::memory_order_relaxed));
     const G *g = m->current;  // a moment's impression; Gs are never unmapped
-    line << " curg=" << (g != nullptr ? g->id : 0) << " blocking=" << uint64_t{m->blocking.load(std::memory_order_relaxed)}
-         << " spinning=" << (m->spinning ? "true" : "false") << " lockedg=" << (m->locked_g != nullptr ? m->locked_g->id : 0);
+    line << " curg=" << (g != nullptr ? g->id : 0)
+         << " blocking=" << uint64_t{m->blocking.load(std::memory_order_relaxed)}
+         << " spinning=" << (m->spinning ? "true" : "false")
+         << " lockedg=" << (m->locked_g != nullptr ? m->locked_g->id : 0);
     line.write_to(2);
   }
 }
@@ -75,11 +77,13 @@ void print(uint64_t time) {
     idle = sched.idle_m_count;
     global = sched.global.count;
   }
-  line << " threads=" << uint64_t{threads} << " spinningthreads=" << uint64_t{sched.spinning.load(std::memory_order_relaxed)}
+  line << " threads=" << uint64_t{threads}
+       << " spinningthreads=" << uint64_t{sched.spinning.load(std::memory_order_relaxed)}
        << " idlethreads=" << uint64_t{idle} << " runqueue=" << uint64_t{global};
   if (!detail) {
     line << " [";
-    for (int i = 0; i < count; ++i) line << (i == 0 ? "" : " ") << uint64_t{sched.ps[i].load(std::memory_order_relaxed)->queue.size()};
+    for (int i = 0; i < count; ++i)
+      line << (i == 0 ? "" : " ") << uint64_t{sched.ps[i].load(std::memory_order_relaxed)->queue.size()};
     line << "]";
   } else {
     line << " stopping=" << uint64_t{sched.stopping.load(std::memory_order_relaxed)};

@@ -1,7 +1,7 @@
 // wr_wait_fd: waiting for any descriptor, without a poll descriptor kept for it.
-// Each wait registers a descriptor of its own with the network's poll, a duplicate where the number is taken (somebody else waits for
-// the same one, or a connection has it). So nothing outlives the wait, and a number that is closed and used again is a new one.
-// wr_close_fd finds who waits for a number in a table.
+// Each wait registers a descriptor of its own with the network's poll, a duplicate where the number is taken (somebody
+// else waits for the same one, or a connection has it). So nothing outlives the wait, and a number that is closed and
+// used again is a new one. wr_close_fd finds who waits for a number in a table.
 // Invariant: a wait is in the table exactly while it is under way.
 #include "allocator/base/mutex.h"
 #include "include/warren/scheduler_core.h"

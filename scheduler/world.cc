@@ -83,7 +83,8 @@ bool stop_world(uint64_t most) NO_THREAD_SAFETY_ANALYSIS {
     const int count = sched.p_count.load(std::memory_order_relaxed);
     sched.stop_wait = count;
     sched.stopping.store(true, std::memory_order_seq_cst);
-    for (int i = 0; i < count; ++i) sched.ps[i].load(std::memory_order_relaxed)->attention.store(1, std::memory_order_relaxed);
+    for (int i = 0; i < count; ++i)
+      sched.ps[i].load(std::memory_order_relaxed)->attention.store(1, std::memory_order_relaxed);
     while (P *p = idle_p_get()) note_stopped(p);
     if (m != nullptr) {
       if (P *mine = m->p.load(std::memory_order_relaxed)) {

@@ -65,8 +65,8 @@ size_t wr_fiber_count(void);
 /* A word of the fiber's own (of the thread's on a plain thread), NULL at first: for the C++ face. */
 void **wr_fiber_word(void);
 
-/* Sets how many threads run fibers at a time, n > 0, and returns what it was. The first value is the option maxprocs, or the
- * number of CPUs this process may use (affinity and cgroup quota). Source: runtime.GOMAXPROCS. */
+/* Sets how many threads run fibers at a time, n > 0, and returns what it was. The first value is the option maxprocs,
+ * or the number of CPUs this process may use (affinity and cgroup quota). Source: runtime.GOMAXPROCS. */
 int wr_max_procs(int n);
 
 /* Ties the fiber to its thread, and the thread to the fiber, until as many calls of unlock. A fiber that ends
@@ -79,8 +79,8 @@ void wr_unlock_os_thread(void);
 void wr_sleep_ns(int64_t duration); /* 0 or less: wr_yield */
 void wr_sleep_until_ns(uint64_t time);
 
-/* Around calls that may block the thread (files, name resolution, foreign locks): others get the fiber's place meanwhile.
- * Not needed for correctness: whoever blocks for more than 10 ms without it is found as well. They nest. */
+/* Around calls that may block the thread (files, name resolution, foreign locks): others get the fiber's place
+ * meanwhile. Not needed for correctness: whoever blocks for more than 10 ms without it is found as well. They nest. */
 void wr_enter_blocking(void);
 void wr_exit_blocking(void);
 
@@ -98,8 +98,8 @@ int wr_close_fd(int fd);
  *     n = read(fd, ...); if (n >= 0 || errno != EAGAIN) break;
  *     error = wr_poll_wait(poll, WR_POLL_READ); if (error) break;
  *   }
- * with wr_poll_prepare once before the loop: it fails where the deadline has passed or the descriptor is being closed, and
- * forgets readiness of the past. */
+ * with wr_poll_prepare once before the loop: it fails where the deadline has passed or the descriptor is being closed,
+ * and forgets readiness of the past. */
 struct wr_poll;
 enum wr_poll_direction { WR_POLL_READ = 1, WR_POLL_WRITE = 2, WR_POLL_BOTH = 3 };
 

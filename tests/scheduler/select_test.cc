@@ -67,7 +67,7 @@ TASK_TEST(Select, CloseWakesABlockedSelect) {
 
 // A select that waits to send and to receive on one channel does not serve itself, and two of them serve each other.
 TASK_TEST(Select, SelfSelect) {
-  for (size_t capacity : {0, 10}) {
+  for (size_t capacity : {size_t{0}, size_t{10}}) {
     chan<int> c = make_chan<int>(capacity);
     std::atomic<int> sent{0}, received{0};
     Tasks tasks;

@@ -52,7 +52,7 @@ void expect_idle(const chan<int> &c) {
 }
 
 TEST(Interleavings, SendersAndReceivers) {
-  for (const size_t capacity : {0, 1, 2}) {
+  for (const size_t capacity : {size_t{0}, size_t{1}, size_t{2}}) {
     explore_orders([capacity](auto &check) {
       auto got = std::make_shared<std::vector<int>>();
       const chan<int> c = make_chan<int>(capacity);
@@ -81,7 +81,7 @@ TEST(Interleavings, SendersAndReceivers) {
 }
 
 TEST(Interleavings, CloseAgainstReceivers) {
-  for (const size_t capacity : {0, 1, 2}) {
+  for (const size_t capacity : {size_t{0}, size_t{1}, size_t{2}}) {
     explore_orders([capacity](auto &check) {
       auto got = std::make_shared<std::vector<int>>();
       const chan<int> c = make_chan<int>(capacity);
@@ -122,7 +122,7 @@ TEST(Interleavings, CloseAgainstSenders) {
 
 // Selects on both sides, over the same channels in different orders.
 TEST(Interleavings, SelectAgainstSelect) {
-  for (const size_t capacity : {0, 1}) {
+  for (const size_t capacity : {size_t{0}, size_t{1}}) {
     explore_orders(
         [capacity](auto &check) {
           auto got = std::make_shared<std::vector<int>>();
