@@ -130,7 +130,8 @@ TEST(Interleavings, SelectAgainstSelect) {
           Bodies bodies;
           for (int t = 0; t < 2; ++t) {
             bodies.push_back([=] {
-              for (int i = 0; i < 2; ++i) select(on_send(t == 0 ? a : b, 2 * i + t), on_send(t == 0 ? b : a, 2 * i + t));
+              const chan<int> &first = t == 0 ? a : b, &second = t == 0 ? b : a;
+              for (int i = 0; i < 2; ++i) select(on_send(first, 2 * i + t), on_send(second, 2 * i + t));
             });
             bodies.push_back([=] {
               const auto note = [&](std::optional<int> value) { got->push_back(*value); };
