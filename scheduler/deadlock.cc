@@ -2,7 +2,9 @@
 #include "scheduler/deadlock.h"
 
 #include "include/warren/scheduler_core.h"
+#include "scheduler/clock.h"
 #include "scheduler/netpoll.h"
+#include "scheduler/note.h"
 #include "scheduler/timer_thread.h"
 
 #include <cstring>
@@ -60,6 +62,13 @@ bool foreign_threads() {
   return found;
 }
 
+// Nobody runs, but there are foreign threads. relaxed: sysmon looks at everything else under the lock.
+std::atomic<bool> suspected{false};
+
+constexpr uint64_t kFirstLook = 10 * kMillisecond;
+constexpr uint64_t kLastLook = 10 * kSecond;  // so often for ever: a process whose threads do all the work is no deadlock
+uint64_t next_look = kFirstLook;              // sysmon's
+
 }  // namespace
 
 bool nobody_runs() {
@@ -68,7 +77,13 @@ bool nobody_runs() {
 }
 
 void report_deadlock() {
-  if (anything_is_awaited() || foreign_threads()) return;
+  if (anything_is_awaited()) return;  // who is woken by it looks again before it sleeps
+  if (foreign_threads()) {
+    // One that is about to end, or that the process will always have.
+    suspected.store(true, std::memory_order_relaxed);
+    if (this_m() != nullptr) note_wake(sched.sysmon_note);  // it may sleep without end by now
+    return;
+  }
   {
     MutexLock hold(sched.lock);
     if (!nobody_runs()) return;
@@ -76,6 +91,24 @@ void report_deadlock() {
   wr_fatal_error(sched.main_ended.load(std::memory_order_relaxed)
                      ? "no fibers (main called exit_fiber) - deadlock!"
                      : "all fibers are asleep - deadlock!");
+}
+
+uint64_t look_again_for_deadlock() {
+  if (!suspected.exchange(false, std::memory_order_relaxed)) return 0;
+  bool deadlock;
+  {
+    MutexLock hold(sched.lock);
+    deadlock = nobody_runs();
+  }
+  if (!deadlock) {
+    next_look = kFirstLook;
+    return 0;
+  }
+  report_deadlock();
+  if (!suspected.load(std::memory_order_relaxed)) return 0;
+  const uint64_t wait = next_look;
+  if (next_look < kLastLook) next_look *= 2;
+  return wait;
 }
 
 }  // namespace warren::scheduler

@@ -10,7 +10,10 @@ namespace warren::scheduler {
 // A quick look: every thread of the scheduler's sleeps.
 bool nobody_runs() REQUIRES(sched.lock);
 
-// Looks closely, and ends the process if it is so.
+// Looks closely, and ends the process if it is so. Where something can still wake a fiber now, sysmon looks again later.
 void report_deadlock();
+
+// sysmon's: looks again if there was reason to. Returns after how many nanoseconds to come back, 0: not at all.
+uint64_t look_again_for_deadlock();
 
 }  // namespace warren::scheduler

@@ -3,16 +3,28 @@
 
 #include <dlfcn.h>
 
-extern "C" {
-// Weak: bound where the program itself is linked with a C++ runtime, statically too.
-__attribute__((weak, visibility("default"))) void *__cxa_get_globals();
+namespace warren::scheduler {
+namespace {
+
+using GetGlobals = void *();
+
+GetGlobals *find() {
+  if (void *symbol = dlsym(RTLD_DEFAULT, "__cxa_get_globals")) return reinterpret_cast<GetGlobals *>(symbol);
+  // Brought along privately, by dlopen without RTLD_GLOBAL.
+  for (const char *library : {"libstdc++.so.6", "libc++abi.so.1", "libc++.so.1"}) {
+    void *handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+    if (handle == nullptr) continue;
+    void *symbol = dlsym(handle, "__cxa_get_globals");
+    dlclose(handle);
+    if (symbol != nullptr) return reinterpret_cast<GetGlobals *>(symbol);
+  }
+  return nullptr;
 }
 
-namespace warren::scheduler {
+}  // namespace
 
 ExceptionState *thread_exceptions() {
-  auto *get = &__cxa_get_globals;
-  if (get == nullptr) get = reinterpret_cast<void *(*)()>(dlsym(RTLD_DEFAULT, "__cxa_get_globals"));
+  auto *get = find();
   return get == nullptr ? nullptr : static_cast<ExceptionState *>(get());
 }
 

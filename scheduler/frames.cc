@@ -6,12 +6,6 @@
 #include <dlfcn.h>
 #include <unwind.h>
 
-extern "C" {
-// Weak: bound where the program is linked with an unwinder.
-__attribute__((weak)) _Unwind_Reason_Code _Unwind_Backtrace(_Unwind_Trace_Fn, void *);
-__attribute__((weak)) _Unwind_Ptr _Unwind_GetIPInfo(_Unwind_Context *, int *);
-}
-
 namespace warren::scheduler {
 namespace {
 
@@ -42,15 +36,11 @@ void unwind(void *frames) {
 
 void find_unwinder() {
   if (backtrace != nullptr) return;
-  GetIp *ip = &_Unwind_GetIPInfo;
-  Backtrace *walk = &_Unwind_Backtrace;
-  if (walk == nullptr || ip == nullptr) {
-    void *library = dlopen("libgcc_s.so.1", RTLD_LAZY);
-    if (library == nullptr) return;
-    walk = reinterpret_cast<Backtrace *>(dlsym(library, "_Unwind_Backtrace"));
-    ip = reinterpret_cast<GetIp *>(dlsym(library, "_Unwind_GetIPInfo"));
-    if (walk == nullptr || ip == nullptr) return;
-  }
+  void *library = dlopen("libgcc_s.so.1", RTLD_LAZY);
+  if (library == nullptr) return;
+  auto *walk = reinterpret_cast<Backtrace *>(dlsym(library, "_Unwind_Backtrace"));
+  auto *ip = reinterpret_cast<GetIp *>(dlsym(library, "_Unwind_GetIPInfo"));
+  if (walk == nullptr || ip == nullptr) return;
   get_ip = ip;
   backtrace = walk;
   // The first call loads and sorts what later ones only read.

@@ -96,6 +96,7 @@ void start_m(P *p, bool spinning) {
     if (spinning) sched.spinning.fetch_sub(1, std::memory_order_seq_cst);
     MutexLock hold(sched.lock);
     --sched.m_count;
+    if (sched.stopping.load(std::memory_order_seq_cst)) return note_stopped(p);
     idle_p_put(p);
     return;
   }

@@ -17,7 +17,7 @@
 namespace warren::scheduler {
 
 extern "C" {
-__attribute__((used)) WARREN_TLS M *warren_this_m = nullptr;
+__attribute__((used)) WARREN_TLS ThreadWords warren_thread_words = {};
 }
 
 namespace threads {
@@ -35,21 +35,30 @@ void retire(M *m) {
   P *p = m->p.load(std::memory_order_relaxed) != nullptr ? release_p(m) : nullptr;
   if (p != nullptr) handoff_p(p);
   take_signal_stack(m->signal_stack);
-  warren_this_m = nullptr;
+  warren_thread_words.m = nullptr;
   MutexLock hold(sched.lock);
   --sched.m_count;
   m->thread_id = 0;  // the M itself stays in the list of all
 }
 
+// By the thread itself, before it runs anything: who looks for foreign threads must not take it for one.
+void enlist(M *m) {
+  m->thread_id = static_cast<uint32_t>(os_calls::thread_id());
+  MutexLock hold(sched.lock);
+  m->next_all = sched.all_ms.load(std::memory_order_relaxed);
+  m->id = m->next_all == nullptr ? 0 : m->next_all->id + 1;
+  sched.all_ms.store(m, std::memory_order_release);
+}
+
 void *run_machine(void *argument) {
   auto *m = static_cast<M *>(argument);
-  m->thread_id = static_cast<uint32_t>(os_calls::thread_id());
+  enlist(m);
   m->errno_location = &errno;
   m->exceptions = thread_exceptions();
   if (m->exceptions == nullptr) m->exceptions = &m->no_exceptions;
   m->signal_stack = give_signal_stack();
   m->in_runtime.store(1, std::memory_order_relaxed);
-  warren_this_m = m;
+  warren_thread_words.m = m;
   acquire_p(m, m->next_p);
   m->next_p = nullptr;
   for (;;) {
@@ -100,10 +109,6 @@ bool start_machine(P *p, bool spinning) {
     free(memory);
     return false;
   }
-  MutexLock hold(sched.lock);
-  m->next_all = sched.all_ms.load(std::memory_order_relaxed);
-  m->id = m->next_all == nullptr ? 0 : m->next_all->id + 1;
-  sched.all_ms.store(m, std::memory_order_release);
   return true;
 }
 

@@ -52,8 +52,14 @@ struct alignas(128) M {
   ExceptionState no_exceptions;       // stands in where the program has no C++ runtime
 };
 
+// The words of each thread: one object, so that the library has one more word of TLS in its GOT, not two.
+struct ThreadWords {
+  M *m;          // at the start: this_m() reads it there
+  G *thread_g;   // thread_g.cc's
+};
+
 extern "C" {
-extern WARREN_TLS M *warren_this_m;
+extern WARREN_TLS ThreadWords warren_thread_words;
 }
 
 // The M of this thread, nullptr on a plain one. One load that the compiler can neither repeat nor keep: after a switch
@@ -61,7 +67,7 @@ extern WARREN_TLS M *warren_this_m;
 inline M *this_m() {
   M *m;
   asm volatile(
-      "movq warren_this_m@GOTTPOFF(%%rip), %0\n\t"
+      "movq warren_thread_words@GOTTPOFF(%%rip), %0\n\t"
       "movq %%fs:(%0), %0"
       : "=r"(m));
   return m;

@@ -13,10 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-extern "C" {
-__attribute__((weak)) char *__cxa_demangle(const char *name, char *buffer, size_t *length, int *status);
-}
-
 namespace warren::scheduler {
 namespace {
 
@@ -102,8 +98,8 @@ Named name_of(uintptr_t address, Dl_info &info) {
 }
 
 void print_demangled(LogLine &line, const char *name) {
-  auto *demangle = &__cxa_demangle;
-  if (demangle == nullptr) demangle = reinterpret_cast<decltype(demangle)>(dlsym(RTLD_DEFAULT, "__cxa_demangle"));
+  using Demangle = char *(const char *name, char *buffer, size_t *length, int *status);
+  auto *demangle = reinterpret_cast<Demangle *>(dlsym(RTLD_DEFAULT, "__cxa_demangle"));
   int status = 1;
   char *plain =
       demangle != nullptr && name[0] == '_' && name[1] == 'Z' ? demangle(name, nullptr, nullptr, &status) : nullptr;

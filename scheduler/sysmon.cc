@@ -6,6 +6,7 @@
 #include "allocator/base/os_calls.h"
 #include "include/warren/scheduler_core.h"
 #include "scheduler/clock.h"
+#include "scheduler/deadlock.h"
 #include "scheduler/idle.h"
 #include "scheduler/netpoll.h"
 #include "scheduler/note.h"
@@ -121,6 +122,16 @@ bool all_idle() {
          static_cast<uint32_t>(sched.p_count.load(std::memory_order_relaxed));
 }
 
+// While nothing runs: 0 is for ever.
+uint64_t longest_sleep() {
+  uint64_t longest = look_again_for_deadlock();
+  const auto at_most = [&longest](uint64_t time) { longest = longest == 0 || time < longest ? time : longest; };
+  const uint64_t trace = options.schedtrace.load(std::memory_order_relaxed);
+  if (trace != 0 && trace != kNoLimit) at_most(trace * kMillisecond);
+  if (scavenged != stacks::Scavenged::kNothingLeft) at_most(scavenge_interval());
+  return longest;
+}
+
 // Until a P is taken up. False: there is no reason to.
 bool sleep_deeply() {
   {
@@ -131,13 +142,11 @@ bool sleep_deeply() {
   }
   // A request that came before the note was cleared.
   if (!quit_requested.load(std::memory_order_seq_cst)) {
-    const uint64_t trace = options.schedtrace.load(std::memory_order_relaxed);
-    if (scavenged != stacks::Scavenged::kNothingLeft) {
-      note_sleep_for(sched.sysmon_note, scavenge_interval());
-    } else if (trace != 0 && trace != kNoLimit) {
-      note_sleep_for(sched.sysmon_note, trace * kMillisecond);
-    } else {
+    const uint64_t longest = longest_sleep();
+    if (longest == 0) {
       note_sleep(sched.sysmon_note);
+    } else {
+      note_sleep_for(sched.sysmon_note, longest);
     }
   }
   MutexLock hold(sched.lock);

@@ -2,7 +2,7 @@
 #include "scheduler/thread_g.h"
 
 #include "allocator/base/check.h"
-#include "allocator/base/tls.h"
+#include "scheduler/m.h"
 #include "scheduler/note.h"
 
 #include <cstdlib>
@@ -12,13 +12,11 @@
 namespace warren::scheduler {
 namespace {
 
-WARREN_TLS G *mine = nullptr;
-
 pthread_key_t key;
 pthread_once_t key_once = PTHREAD_ONCE_INIT;
 
 void destroy(void *g) {
-  mine = nullptr;
+  warren_thread_words.thread_g = nullptr;
   free(g);
 }
 
@@ -31,13 +29,16 @@ __attribute__((noinline)) G *make() {
   g->on_thread = true;
   pthread_once(&key_once, make_key);
   pthread_setspecific(key, g);
-  mine = g;
+  warren_thread_words.thread_g = g;
   return g;
 }
 
 }  // namespace
 
-__attribute__((noinline)) G *thread_g() { return mine != nullptr ? mine : make(); }
+__attribute__((noinline)) G *thread_g() {
+  G *mine = warren_thread_words.thread_g;
+  return mine != nullptr ? mine : make();
+}
 
 void park_thread(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reason) {
   G *g = thread_g();

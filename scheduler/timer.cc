@@ -12,13 +12,24 @@
 #include "scheduler/state.h"
 #include "scheduler/timer_thread.h"
 
+#include <sched.h>
+
 namespace warren::scheduler {
 namespace {
+
+constexpr int kSpins = 60;  // as for a Mutex
 
 class Hold {
  public:
   explicit Hold(Timer *timer) : timer_(timer) {
-    while (__atomic_exchange_n(&timer->state, 1, __ATOMIC_ACQUIRE) != 0) __builtin_ia32_pause();
+    // acquire: pairs with the release below. Its holder may be off its CPU: then it should have this one.
+    for (int spin = 0; __atomic_exchange_n(&timer->state, 1, __ATOMIC_ACQUIRE) != 0; ++spin) {
+      if (spin < kSpins) {
+        __builtin_ia32_pause();
+      } else {
+        sched_yield();
+      }
+    }
   }
   ~Hold() { __atomic_store_n(&timer_->state, 0, __ATOMIC_RELEASE); }
   Hold(const Hold &) = delete;

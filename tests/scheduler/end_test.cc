@@ -1,11 +1,13 @@
 // The ends of a process: panics, deadlocks, stack overflow, SIGQUIT. Each in a child, whose output and status are
 // compared.
+#include "allocator/base/options.h"
 #include "fibers.h"
 #include "scheduler/park.h"
 
 #include <csignal>
 #include <fcntl.h>
 #include <poll.h>
+#include <regex>
 #include <string>
 #include <sys/wait.h>
 #include <thread>
@@ -121,6 +123,19 @@ TEST(End, DeadlockOfALockedFiber) {
   EXPECT_TRUE(end.exited_with(2)) << end.status;
   EXPECT_EQ(end.text.rfind("fatal error: all fibers are asleep - deadlock!\n", 0), 0u) << end.text;
   EXPECT_TRUE(end.has(", locked to thread] main:\n")) << end.text;
+}
+
+TEST(End, DeadlockOnceTheLastForeignThreadIsGone) {
+  const End end = end_of([] {
+    std::thread other([] { usleep(30000); });
+    other.detach();
+    run([] {
+      park_for_good();
+      return 0;
+    });
+  });
+  EXPECT_TRUE(end.exited_with(2)) << end.status;
+  EXPECT_EQ(end.text.rfind("fatal error: all fibers are asleep - deadlock!\n", 0), 0u) << end.text;
 }
 
 TEST(End, MainEndsAndThenAllOthers) {
@@ -246,6 +261,28 @@ TEST(End, Sigquit) {
     EXPECT_EQ(end.text.rfind("SIGQUIT: quit\n", 0), 0u) << end.text;
     EXPECT_TRUE(end.has("\nfiber 1 [sleep")) << end.text;
     EXPECT_TRUE(idle || end.has("] spinner:\n    ")) << end.text;
+  }
+}
+
+TEST(End, TracesOfTheScheduler) {
+  for (const bool detail : {false, true}) {
+    const End end = end_of([detail] {
+      warren::options.schedtrace.store(2);
+      warren::options.scheddetail.store(detail);
+      wr_max_procs(2);
+      run([] {
+        for (int i = 0; i < 20; ++i) wr_sleep_ns(2000000);
+        return 0;
+      });
+    });
+    EXPECT_TRUE(end.exited_with(0));
+    const std::regex line(detail ? "SCHED \\d+ms: gomaxprocs=2 idleprocs=\\d threads=\\d+ spinningthreads=\\d+ "
+                                   "idlethreads=\\d+ runqueue=\\d+ stopping=0\n  P0: status="
+                                 : "SCHED \\d+ms: gomaxprocs=2 idleprocs=\\d threads=\\d+ spinningthreads=\\d+ "
+                                   "idlethreads=\\d+ runqueue=\\d+ \\[\\d+ \\d+\\]\n");
+    EXPECT_TRUE(std::regex_search(end.text, line)) << end.text;
+    EXPECT_EQ(detail, end.has("\n  M0: p=") || end.has("\n  M1: p=")) << end.text;
+    EXPECT_EQ(detail, end.has("\n  G1: status=")) << end.text;
   }
 }
 
