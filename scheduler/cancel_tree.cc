@@ -1,13 +1,13 @@
 // wr_context: the tree of contexts. See warren/context.h; Go's context package.
 //
-// Three kinds of node: one that can end (with_cancel, with_deadline, after_func), one that carries a value, and one that
-// hides the ends above it. A node that can end is in the list of the nearest such node above it.
-// References: each handle, each child, the entry of a deadline in the heap of timers. A parent's list of children holds none, so a
-// child that nobody has any more leaves it. But the list holds a function to be run, and a node whose channel somebody still
-// has: their ends are seen.
-// Locks: a node's lock guards its error, channel and list of children; a child's place in the list is its parent's. At most one
-// is held at a time. Ending a tree of any depth takes no recursion: nodes to be ended are queued through `next_to_end`.
-// Invariant: the error is set before the channel is closed, a parent's before its children's.
+// Three kinds of node: one that can end (with_cancel, with_deadline, after_func), one that carries a value, and one
+// that hides the ends above it. A node that can end is in the list of the nearest such node above it. References: each
+// handle, each child, the entry of a deadline in the heap of timers. A parent's list of children holds none, so a
+// child that nobody has any more leaves it. But the list holds a function to be run, and a node whose channel somebody
+// still has: their ends are seen. Locks: a node's lock guards its error, channel and list of children; a child's place
+// in the list is its parent's. At most one is held at a time. Ending a tree of any depth takes no recursion: nodes to
+// be ended are queued through `next_to_end`. Invariant: the error is set before the channel is closed, a parent's
+// before its children's.
 #include "allocator/base/annotations.h"
 #include "scheduler/channel.h"
 #include "scheduler/short_lock.h"
@@ -77,15 +77,17 @@ void unlist_locked(wr_context *c) REQUIRES(c->above->lock) {
   if (c->next != nullptr) c->next->prev = c->prev;
 }
 
-// Ends the chain of parents too where this was their last reference: a loop, for it may be long.
-void unreference(wr_context *c) {
+// Ends the chain of parents too where this was their last reference: a loop, for it may be long. Without a reference
+// left nobody else reads `done`, hence no lock.
+void unreference(wr_context *c) NO_THREAD_SAFETY_ANALYSIS {
   while (c != nullptr && c != &root) {
     // release and acquire: what was done through any handle comes before the end.
     if (c->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
     if (c->above != nullptr) {
       ShortLockGuard guard(c->above->lock);
       // Its end can come from above only. Who has the channel waits for that.
-      if (c->listed && !c->held_by_list && c->done != nullptr && c->done->references.load(std::memory_order_relaxed) > 1) {
+      if (c->listed && !c->held_by_list && c->done != nullptr &&
+          c->done->references.load(std::memory_order_relaxed) > 1) {
         c->held_by_list = true;
         c->references.store(1, std::memory_order_relaxed);  // nobody had one; under the lock nobody gets one
         return;
@@ -128,7 +130,8 @@ bool end_one(wr_context *c, uint32_t error, bool from_above, wr_context **queue)
     }
   }
   if (done != nullptr) wr_chan_close(done);
-  if (c->deadline != UINT64_MAX && c->timer.fire != nullptr && remove(&c->timer)) unreference(c);  // the caller has another
+  const bool had_entry = c->timer.fire != nullptr && remove(&c->timer);
+  if (had_entry) unreference(c);  // the caller has another
   if (!from_above && c->above != nullptr) {
     bool held;
     {
@@ -239,7 +242,8 @@ wr_context *wr_context_without_cancel(wr_context *parent) {
   return c;
 }
 
-wr_context *wr_context_with_value(wr_context *parent, void *entry, int (*find)(void *entry, void *query), void (*drop)(void *entry)) {
+wr_context *wr_context_with_value(wr_context *parent, void *entry, int (*find)(void *entry, void *query),
+                                  void (*drop)(void *entry)) {
   wr_context *c = make(parent);
   if (c == nullptr) return nullptr;
   c->entry = entry;
@@ -248,7 +252,8 @@ wr_context *wr_context_with_value(wr_context *parent, void *entry, int (*find)(v
   return c;
 }
 
-wr_context *wr_context_after_func(wr_context *parent, void (*fn)(void *argument), void *argument, void (*drop)(void *argument)) {
+wr_context *wr_context_after_func(wr_context *parent, void (*fn)(void *argument), void *argument,
+                                  void (*drop)(void *argument)) {
   wr_context *c = make(parent);
   if (c == nullptr) return nullptr;
   c->entry = argument;
@@ -277,7 +282,8 @@ wr_chan *wr_context_done(wr_context *c) {
 enum wr_context_error wr_context_err(const wr_context *c) {
   const wr_context *end = nearest_end(const_cast<wr_context *>(c));
   // acquire: pairs with the release in end_one: what the canceller did before is seen.
-  return end == nullptr ? WR_CONTEXT_NONE : static_cast<enum wr_context_error>(end->error.load(std::memory_order_acquire));
+  if (end == nullptr) return WR_CONTEXT_NONE;
+  return static_cast<enum wr_context_error>(end->error.load(std::memory_order_acquire));
 }
 
 uint64_t wr_context_deadline(const wr_context *c) { return c->deadline; }

@@ -15,7 +15,8 @@ bool unlock_when_parked(G *, void *c) NO_THREAD_SAFETY_ANALYSIS {
 }
 
 // Called with the lock held, gives it up.
-WARREN_NOINLINE int wait_in(wr_chan *c, WaiterQueue &queue, void *element, WaitReason reason) NO_THREAD_SAFETY_ANALYSIS {
+WARREN_NOINLINE int wait_in(wr_chan *c, WaiterQueue &queue, void *element,
+                            WaitReason reason) NO_THREAD_SAFETY_ANALYSIS {
   Waiter waiter{nullptr, nullptr, current(), element, nullptr, false, false};
   queue.push_back(&waiter);
   park(unlock_when_parked, c, reason);
@@ -37,7 +38,8 @@ void ready_all(Waiter *first) {
 
 void delete_channel(wr_chan *c) {
   if (c->destroy != nullptr) {
-    for (size_t left = c->count.load(std::memory_order_relaxed); left != 0; --left) {  // nobody else is left to write it
+    // relaxed: nobody else is left to write it.
+    for (size_t left = c->count.load(std::memory_order_relaxed); left != 0; --left) {
       c->destroy(c->ring() + c->receive_offset);
       c->receive_offset += c->element_size;
       if (c->receive_offset == c->ring_bytes) c->receive_offset = 0;
@@ -50,7 +52,8 @@ void delete_channel(wr_chan *c) {
 }  // namespace
 
 void drop_reference(wr_chan *c) {
-  // release: what was done through this handle comes before the deletion; acquire: pairs with the other handles' release.
+  // release: what was done through this handle comes before the deletion; acquire: pairs with the other handles'
+  // release.
   if (c->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete_channel(c);
 }
 
@@ -64,7 +67,8 @@ extern "C" {
 wr_chan *wr_chan_make_of(const wr_element *element, size_t capacity) {
   size_t bytes = 0;
   // A ring has room for a byte offset of its own: sizes that wrap are refused, larger ones fail in the allocator.
-  if (__builtin_mul_overflow(element->size, capacity, &bytes) || bytes > SIZE_MAX / 2 || capacity > SIZE_MAX / 2) return nullptr;
+  if (__builtin_mul_overflow(element->size, capacity, &bytes)) return nullptr;
+  if (bytes > SIZE_MAX / 2 || capacity > SIZE_MAX / 2) return nullptr;
   void *memory = element_memory(sizeof(wr_chan) + bytes);
   if (memory == nullptr) return nullptr;
   wr_chan *c = new (memory) wr_chan;

@@ -3,9 +3,9 @@
 //
 // Waiters lie on the stacks of the Gs that park: nothing is allocated to wait. Values go straight from one G's stack
 // to the other's where one waits, else through the ring.
-// Invariant, under the lock: receivers wait only while the ring is empty, senders only while it is full, and not both, but for
-// a select that waits for both on one channel. A waiter of a select that another channel has ended may
-// lie in a queue still; whoever takes it from there finds it claimed and drops it.
+// Invariant, under the lock: receivers wait only while the ring is empty, senders only while it is full, and not both,
+// but for a select that waits for both on one channel. A waiter of a select that another channel has ended may lie in
+// a queue still; whoever takes it from there finds it claimed and drops it.
 #pragma once
 
 #include "allocator/base/annotations.h"
@@ -24,7 +24,8 @@ namespace warren::scheduler {
 
 struct Waiter;
 
-// Of a channel with a timer: one reference goes, and if it was the last but the timer's own, the timer stops. timer_channel.cc.
+// Of a channel with a timer: one reference goes, and if it was the last but the timer's own, the timer stops.
+// timer_channel.cc.
 void unref_timed_channel(wr_chan *c);
 // The rest of every wr_chan_unref. channel.cc.
 void drop_reference(wr_chan *c);
@@ -122,7 +123,8 @@ struct alignas(16) wr_chan {
   warren::scheduler::WaiterQueue receivers;
   warren::scheduler::WaiterQueue senders;
   std::atomic<size_t> references{1};
-  // The timer that sends over it. Guarded by lock; nullptr from the start, or set by the timer's make and cleared by its end.
+  // The timer that sends over it. Guarded by lock; nullptr from the start, or set by the timer's make and cleared by
+  // its end.
   std::atomic<wr_timer *> timer{nullptr};
 
   std::byte *ring() { return reinterpret_cast<std::byte *>(this + 1); }

@@ -1,7 +1,7 @@
 // wr_mutex: Go's two modes, in one word and a queue.
-// Normal: an unlock wakes the first of the queue, which competes with whoever comes by; those run already and mostly win, which
-// saves a switch. Starvation: a woken G that lost after a wait of 1 ms makes the unlocks hand the lock over, in order, and
-// nobody overtakes until the queue is empty or its head has waited for less.
+// Normal: an unlock wakes the first of the queue, which competes with whoever comes by; those run already and mostly
+// win, which saves a switch. Starvation: a woken G that lost after a wait of 1 ms makes the unlocks hand the lock
+// over, in order, and nobody overtakes until the queue is empty or its head has waited for less.
 //
 //   state  bit 0 kLocked    somebody has the mutex
 //          bit 1 kQueue     somebody has the queue: only while kLocked, by its owner or by one about to wait
@@ -9,8 +9,8 @@
 //          bit 3 kWoken     one taken from the queue is on its way: no need to wake another
 //          bit 4 kStarving  hand over. Only while kLocked
 //
-// Invariant: while kQueue is set nobody else writes the word, for those who come by write only what is not locked, and an unlock
-// needs kQueue for all but the two plainest states. So the one store that gives up kQueue (and, in unlock,
+// Invariant: while kQueue is set nobody else writes the word, for those who come by write only what is not locked, and
+// an unlock needs kQueue for all but the two plainest states. So the one store that gives up kQueue (and, in unlock,
 // kLocked) is the last touch, and the next owner may free the mutex.
 #include "scheduler/mutex.h"
 
@@ -27,13 +27,19 @@ namespace {
 
 enum : uint32_t { kLocked = 1, kQueue = 2, kWaiting = 4, kWoken = 8, kStarving = 16 };
 
-// A critical section is some tens of nanoseconds, a park and a wake about a hundred. More: burns CPU that the owner may need.
+// A critical section is some tens of nanoseconds, a park and a wake about a hundred. More: burns CPU that the owner
+// may need.
 constexpr int kSpins = 30;
 
 // Go's. More: a longer wait behind those that come by. Less: more hand-overs, each a switch.
 constexpr uint64_t kStarvingAfterNs = 1000000;
 
 std::atomic_ref<uint32_t> state_of(wr_mutex *m) { return std::atomic_ref<uint32_t>(m->state); }
+
+// `order` on success; a failure only tells what to try next.
+bool exchange(std::atomic_ref<uint32_t> state, uint32_t &seen, uint32_t next, std::memory_order order) {
+  return state.compare_exchange_weak(seen, next, order, std::memory_order_relaxed);
+}
 
 // What lies behind park() is told through this, on the waiter's stack.
 struct QueueUnlock {
@@ -74,7 +80,7 @@ WARREN_NOINLINE void lock_mutex(wr_mutex *m, WaitReason reason) {
       continue;
     }
     // acquire: pairs with the release in unlock_queue.
-    if (!state.compare_exchange_weak(seen, seen | kQueue, std::memory_order_acquire, std::memory_order_relaxed)) continue;
+    if (!exchange(state, seen, seen | kQueue, std::memory_order_acquire)) continue;
 
     WaitList list(m->first, m->last);
     const uint64_t time = now();
@@ -109,11 +115,11 @@ WARREN_NOINLINE void unlock_slow(wr_mutex *m) {
     }
     if ((seen & kWaiting) == 0 || ((seen & kWoken) != 0 && (seen & kStarving) == 0)) {
       // release: pairs with the acquire of the next owner.
-      if (state.compare_exchange_weak(seen, seen & ~kLocked, std::memory_order_release, std::memory_order_relaxed)) return;
+      if (exchange(state, seen, seen & ~kLocked, std::memory_order_release)) return;
       continue;
     }
     // acquire: the queue's links, from unlock_queue.
-    if (!state.compare_exchange_weak(seen, seen | kQueue, std::memory_order_acquire, std::memory_order_relaxed)) continue;
+    if (!exchange(state, seen, seen | kQueue, std::memory_order_acquire)) continue;
 
     WaitList list(m->first, m->last);
     Place *place = list.pop_front();
@@ -152,7 +158,7 @@ int wr_mutex_try_lock(wr_mutex *m) {
   uint32_t seen = state_of(m).load(std::memory_order_relaxed);  // only chooses what the exchange is to try
   while ((seen & kLocked) == 0) {
     // acquire: as in wr_mutex_lock.
-    if (state_of(m).compare_exchange_weak(seen, seen | kLocked, std::memory_order_acquire, std::memory_order_relaxed)) return 1;
+    if (exchange(state_of(m), seen, seen | kLocked, std::memory_order_acquire)) return 1;
   }
   return 0;
 }

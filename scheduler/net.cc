@@ -1,9 +1,9 @@
 // wr_net: TCP over poll descriptors. See warren/net.h; Go's net and internal/poll.
 //
-// A socket may be closed while others use it. Each operation counts itself in `uses`; close sets a bit there, wakes all who
-// wait, and the descriptor itself is closed by whoever is last out: the kernel cannot give its number to
-// another file while somebody is about to read from it.
-// Invariant: at most one G waits in each direction, as poll descriptors ask for: it holds the mutex of that direction.
+// A socket may be closed while others use it. Each operation counts itself in `uses`; close sets a bit there, wakes
+// all who wait, and the descriptor itself is closed by whoever is last out: the kernel cannot give its number to
+// another file while somebody is about to read from it. Invariant: at most one G waits in each direction, as poll
+// descriptors ask for: it holds the mutex of that direction.
 #include "allocator/base/annotations.h"
 #include "scheduler/socket_address.h"
 

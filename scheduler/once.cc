@@ -1,4 +1,5 @@
-// wr_once: the slow half; callers look at `done` themselves. Invariant: `done` is written once, by the one that holds the mutex.
+// wr_once: the slow half; callers look at `done` themselves. Invariant: `done` is written once, by the one that holds
+// the mutex.
 #include "scheduler/mutex.h"
 
 #include <atomic>

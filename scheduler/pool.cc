@@ -1,7 +1,7 @@
 // wr_pool: objects put aside for later, on shelves that threads share by hash. Source: sync.Pool with its victim cache.
 //
-// Each cycle of the collector throws the victims away and makes what is on the shelves the victims: what nobody has asked
-// for between two cycles goes. Objects of the collector's heap are only forgotten, others are disposed of.
+// Each cycle of the collector throws the victims away and makes what is on the shelves the victims: what nobody has
+// asked for between two cycles goes. Objects of the collector's heap are only forgotten, others are disposed of.
 // Invariant: dispose runs with no lock held, and on each object once: the one who took it off a shelf.
 #include "allocator/base/annotations.h"
 #include "scheduler/element_memory.h"

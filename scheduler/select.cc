@@ -1,6 +1,7 @@
 // wr_select: one of several channel operations, whichever can go ahead, chosen fairly. Source: Go's select.go.
 //
-// 1. In random order, each case that looks ready is tried under its own channel's lock. One that goes ahead is the choice:
+// 1. In random order, each case that looks ready is tried under its own channel's lock. One that goes ahead is the
+// choice:
 //    at that moment it was ready, and no other had a claim to be preferred.
 // 2. None did: all channels are locked, each once, in address order, and all cases are looked at again, since
 //    `default` and parking are right only if at one moment none is ready.

@@ -1,10 +1,11 @@
-// wr_timer: timers and tickers that send over a channel, and functions that run later. See warren/timer.h; Go's time package.
+// wr_timer: timers and tickers that send over a channel, and functions that run later. See warren/timer.h; Go's time
+// package.
 //
-// References: one for each handle, one for the entry in the heap of timer.h, which the firing that ends the entry drops,
-// or whoever took the entry out. A function that runs holds one as well.
-// A firing that has begun cannot be called back, but it does nothing before it has the lock: what it finds there decides. Not
-// armed, or due later: it was stopped or reset meanwhile, and is not the firing that counts.
-// Lock order: a timer's lock, then its channel's; the heap's locks come below both, and are not held around `fire`.
+// References: one for each handle, one for the entry in the heap of timer.h, which the firing that ends the entry
+// drops, or whoever took the entry out. A function that runs holds one as well. A firing that has begun cannot be
+// called back, but it does nothing before it has the lock: what it finds there decides. Not armed, or due later: it
+// was stopped or reset meanwhile, and is not the firing that counts. Lock order: a timer's lock, then its channel's;
+// the heap's locks come below both, and are not held around `fire`.
 #include "scheduler/timer.h"
 
 #include "allocator/base/annotations.h"
@@ -83,7 +84,7 @@ void run_function(void *argument) {
 // Sends unless the one element of the channel is there still. The waiter it served, or nullptr.
 Waiter *send_time(wr_chan *c, uint64_t time) {
   Waiter *wake = nullptr;
-  uint64_t value[2] = {time, 0};  // as long as the longest copy that send_locked has a case for: compilers look at all of them
+  uint64_t value[2] = {time, 0};  // as long as the longest copy that send_locked has a case for
   ShortLockGuard guard(c->lock);
   send_locked(c, value, &wake);
   return wake;
@@ -104,7 +105,8 @@ void fire(Timer *entry, uint64_t time) NO_THREAD_SAFETY_ANALYSIS {
       // Ticks that were missed are left out.
       const auto period = static_cast<uint64_t>(t->period);
       t->deadline += period * (1 + (time - t->deadline) / period);
-      keeps_reference = !reset(&t->entry, t->deadline, 0);  // else a reset has queued it meanwhile, with a reference of its own
+      // Else a reset has queued it meanwhile, with a reference of its own.
+      keeps_reference = !reset(&t->entry, t->deadline, 0);
     } else {
       t->armed = false;
     }
@@ -130,7 +132,8 @@ void arm(wr_timer *t, int64_t duration) REQUIRES(t->lock) {
   t->armed = true;
   t->deadline = after_now(duration);
   reference(t);
-  if (reset(&t->entry, t->deadline, 0)) t->references.fetch_sub(1, std::memory_order_relaxed);  // the entry had one; not the last
+  // relaxed: the entry had one already, and this is not the last.
+  if (reset(&t->entry, t->deadline, 0)) t->references.fetch_sub(1, std::memory_order_relaxed);
 }
 
 wr_timer *make(int64_t duration, bool ticker, bool with_channel) {
@@ -199,7 +202,8 @@ wr_timer *wr_ticker_make(int64_t period) {
   return t;
 }
 
-wr_timer *wr_timer_make_func(int64_t duration, void (*fn)(void *argument), void *argument, void (*drop)(void *argument)) {
+wr_timer *wr_timer_make_func(int64_t duration, void (*fn)(void *argument), void *argument,
+                              void (*drop)(void *argument)) {
   wr_timer *t = make(duration, false, false);
   if (t == nullptr) return nullptr;
   t->fn = fn;

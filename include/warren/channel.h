@@ -1,8 +1,8 @@
 /* warren/channel.h: channels and select in C. Part of warren/scheduler.h; warren/channel_cxx.h is the C++ face.
  *
  * A channel hands values from one fiber (or plain thread) to another, in order, each to one receiver. With capacity 0
- * sender and receiver wait for each other; else a send waits only while the channel is full, a receive only while it is empty.
- * The model is Go's. A NULL channel is the nil channel, on which everything waits for ever.
+ * sender and receiver wait for each other; else a send waits only while the channel is full, a receive only while it
+ * is empty. The model is Go's. A NULL channel is the nil channel, on which everything waits for ever.
  */
 #ifndef WARREN_CHANNEL_H
 #define WARREN_CHANNEL_H
@@ -24,8 +24,8 @@ enum wr_chan_status {
   WR_CHAN_NIL = 3          /* close of NULL */
 };
 
-/* How values are handled that are more than their bytes. The functions run under the channel's lock: they may allocate, but must
- * not wait and not use the channel. */
+/* How values are handled that are more than their bytes. The functions run under the channel's lock: they may
+ * allocate, but must not wait and not use the channel. */
 typedef struct wr_element {
   size_t size;                           /* a multiple of the alignment, which is at most 16 */
   void (*relocate)(void *to, void *from); /* makes a value at `to` and ends the one at `from`. NULL: memcpy */
@@ -42,7 +42,8 @@ void wr_chan_unref(wr_chan *c);
 
 /* WR_CHAN_DONE or WR_CHAN_CLOSED. The value at `value` is moved from, unless it was not sent. */
 int wr_chan_send(wr_chan *c, void *value);
-/* `out` is memory for a value, or NULL: the value is dropped. On WR_CHAN_CLOSED the bytes are 0, where there is no relocate. */
+/* `out` is memory for a value, or NULL: the value is dropped. On WR_CHAN_CLOSED the bytes are 0, where there is no
+ * relocate. */
 int wr_chan_recv(wr_chan *c, void *out);
 /* Never wait; WR_CHAN_WOULD_BLOCK in addition. */
 int wr_chan_try_send(wr_chan *c, void *value);

@@ -1,5 +1,6 @@
-// warren/channel_cxx.h: chan<T>, make_chan, select. Part of warren/scheduler.h; the C functions are in warren/channel.h.
-// Values are moved by functions that the library calls; where the bytes are all there is to a T, it copies bytes.
+// warren/channel_cxx.h: chan<T>, make_chan, select. Part of warren/scheduler.h; the C functions are in
+// warren/channel.h. Values are moved by functions that the library calls; where the bytes are all there is to a T, it
+// copies bytes.
 #ifndef WARREN_CHANNEL_CXX_H
 #define WARREN_CHANNEL_CXX_H
 

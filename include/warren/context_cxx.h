@@ -1,5 +1,6 @@
-// warren/context_cxx.h: context, background, with_cancel, with_deadline, with_timeout, with_value. Part of warren/scheduler.h; in C:
-// warren/context.h. Contexts and their cancel functions are handles, copied as often as one likes.
+// warren/context_cxx.h: context, background, with_cancel, with_deadline, with_timeout, with_value. Part of
+// warren/scheduler.h; in C: warren/context.h. Contexts and their cancel functions are handles, copied as often as one
+// likes.
 #ifndef WARREN_CONTEXT_CXX_H
 #define WARREN_CONTEXT_CXX_H
 
@@ -31,7 +32,8 @@ inline constexpr char type_mark = 0;
 // Texts are kept and compared by what they say, not by where they lie.
 template <class T>
 using kept = std::conditional_t<
-    std::is_same_v<std::decay_t<T>, const char *> || std::is_same_v<std::decay_t<T>, char *> || std::is_same_v<std::decay_t<T>, std::string_view>,
+    std::is_same_v<std::decay_t<T>, const char *> || std::is_same_v<std::decay_t<T>, char *> ||
+        std::is_same_v<std::decay_t<T>, std::string_view>,
     std::string, std::decay_t<T>>;
 
 struct context_query {
@@ -160,7 +162,8 @@ template <class Rep, class Period>
 [[nodiscard]] cancelable with_timeout(const context &parent, std::chrono::duration<Rep, Period> d) {
   const int64_t duration = detail::nanoseconds_of(d);
   const uint64_t time = wr_now_ns();
-  context c = context::adopt(wr_context_with_deadline(parent.get(), duration < 0 ? time : time + static_cast<uint64_t>(duration)));
+  const uint64_t deadline = duration < 0 ? time : time + static_cast<uint64_t>(duration);
+  context c = context::adopt(wr_context_with_deadline(parent.get(), deadline));
   return {c, cancel_func(c)};
 }
 

@@ -1,6 +1,6 @@
-// warren/fiber_cxx.h: run, go, blocking, panic, defer: the C++ face of warren/scheduler_core.h. Part of warren/scheduler.h.
-// A fiber's function is called inside a frame that nothing leaves: exit_fiber ends there, and any other exception ends the
-// process with "panic: ", its text and the stacks of all fibers.
+// warren/fiber_cxx.h: run, go, blocking, panic, defer: the C++ face of warren/scheduler_core.h. Part of
+// warren/scheduler.h. A fiber's function is called inside a frame that nothing leaves: exit_fiber ends there, and any
+// other exception ends the process with "panic: ", its text and the stacks of all fibers.
 #ifndef WARREN_FIBER_CXX_H
 #define WARREN_FIBER_CXX_H
 
@@ -130,7 +130,8 @@ struct fiber_options {
   std::string name = {};
 };
 
-// Starts a fiber. Function and arguments are copied, as std::thread does. std::system_error: no memory for it, or no run().
+// Starts a fiber. Function and arguments are copied, as std::thread does. std::system_error: no memory for it, or no
+// run().
 template <class F, class... Args>
   requires(!std::is_same_v<std::remove_cvref_t<F>, fiber_options>)
 void go(F &&f, Args &&...args) {
@@ -138,7 +139,8 @@ void go(F &&f, Args &&...args) {
     detail::start_fiber(std::forward<F>(f), nullptr);
   } else {
     detail::start_fiber(
-        [f = std::decay_t<F>(std::forward<F>(f)), bound = std::tuple<std::decay_t<Args>...>(std::forward<Args>(args)...)]() mutable {
+        [f = std::decay_t<F>(std::forward<F>(f)),
+         bound = std::tuple<std::decay_t<Args>...>(std::forward<Args>(args)...)]() mutable {
           std::apply([&f](auto &...each) { std::invoke(std::move(f), std::move(each)...); }, bound);
         },
         nullptr);
@@ -149,7 +151,8 @@ template <class F, class... Args>
 void go(const fiber_options &options, F &&f, Args &&...args) {
   const wr_fiber_options c_options{options.stack_size, options.name.empty() ? nullptr : options.name.c_str()};
   detail::start_fiber(
-      [f = std::decay_t<F>(std::forward<F>(f)), bound = std::tuple<std::decay_t<Args>...>(std::forward<Args>(args)...)]() mutable {
+      [f = std::decay_t<F>(std::forward<F>(f)),
+         bound = std::tuple<std::decay_t<Args>...>(std::forward<Args>(args)...)]() mutable {
         std::apply([&f](auto &...each) { std::invoke(std::move(f), std::move(each)...); }, bound);
       },
       &c_options);
@@ -158,7 +161,8 @@ void go(const fiber_options &options, F &&f, Args &&...args) {
 inline void yield() { wr_yield(); }
 inline void preempt_point() { wr_preempt_point(); }
 
-// Ends the calling fiber: destructors and deferred calls run, others go on. On a plain thread: ends the thread likewise.
+// Ends the calling fiber: destructors and deferred calls run, others go on. On a plain thread: ends the thread
+// likewise.
 [[noreturn]] inline void exit_fiber() {
   if (wr_fiber_id() == 0) pthread_exit(nullptr);
   throw detail::fiber_exit();

@@ -1,9 +1,9 @@
 /* warren/net.h: TCP for fibers, in C. Part of warren/scheduler.h; warren/net_cxx.h is the C++ face.
  *
- * A fiber that waits for a connection parks; names are resolved off the scheduler's places. Sockets are handles with a count of
- * references, and are closed with the last one. Any number of fibers may use one: reads wait for reads, writes for
- * writes, close for nobody. Functions return a negative errno where they fail: -ETIMEDOUT when the deadline has passed,
- * -ECANCELED when the socket is closed, by whomever. Source: Go's net package.
+ * A fiber that waits for a connection parks; names are resolved off the scheduler's places. Sockets are handles with a
+ * count of references, and are closed with the last one. Any number of fibers may use one: reads wait for reads,
+ * writes for writes, close for nobody. Functions return a negative errno where they fail: -ETIMEDOUT when the deadline
+ * has passed, -ECANCELED when the socket is closed, by whomever. Source: Go's net package.
  */
 #ifndef WARREN_NET_H
 #define WARREN_NET_H

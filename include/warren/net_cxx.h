@@ -1,5 +1,6 @@
 // warren/net_cxx.h: net::listen, net::dial, net::conn. Part of warren/scheduler.h; in C: warren/net.h.
-// Listeners and connections are handles, copied as often as one likes; the last one closes. Each failure throws net::error.
+// Listeners and connections are handles, copied as often as one likes; the last one closes. Each failure throws
+// net::error.
 #ifndef WARREN_NET_CXX_H
 #define WARREN_NET_CXX_H
 
@@ -91,7 +92,9 @@ class conn {
   void write(std::string_view text) const { write(std::as_bytes(std::span(text))); }
 
   void shutdown_write() const { detail::check(wr_net_shutdown_write(handle_.get("shutdown")), "shutdown"); }
-  void set_deadline(time_point deadline) const { wr_net_set_deadline(handle_.get("set_deadline"), detail::deadline_of(deadline)); }
+  void set_deadline(time_point deadline) const {
+    wr_net_set_deadline(handle_.get("set_deadline"), detail::deadline_of(deadline));
+  }
   void close() const {
     if (handle_.get() != nullptr) wr_net_close(handle_.get());
   }
@@ -112,7 +115,9 @@ class listener {
     detail::check(wr_net_accept(handle_.get("accept"), &s), "accept");
     return conn(s);
   }
-  void set_deadline(time_point deadline) const { wr_net_set_deadline(handle_.get("set_deadline"), detail::deadline_of(deadline)); }
+  void set_deadline(time_point deadline) const {
+    wr_net_set_deadline(handle_.get("set_deadline"), detail::deadline_of(deadline));
+  }
   void close() const {
     if (handle_.get() != nullptr) wr_net_close(handle_.get());
   }

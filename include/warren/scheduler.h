@@ -1,7 +1,7 @@
 /* warren/scheduler.h: fibers, channels, select, locks, timers, contexts, network connections.
  *
- * The C ABI (wr_…) is in the headers below, usable from C11; over it, in C++20, namespace warren. Everything but go() works on
- * plain threads too, and blocks the thread there.
+ * The C ABI (wr_…) is in the headers below, usable from C11; over it, in C++20, namespace warren. Everything but go()
+ * works on plain threads too, and blocks the thread there.
  */
 #ifndef WARREN_SCHEDULER_H
 #define WARREN_SCHEDULER_H

@@ -1,5 +1,5 @@
-// warren/sync_cxx.h: mutex, rw_mutex, wait_group, once, cond, semaphore, pool. Part of warren/scheduler.h; in C: warren/sync.h.
-// mutex and rw_mutex are what std::lock_guard, unique_lock, scoped_lock and shared_lock expect.
+// warren/sync_cxx.h: mutex, rw_mutex, wait_group, once, cond, semaphore, pool. Part of warren/scheduler.h; in C:
+// warren/sync.h. mutex and rw_mutex are what std::lock_guard, unique_lock, scoped_lock and shared_lock expect.
 #ifndef WARREN_SYNC_CXX_H
 #define WARREN_SYNC_CXX_H
 
@@ -23,12 +23,16 @@ class mutex {
   // Nobody else there is one exchange, here; the rest is in the library.
   void lock() {
     uint32_t free = 0;
-    if (!__atomic_compare_exchange_n(&m_.state, &free, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) wr_mutex_lock(&m_);
+    if (!__atomic_compare_exchange_n(&m_.state, &free, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+      wr_mutex_lock(&m_);
+    }
   }
   bool try_lock() { return wr_mutex_try_lock(&m_) != 0; }
   void unlock() {
     uint32_t locked = 1;
-    if (!__atomic_compare_exchange_n(&m_.state, &locked, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) wr_mutex_unlock(&m_);
+    if (!__atomic_compare_exchange_n(&m_.state, &locked, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+      wr_mutex_unlock(&m_);
+    }
   }
   wr_mutex *get() { return &m_; }
 

@@ -56,7 +56,8 @@ class timer {
 
  public:
   template <class Rep, class Period>
-  explicit timer(std::chrono::duration<Rep, Period> d) : timer(detail::timer_handle(wr_timer_make(detail::nanoseconds_of(d)))) {}
+  explicit timer(std::chrono::duration<Rep, Period> d)
+      : timer(detail::timer_handle(wr_timer_make(detail::nanoseconds_of(d)))) {}
   explicit timer(detail::timer_handle handle) : handle_(std::move(handle)), c(handle_.channel()) {}
 
   bool stop() { return wr_timer_stop(handle_.get()) == 1; }

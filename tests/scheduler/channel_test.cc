@@ -41,7 +41,7 @@ TASK_TEST(Channel, NilAndFresh) {
 }
 
 TASK_TEST(Channel, BufferedIsFifoAndWraps) {
-  for (size_t capacity : {1, 2, 3, 7, 64}) {
+  for (size_t capacity : {size_t{1}, size_t{2}, size_t{3}, size_t{7}, size_t{64}}) {
     chan<int> c = make_chan<int>(capacity);
     int sent = 0, received = 0;
     for (int round = 0; round < 50; ++round) {
@@ -118,7 +118,7 @@ TASK_TEST(Channel, CloseWakesReceiversAndSenders) {
 
 // The sum and the order a sender put its values in survive any number of senders and receivers.
 TASK_TEST(Channel, NothingLostNothingTwice) {
-  for (size_t capacity : {0, 1, 10, 1000}) {
+  for (size_t capacity : {size_t{0}, size_t{1}, size_t{10}, size_t{1000}}) {
     constexpr int kSenders = 4, kReceivers = 4, kEach = 2000;
     chan<int> c = make_chan<int>(capacity);
     std::array<std::vector<int>, kReceivers> got;
@@ -241,7 +241,7 @@ TASK_TEST(Channel, ChannelsOfChannels) {
     for (chan<int> &reply : requests) reply.send(n++);
   });
   for (int i = 0; i < 20; ++i) {
-    chan<int> reply = make_chan<int>(i % 2);
+    chan<int> reply = make_chan<int>(static_cast<size_t>(i % 2));
     requests.send(reply);
     EXPECT_EQ(reply.recv(), i);
   }
@@ -263,7 +263,7 @@ TASK_TEST(Channel, TryReceiveAgainstClose) {
 
 // A daisy chain: each value passes through all stages in order.
 TASK_TEST(Channel, OrderThroughAChain) {
-  for (size_t capacity : {0, 10}) {
+  for (size_t capacity : {size_t{0}, size_t{10}}) {
     chan<int> first = make_chan<int>(capacity);
     chan<int> last = first;
     Tasks tasks;

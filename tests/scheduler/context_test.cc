@@ -182,7 +182,9 @@ TASK_TEST(Context, ChannelOutlivesItsContext) {
 TASK_TEST(Context, DeepAndWide) {
   auto [ctx, cancel] = with_cancel(background());
   std::vector<context> chain{ctx};
-  for (int i = 0; i < 20000; ++i) chain.push_back(i % 3 == 0 ? with_value(chain.back(), i, i) : with_cancel(chain.back()).ctx);
+  for (int i = 0; i < 20000; ++i) {
+    chain.push_back(i % 3 == 0 ? with_value(chain.back(), i, i) : with_cancel(chain.back()).ctx);
+  }
   for (int i = 0; i < 20000; ++i) chain.push_back(with_cancel(ctx).ctx);
   context last = chain[20000];
   chain.clear();

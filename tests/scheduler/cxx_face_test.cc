@@ -31,7 +31,8 @@ TEST(Go, ArgumentsAreCopied) {
     chan<std::string> c = make_chan<std::string>();
     {
       std::string text = "text", referred = "before";
-      go([c](const std::string &a, std::string &b, std::unique_ptr<int> p) { c.send(a + b + std::to_string(*p)); }, text,
+      go([c](const std::string &a, std::string &b, std::unique_ptr<int> p) { c.send(a + b + std::to_string(*p)); },
+         text,
          std::ref(referred), std::make_unique<int>(3));
       text = "changed";
       referred = "after";
@@ -64,7 +65,8 @@ TEST(Go, ClosuresAreDestroyed) {
   EXPECT_EQ(token.use_count(), 1);
 }
 
-// Destructors and deferred calls run, catch (const std::exception &) does not see it, and nothing counts as in flight after.
+// Destructors and deferred calls run, catch (const std::exception &) does not see it, and nothing counts as in flight
+// after.
 TEST(ExitFiber, Unwinds) {
   run([] {
     chan<std::string> c = make_chan<std::string>(10);
@@ -145,7 +147,8 @@ TEST(FiberDeathTest, Panics) {
     });
   };
   EXPECT_EXIT(run_panicking([] { panic("out of cheese"); }), testing::ExitedWithCode(2), "^panic: out of cheese");
-  EXPECT_EXIT(run_panicking([] { throw std::runtime_error("thrown"); }), testing::ExitedWithCode(2), "^panic: .*thrown");
+  EXPECT_EXIT(run_panicking([] { throw std::runtime_error("thrown"); }), testing::ExitedWithCode(2),
+              "^panic: .*thrown");
   EXPECT_EXIT(run_panicking([] { throw 5; }), testing::ExitedWithCode(2), "^panic: ");
   EXPECT_EXIT(run([] { panic("in main"); }), testing::ExitedWithCode(2), "^panic: in main");
   EXPECT_EXIT(run([] {
@@ -162,7 +165,8 @@ TEST(FiberDeathTest, Panics) {
 }
 
 TEST(FiberDeathTest, Deadlocks) {
-  EXPECT_EXIT(run([] { make_chan<int>().recv(); }), testing::ExitedWithCode(2), "fatal error: all fibers are asleep - deadlock!");
+  EXPECT_EXIT(run([] { make_chan<int>().recv(); }), testing::ExitedWithCode(2),
+              "fatal error: all fibers are asleep - deadlock!");
   EXPECT_EXIT(run([] { chan<int>().send(1); }), testing::ExitedWithCode(2), "chan send \\(nil chan\\)");
   EXPECT_EXIT(run([] { chan<int>().recv(); }), testing::ExitedWithCode(2), "chan receive \\(nil chan\\)");
   EXPECT_EXIT(run([] { select(); }), testing::ExitedWithCode(2), "select \\(no cases\\)");

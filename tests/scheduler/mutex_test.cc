@@ -193,7 +193,8 @@ TASK_TEST(RwMutex, ReadersRunTogether) {
 }
 
 TEST(MutexDeathTest, UnlockOfUnlocked) {
-  EXPECT_EXIT(wr_mutex_unlock(std::make_unique<wr_mutex>().get()), testing::ExitedWithCode(2), "fatal error: sync: unlock of unlocked mutex");
+  EXPECT_EXIT(wr_mutex_unlock(std::make_unique<wr_mutex>().get()),
+              testing::ExitedWithCode(2), "fatal error: sync: unlock of unlocked mutex");
   EXPECT_EXIT(mutex().unlock(), testing::ExitedWithCode(2), "fatal error: sync: unlock of unlocked mutex");
   EXPECT_EXIT(rw_mutex().unlock(), testing::ExitedWithCode(2), "fatal error: sync: Unlock of unlocked RWMutex");
   EXPECT_EXIT(rw_mutex().unlock_shared(), testing::ExitedWithCode(2), "fatal error: sync: RUnlock of unlocked RWMutex");

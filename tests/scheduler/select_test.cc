@@ -67,7 +67,7 @@ TASK_TEST(Select, CloseWakesABlockedSelect) {
 
 // A select that waits to send and to receive on one channel does not serve itself, and two of them serve each other.
 TASK_TEST(Select, SelfSelect) {
-  for (size_t capacity : {0, 10}) {
+  for (size_t capacity : {size_t{0}, size_t{10}}) {
     chan<int> c = make_chan<int>(capacity);
     std::atomic<int> sent{0}, received{0};
     Tasks tasks;
@@ -172,7 +172,8 @@ TASK_TEST(Select, LosersLeaveNothingBehind) {
   });
   for (int i = 0; i < 5000; ++i) {
     int got = -1;
-    EXPECT_EQ(select(on_recv(idle), on_recv(busy, [&](std::optional<int> value) { got = *value; }), on_send(idle, 1)), 1);
+    const auto note = [&](std::optional<int> value) { got = *value; };
+    EXPECT_EQ(select(on_recv(idle), on_recv(busy, note), on_send(idle, 1)), 1);
     EXPECT_EQ(got, i);
   }
   EXPECT_FALSE(idle.try_send(1));
@@ -197,7 +198,8 @@ TASK_TEST(Select, Stress) {
     std::array<chan<int>, 4> mine = c;
     std::array<int, 4> sent{};
     for (int total = 0; total < 4 * kEach; ++total) {
-      const auto i = static_cast<size_t>(select(on_send(mine[0], 1), on_send(mine[1], 1), on_send(mine[2], 1), on_send(mine[3], 1)));
+      const int chosen = select(on_send(mine[0], 1), on_send(mine[1], 1), on_send(mine[2], 1), on_send(mine[3], 1));
+      const auto i = static_cast<size_t>(chosen);
       if (++sent[i] == kEach) mine[i] = {};
     }
   });
@@ -205,7 +207,8 @@ TASK_TEST(Select, Stress) {
     std::array<chan<int>, 4> mine = c;
     std::array<int, 4> received{};
     for (int total = 0; total < 4 * kEach; ++total) {
-      const auto i = static_cast<size_t>(select(on_recv(mine[0]), on_recv(mine[1]), on_recv(mine[2]), on_recv(mine[3])));
+      const int chosen = select(on_recv(mine[0]), on_recv(mine[1]), on_recv(mine[2]), on_recv(mine[3]));
+      const auto i = static_cast<size_t>(chosen);
       if (++received[i] == kEach) mine[i] = {};
     }
   });
@@ -239,7 +242,9 @@ TASK_TEST(Select, MoveOnlyValues) {
   chan<std::unique_ptr<std::string>> a = make_chan<std::unique_ptr<std::string>>();
   chan<std::unique_ptr<std::string>> b = make_chan<std::unique_ptr<std::string>>(1);
   EXPECT_EQ(select(on_send(a, std::make_unique<std::string>("lost")), on_default()), 1);
-  EXPECT_EQ(select(on_send(a, std::make_unique<std::string>("lost")), on_send(b, std::make_unique<std::string>("kept"))), 1);
+  EXPECT_EQ(select(on_send(a, std::make_unique<std::string>("lost")),
+                   on_send(b, std::make_unique<std::string>("kept"))),
+            1);
   std::string got;
   select(on_recv(a), on_recv(b, [&](std::optional<std::unique_ptr<std::string>> value) { got = **value; }));
   EXPECT_EQ(got, "kept");

@@ -1,5 +1,6 @@
-// Tasks: the tests of channels and locks run twice, on plain threads and on fibers. The build says which: WARREN_TEST_FIBERS.
-// Run by most tests in this folder. Invariant: the body of a TASK_TEST and each spawned function run on a task.
+// Tasks: the tests of channels and locks run twice, on plain threads and on fibers. The build says which:
+// WARREN_TEST_FIBERS. Run by most tests in this folder. Invariant: the body of a TASK_TEST and each spawned function
+// run on a task.
 #pragma once
 
 #include <warren/scheduler.h>

@@ -86,23 +86,23 @@ TASK_TEST(Timer, RacesWithItsFiring) {
 
 TASK_TEST(Timer, SharedByTasks) {
   timer t(1h);
-  std::atomic<bool> stop{false};
-  Tasks tasks;
-  for (int k = 0; k < 3; ++k) {
-    tasks.spawn([t, k, &stop]() mutable {
-      while (!stop) {
-        if (k == 0) {
-          t.stop();
-        } else {
-          t.reset(std::chrono::microseconds(k * 10));
+  {
+    Tasks tasks;
+    for (int k = 0; k < 3; ++k) {
+      tasks.spawn([t, k]() mutable {
+        for (int i = 0; i < 500; ++i) {
+          if (k == 0) {
+            t.stop();
+          } else {
+            t.reset(std::chrono::microseconds(i % 20));
+          }
+          time_point out;
+          if (i % 10 == 0) t.c.try_recv(out);
+          yield();
         }
-        yield();
-      }
-    });
+      });
+    }
   }
-  for (int i = 0; i < 50; ++i) t.c.recv();
-  stop = true;
-  tasks.join();
   t.reset(1ms);
   EXPECT_TRUE(t.c.recv());
 }
@@ -155,18 +155,24 @@ TASK_TEST(Ticker, TicksDropsAndStops) {
 
 TASK_TEST(Ticker, RacesWithStopAndReset) {
   ticker t(20us);
-  Tasks tasks;
-  std::atomic<bool> stop{false};
-  tasks.spawn([&] {
-    while (!stop) {
-      t.stop();
-      t.reset(10us);
-      yield();
-    }
-  });
-  for (int i = 0; i < 200; ++i) t.c.recv();
-  stop = true;
-  tasks.join();
+  {
+    Tasks tasks;
+    tasks.spawn([t]() mutable {
+      for (int i = 0; i < 2000; ++i) {
+        t.stop();
+        t.reset(std::chrono::microseconds(1 + i % 20));
+        yield();
+      }
+    });
+    tasks.spawn([c = t.c] {
+      time_point out;
+      for (int i = 0; i < 2000; ++i) {
+        c.try_recv(out);
+        yield();
+      }
+    });
+  }
+  for (int i = 0; i < 20; ++i) t.c.recv();  // it ticks still
   for (int i = 0; i < 20; ++i) {
     ticker forgotten(1us);
     if (i % 2 == 0) forgotten.c.recv();

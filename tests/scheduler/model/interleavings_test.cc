@@ -52,7 +52,7 @@ void expect_idle(const chan<int> &c) {
 }
 
 TEST(Interleavings, SendersAndReceivers) {
-  for (const size_t capacity : {0, 1, 2}) {
+  for (const size_t capacity : {size_t{0}, size_t{1}, size_t{2}}) {
     explore_orders([capacity](auto &check) {
       auto got = std::make_shared<std::vector<int>>();
       const chan<int> c = make_chan<int>(capacity);
@@ -81,7 +81,7 @@ TEST(Interleavings, SendersAndReceivers) {
 }
 
 TEST(Interleavings, CloseAgainstReceivers) {
-  for (const size_t capacity : {0, 1, 2}) {
+  for (const size_t capacity : {size_t{0}, size_t{1}, size_t{2}}) {
     explore_orders([capacity](auto &check) {
       auto got = std::make_shared<std::vector<int>>();
       const chan<int> c = make_chan<int>(capacity);
@@ -122,7 +122,7 @@ TEST(Interleavings, CloseAgainstSenders) {
 
 // Selects on both sides, over the same channels in different orders.
 TEST(Interleavings, SelectAgainstSelect) {
-  for (const size_t capacity : {0, 1}) {
+  for (const size_t capacity : {size_t{0}, size_t{1}}) {
     explore_orders(
         [capacity](auto &check) {
           auto got = std::make_shared<std::vector<int>>();
@@ -130,7 +130,8 @@ TEST(Interleavings, SelectAgainstSelect) {
           Bodies bodies;
           for (int t = 0; t < 2; ++t) {
             bodies.push_back([=] {
-              for (int i = 0; i < 2; ++i) select(on_send(t == 0 ? a : b, 2 * i + t), on_send(t == 0 ? b : a, 2 * i + t));
+              const chan<int> &first = t == 0 ? a : b, &second = t == 0 ? b : a;
+              for (int i = 0; i < 2; ++i) select(on_send(first, 2 * i + t), on_send(second, 2 * i + t));
             });
             bodies.push_back([=] {
               const auto note = [&](std::optional<int> value) { got->push_back(*value); };

@@ -1,5 +1,5 @@
-// Stands in for scheduler/short_lock.h in the model: before a lock is taken and after it is given up, anybody may come next.
-// Invariant: one coroutine runs at a time, so that plain words do.
+// Stands in for scheduler/short_lock.h in the model: before a lock is taken and after it is given up, anybody may come
+// next. Invariant: one coroutine runs at a time, so that plain words do.
 #pragma once
 
 #include "allocator/base/annotations.h"
