@@ -392,14 +392,17 @@ void reset_in_child() {
   process.store(os_process::id(), std::memory_order_relaxed);  // the child has one thread
   for (std::atomic<uint32_t> &thread : collector_threads) thread.store(0, std::memory_order_relaxed);
   kernel_threads.clear();
-  forking.store(0, std::memory_order_relaxed);
   stopper = 0;
 }
 
-bool locked_for_fork;
+// Whether who forks had stopped the world before. Written with the world's lock held, by who holds it.
+bool held_before_fork = false;
 
+// Not for ever: in a child made behind libc's back those it counts do not exist.
 void let_forks_pass() {
-  for (uint32_t waiting; (waiting = forking.load(std::memory_order_relaxed)) != 0;) {
+  for (int tries = 0; tries < 100; ++tries) {
+    const uint32_t waiting = forking.load(std::memory_order_relaxed);
+    if (waiting == 0) return;
     os_calls::futex_wait_for(word_of(forking), waiting, kMillisecond);
   }
 }
@@ -417,17 +420,21 @@ void let_the_world_run() {
 }
 
 void prepare_fork() NO_THREAD_SAFETY_ANALYSIS {
-  locked_for_fork = false;
-  if (lock.held_by_me()) return;
+  if (lock.held_by_me()) {
+    held_before_fork = true;
+    return;
+  }
   // Also where nothing was ever stopped: another thread may be about to, for the first time.
   forking.fetch_add(1, std::memory_order_relaxed);
-  locked_for_fork = lock.lock_for_fork();
+  lock.lock_for_fork();
+  held_before_fork = false;
   forking.fetch_sub(1, std::memory_order_relaxed);
   os_calls::futex_wake(word_of(forking), 0x7fffffff);
 }
 
 void after_fork_in_parent() NO_THREAD_SAFETY_ANALYSIS {
-  if (locked_for_fork) lock.unlock_after_fork();
+  if (!held_before_fork) return lock.unlock_after_fork();
+  held_before_fork = false;
 }
 
 void stop_at_gate() {
@@ -438,7 +445,9 @@ void stop_at_gate() {
 }
 
 void after_fork_in_child() {
-  if (locked_for_fork) lock.reset_in_child();
+  forking.store(0, std::memory_order_relaxed);  // who waited is not here
+  if (!held_before_fork) lock.reset_in_child();
+  held_before_fork = false;
   reset_in_child();
 }
 

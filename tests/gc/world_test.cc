@@ -569,6 +569,33 @@ TEST(WorldFork, WhileTheWorldIsStoppedForTheFirstTime) {
   }
 }
 
+TEST(WorldFork, FromSeveralThreadsAtOnce) {
+  in_own_process([] {
+    world::install_fork_handlers();
+    std::vector<std::thread> forkers;
+    for (int i = 0; i < 3; ++i) {
+      forkers.emplace_back([] {
+        for (int round = 0; round < 30; ++round) {
+          const pid_t child = fork();
+          if (child == 0) {
+            const bool stops = world::stop();
+            if (stops) world::start();
+            _exit(stops ? 0 : 1);
+          }
+          int status = -1;
+          EXPECT_EQ(waitpid(child, &status, 0), child);
+          EXPECT_EQ(status, 0);
+        }
+      });
+    }
+    for (int round = 0; round < 20; ++round) {
+      ASSERT_TRUE(world::stop());
+      world::start();
+    }
+    for (std::thread &one : forkers) one.join();
+  });
+}
+
 // Children made behind libc's back.
 TEST(WorldFork, WithoutHandlers) {
   in_own_process([] {
