@@ -7,6 +7,8 @@
 #include "gc/pacing.h"
 #include "gc/phase.h"
 
+#include <cstring>
+
 namespace warren::gc::assist {
 
 std::atomic<uint32_t> waiting{0};
@@ -25,8 +27,17 @@ ScanCredit credit;
 std::atomic<uint64_t> scanned_bytes{0}, marked_bytes{0}, nanoseconds{0};
 std::atomic<bool> brake{false};  // relaxed: a moment later serves as well
 
+// Overwrites what calls have left below. The next pause searches this stack: objects that were marked here would look as if the
+// program held them, be marked again by the same thread in the next cycle, and so stay for ever.
+WARREN_NOINLINE void forget_dead_frames() {
+  constexpr size_t kBytes = 2048;  // deeper than marking goes
+  char dead[kBytes];
+  memset(dead, 0, sizeof dead);
+  asm volatile("" : : "r"(dead) : "memory");
+}
+
 // Scans up to a slice. Returns what was scanned.
-size_t scan_slice(size_t most) {
+WARREN_NOINLINE size_t mark_slice(size_t most) {
   const uint64_t begin = os_calls::now();
   size_t scanned;
   {
@@ -44,6 +55,12 @@ size_t scan_slice(size_t most) {
   }
   scanned_bytes.fetch_add(scanned, std::memory_order_relaxed);
   nanoseconds.fetch_add(os_calls::now() - begin, std::memory_order_relaxed);
+  return scanned;
+}
+
+size_t scan_slice(size_t most) {
+  const size_t scanned = mark_slice(most);
+  forget_dead_frames();
   return scanned;
 }
 

@@ -156,6 +156,17 @@ bool refill(Cache *cache, SizeClass size_class, bool noscan, size_t *taken) {
   }
 }
 
+bool free_in_mine(Span *span, const Slot &slot) {
+  const Cache *cache = current_cache_or_null;
+  if (cache == nullptr || cache->spans[span->noscan][span->size_class.value] != span || !slot.is_allocated()) return false;
+  __atomic_store_n(&slot.pair->allocated, slot.pair->allocated & ~slot.bit, __ATOMIC_RELAXED);  // ours to write
+  const auto index = static_cast<uint16_t>(span->index_of(slot.object));
+  span->free_objects++;
+  if (index < span->search_from) span->search_from = index;
+  span->zero = false;
+  return true;
+}
+
 void detach_all() {
   MutexLock guard(lock);
   for (Cache *cache = all.front(); cache != nullptr; cache = cache->next) {

@@ -41,6 +41,10 @@ Cache *mine();
 // A run of the class into the cache; false: no memory. Inside the stop gate. Adds its bytes to *taken.
 bool refill(Cache *cache, SizeClass size_class, bool noscan, size_t *taken);
 
+// Takes one object out of a span that this thread allocates from. False: the span is another's, or nobody's. Inside the stop gate,
+// and while nobody marks.
+bool free_in_mine(Span *span, const Slot &slot);
+
 // While the program stands still, at the end of marking: marks what is left of every run and takes the spans away.
 void detach_all();
 

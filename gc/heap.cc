@@ -23,6 +23,9 @@ std::atomic<uint64_t> total_bytes{0};
 
 constexpr size_t kTinyBlock = 16;
 
+// No arena is larger (the option's upper bound), and page counts hold it.
+constexpr size_t kMaxObject = size_t{16} << 40;
+
 SizeClass class_of(size_t size) {
   return size <= kMaxSmallSize ? SizeClass{kSmallClasses.of[(size + 7) / 8]} : class_of_medium_size(size);
 }
@@ -67,16 +70,45 @@ void *allocate_large(size_t size, Kind kind, size_t *taken) {
 }
 
 bool find_live(const void *pointer, Slot &slot) {
-  if (!find_slot(address_of(pointer), slot) || !slot.is_allocated()) return false;
-  // In a span that is still to be swept, what is not marked is dead.
-  return is_swept(page_map::at(arena.page_of(slot.object))) || slot.is_marked() || phase::is_marking();
+  const stop_gate::Inside gate;  // no cycle ends between two looks
+  if (!find_slot(address_of(pointer), slot)) return false;
+  const Span *span = page_map::at(arena.page_of(slot.object));
+  // In a span that is still to be swept, what is not marked is dead. The sweeper takes marks away only after it has said that
+  // the span is swept.
+  return (is_swept(span) || slot.is_marked() || is_swept(span)) && slot.is_allocated();
+}
+
+void forget_specials(const Span *span, const Slot &slot) {
+  if (span->specials != 0) specials::forget(slot);
+}
+
+// False: nothing may be taken out of spans while marks are made and read, or another thread allocates from this one.
+bool release_small(const Slot &slot) {
+  const stop_gate::Inside gate;
+  Span *span = page_map::at(arena.page_of(slot.object));
+  forget_specials(span, slot);
+  if (!phase::may_sweep()) return false;
+  return caches::free_in_mine(span, slot) || set_of(span).free_object(span, slot);
+}
+
+// Gives the pages back at once. The collector's thread, that looks at spans between cycles too, is kept away.
+bool release_large(const Slot &slot) {
+  Span *span = page_map::at(arena.page_of(slot.object));
+  forget_specials(span, slot);
+  if (!phase::may_sweep()) return false;
+  const MutexLock background(cycle::background_lock);
+  const stop_gate::Inside gate;
+  if (!phase::may_sweep()) return false;
+  if (!set_of(span).take_large(span)) return false;
+  free_span(span);
+  return true;
 }
 
 }  // namespace
 
 WARREN_NOINLINE void *allocate_slow(size_t size, Kind kind) {
   const size_t padded = size + (size >= kMinPaddedSize);
-  if (padded < size || padded > size_t{PTRDIFF_MAX}) return nullptr;
+  if (padded < size || padded > kMaxObject) return nullptr;
   if (!cycle::is_set_up() && !cycle::set_up()) return nullptr;
   for (int attempt = 0;; ++attempt) {
     size_t taken = 0;
@@ -104,7 +136,7 @@ void *allocate_tiny(size_t size) {
   }
   void *block = allocate(kTinyBlock, Kind::kNoscan);
   Cache *cache = current_cache_or_null;
-  if (block != nullptr && cache != nullptr && cache->tiny_left < kTinyBlock - size) {
+  if (block != nullptr && cache != nullptr && size != 0 && cache->tiny_left < kTinyBlock - size) {
     cache->tiny_left = static_cast<uint32_t>(kTinyBlock - size);
     cache->tiny_end = address_of(block) + kTinyBlock;
   }
@@ -131,6 +163,10 @@ void *reallocate(void *object, size_t size) {
   const bool noscan = (slot.tag & kNoscanTag) != 0;
   const size_t padded = size + (size >= kMinPaddedSize);
   const bool shared = noscan && object_size(slot) == kTinyBlock;
+  if (!shared && slot.object != address_of(object)) {
+    fatal::not_collected("wr_gc_realloc", object);
+    return nullptr;
+  }
   if (!shared && padded <= before && padded >= before / 2) {
     // What lies behind is zero again when it grows back.
     memset(static_cast<char *>(object) + size, 0, before - size);
@@ -149,16 +185,13 @@ void release(void *object) {
   const size_t size = object_size(slot);
   if ((slot.tag & kNoscanTag) != 0 && size == kTinyBlock) return;  // others may live in the block
   if (slot.object != address_of(object)) return fatal::not_collected("wr_gc_free", object);
-  const stop_gate::Inside gate;
-  Span *span = page_map::at(arena.page_of(slot.object));
-  if (span->specials != 0) specials::forget(slot);
-  if (is_large(slot.tag) || phase::current.load(std::memory_order_relaxed) != phase::Phase::kSweep ||
-      !set_of(span).free_object(span, slot)) {
-    // Somebody else has the span in hand: the object keeps nothing alive any more, and the next cycle finds it.
-    if (size <= kMaxClassSize) memset(object, 0, size);
-    return;
+  const bool freed = is_large(slot.tag) ? release_large(slot) : release_small(slot);
+  if (freed) {
+    live_bytes.fetch_sub(size, std::memory_order_relaxed);
+    if ((slot.tag & kNoscanTag) == 0) scannable_bytes.fetch_sub(size, std::memory_order_relaxed);
+  } else if (size <= kMaxClassSize) {
+    memset(object, 0, size);  // it keeps nothing alive any more, and the next cycle finds it
   }
-  live_bytes.fetch_sub(size, std::memory_order_relaxed);
 }
 
 Stats stats() { return {live_bytes.load(std::memory_order_relaxed), total_bytes.load(std::memory_order_relaxed)}; }

@@ -36,7 +36,7 @@ void *allocate_slow(size_t size, Kind kind);
 inline void *allocate(size_t size, Kind kind) {
   const size_t padded = size + (size >= kMinPaddedSize);
   Cache *cache = current_cache_or_null;
-  if (WARREN_LIKELY(padded <= kMaxSmallSize && cache != nullptr)) {
+  if (WARREN_LIKELY(size < kMaxSmallSize && cache != nullptr)) {  // not `padded`, which may have come round to 0
     const uint8_t number = kSmallClasses.of[(padded + 7) / 8];
     Run &run = cache->runs[static_cast<size_t>(kind)][number];
     const uintptr_t object = run.next;

@@ -7,6 +7,8 @@
 #include "allocator/base/os_memory.h"
 #include "gc/mutation_mechanism.h"
 
+#include <csignal>
+
 namespace warren::gc::mutation {
 namespace {
 
@@ -92,7 +94,22 @@ bool works_on(const Operations &operations, uintptr_t start) {
   return true;
 }
 
+// The thread that tries may be one that blocks all signals; a fault whose signal is blocked ends the process.
+class FaultsAllowed {
+ public:
+  FaultsAllowed() : before_(os_calls::block_all_signals()) {
+    os_calls::set_signal_mask(before_ & ~(uint64_t{1} << (SIGSEGV - 1)));
+  }
+  ~FaultsAllowed() { os_calls::set_signal_mask(before_); }
+  FaultsAllowed(const FaultsAllowed &) = delete;
+  FaultsAllowed &operator=(const FaultsAllowed &) = delete;
+
+ private:
+  uint64_t before_;
+};
+
 bool works(const Operations &operations) {
+  const FaultsAllowed faults;
   constexpr size_t kBytes = kTrialPages * kOsPageSize;
   void *pages = os_memory::reserve(kBytes, kOsPageSize);
   if (pages == nullptr) return false;

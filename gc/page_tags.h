@@ -61,10 +61,12 @@ struct Slot {
   uint16_t tag;
 
   bool is_allocated() const { return (__atomic_load_n(&pair->allocated, __ATOMIC_RELAXED) & bit) != 0; }
-  bool is_marked() const { return (__atomic_load_n(&pair->marked, __ATOMIC_RELAXED) & bit) != 0; }
+  // acquire: pairs with the release with which the sweeper takes marks away.
+  bool is_marked() const { return (__atomic_load_n(&pair->marked, __ATOMIC_ACQUIRE) & bit) != 0; }
   // Two markers that find an object unmarked at once both think that they were the first: it is scanned twice then. To tell them
   // apart would take a compare-and-exchange, on the most frequent path of all.
   void mark() const { __atomic_fetch_or(&pair->marked, bit, __ATOMIC_RELAXED); }
+  void unmark() const { __atomic_fetch_and(&pair->marked, ~bit, __ATOMIC_RELAXED); }
 };
 
 // The slot that `word` points into, if it is an address of the collector's heap.

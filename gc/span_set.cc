@@ -100,12 +100,33 @@ void SpanSet::flip() {
 
 bool SpanSet::free_object(Span *span, const Slot &slot) {
   MutexLock guard(lock_);
-  if (span->list == kOwned || !is_swept(span) || !slot.is_allocated()) return false;
+  if (span->list == kOwned) return false;
+  if (!is_swept(span)) {  // what is not marked dies when it is swept
+    if (!slot.is_marked()) return false;
+    slot.unmark();
+    return true;
+  }
+  if (!slot.is_allocated()) return false;
   __atomic_store_n(&slot.pair->allocated, slot.pair->allocated & ~slot.bit, __ATOMIC_RELAXED);
-  (span->list == kFull ? full_ : partial_).remove(span);
+  list_of(span).remove(span);
   span->free_objects++;
   span->search_from = 0;
   insert(span);
+  return true;
+}
+
+IntrusiveList<Span> &SpanSet::list_of(const Span *span) {
+  if (is_swept(span)) return span->list == kFull ? full_ : partial_;
+  return span->list == kFull ? unswept_full_ : unswept_partial_;
+}
+
+bool SpanSet::take_large(Span *span) {
+  MutexLock guard(lock_);
+  if (span->list == kOwned) return false;
+  const BitPair *pair = pairs_of(span);
+  if (((is_swept(span) ? pair->allocated : pair->marked) & 1) == 0) return false;
+  list_of(span).remove(span);
+  span->list = kOwned;
   return true;
 }
 
@@ -119,12 +140,13 @@ size_t sweep(Span *span) {
     live += bits::count(marked);
     // relaxed: whoever asks about an object has a pointer to it, or is content with either answer
     __atomic_store_n(&pairs[i].allocated, marked, __ATOMIC_RELAXED);
-    pairs[i].marked = 0;
   }
   span->free_objects = static_cast<uint16_t>(objects_of(span) - live);
   span->search_from = 0;
   // release: pairs with the acquire in is_swept().
   __atomic_store_n(&span->generation, generation.load(std::memory_order_relaxed), __ATOMIC_RELEASE);
+  // release: who sees a mark gone, sees that the span is swept (heap.cc, find_live).
+  for (size_t i = 0; i < count; ++i) __atomic_store_n(&pairs[i].marked, 0, __ATOMIC_RELEASE);
   const size_t size = span->size_class.is_large() ? span->bytes() : info(span->size_class).object_size;
   return (before - live) * size;
 }

@@ -43,14 +43,18 @@ class SpanSet {
   // All swept spans become unswept ones; there are no others then. The program stands still.
   void flip() EXCLUDES(lock_);
 
-  // Takes one object out of a swept span that nobody owns. False: the span is owned or unswept, or the object is not there.
+  // Takes one object out of a span that nobody owns. False: somebody does, or the object is not there.
   bool free_object(Span *span, const Slot &slot) EXCLUDES(lock_);
+
+  // Takes a large object's span, which is then the caller's to free. False: somebody else has it, or its object is dead.
+  bool take_large(Span *span) EXCLUDES(lock_);
 
   Mutex &lock() { return lock_; }
 
  private:
   Span *pop_unswept() EXCLUDES(lock_);
   void insert(Span *span) REQUIRES(lock_);
+  IntrusiveList<Span> &list_of(const Span *span) REQUIRES(lock_);
 
   Mutex lock_;
   IntrusiveList<Span> partial_ GUARDED_BY(lock_);

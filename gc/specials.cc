@@ -5,6 +5,7 @@
 #include "allocator/metadata.h"
 #include "gc/marker.h"
 #include "gc/phase.h"
+#include "gc/span_set.h"
 
 #include <cerrno>
 #include <cstring>
@@ -55,10 +56,13 @@ size_t bucket_of(PageId page) REQUIRES(lock) {
 }
 
 Slot slot_of(uintptr_t object) {
-  Slot slot{};
-  find_slot(object, slot);
+  Slot slot;
+  if (!find_slot(object, slot)) __builtin_unreachable();  // the invariant of records
   return slot;
 }
+
+// Of an object that has lived until now, when marking is over and nothing is swept yet. What came since is in new spans.
+bool has_died(uintptr_t object) { return !slot_of(object).is_marked() && !is_swept(span_of(object)); }
 
 Cell &cell_at(uint32_t number) REQUIRES(lock) { return chunks[number / kCellsPerChunk][number % kCellsPerChunk]; }
 
@@ -194,7 +198,7 @@ uintptr_t get_weak(uint64_t weak) {
   const Cell &cell = cell_at(number);
   if (cell.object == 0 || cell.generation != static_cast<uint32_t>(weak >> 32)) return 0;
   // Marking is over, and settle() will clear it.
-  if (phase::current.load(std::memory_order_relaxed) == phase::Phase::kSettle && !slot_of(cell.object).is_marked()) return 0;
+  if (phase::current.load(std::memory_order_relaxed) == phase::Phase::kSettle && has_died(cell.object)) return 0;
   return cell.object;
 }
 
@@ -236,7 +240,7 @@ size_t settle() {
   size_t queued = 0;
   for (size_t i = 0; i < bucket_count; ++i) {
     for (Record **link = &buckets[i]; *link != nullptr;) {
-      if ((*link)->kind != Kind::kWeak || slot_of((*link)->object).is_marked()) {
+      if ((*link)->kind != Kind::kWeak || !has_died((*link)->object)) {
         link = &(*link)->next;
         continue;
       }
@@ -247,13 +251,11 @@ size_t settle() {
   }
   for (size_t i = 0; i < bucket_count; ++i) {
     for (Record **link = &buckets[i]; *link != nullptr;) {
-      const Slot slot = slot_of((*link)->object);
-      if ((*link)->kind != Kind::kFinalizer || slot.is_marked()) {
+      if ((*link)->kind != Kind::kFinalizer || !has_died((*link)->object)) {
         link = &(*link)->next;
         continue;
       }
       Record *record = unlink(link);
-      slot.mark();
       record->next = nullptr;
       if (ready_first == nullptr) {
         ready_first = record;
@@ -263,6 +265,10 @@ size_t settle() {
       ready_last = record;
       ++queued;
     }
+  }
+  // Only now: objects that share a block die together, and each has its own finalizer.
+  for (const Record *record = ready_first; record != nullptr; record = record->next) {
+    if (!is_swept(span_of(record->object))) slot_of(record->object).mark();
   }
   return queued;
 }

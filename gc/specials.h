@@ -20,7 +20,8 @@ using Finalizer = void (*)(void *object, void *argument);
 
 namespace specials {
 
-// `slot` is of a live object. 0, EEXIST, ENOMEM. No function: removes (ENOENT: there was none).
+// `slot` is of a live object, or its `object` is the address of one of several in a block. 0, EEXIST, ENOMEM. No
+// function: removes.
 int set_finalizer(const Slot &slot, Finalizer function, void *argument);
 
 // A value that names the object until it dies; 0: no memory.

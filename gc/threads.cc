@@ -529,7 +529,12 @@ size_t thread_count() {
 
 void set_fiber_stacks(const FiberStacks *stacks) { fibers = stacks; }
 
-void block_signals_but_the_stop() { os_calls::set_signal_mask(~((uint64_t{3} << 31) | stop_signal::bit())); }
+void block_signals_but_the_stop() {
+  // Faults of the code that runs here are the program's to handle; and blocked, they end the process.
+  uint64_t faults = 0;
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) faults |= uint64_t{1} << (signal - 1);
+  os_calls::set_signal_mask(~((uint64_t{3} << 31) | stop_signal::bit() | faults));
+}
 
 
 void install_fork_handlers() { pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child); }

@@ -52,7 +52,7 @@ void set_fiber_stacks(const FiberStacks *stacks);  // must stay; nullptr: none a
 // For fork, called before any other library's handlers are registered but after the heap's.
 void install_fork_handlers();
 
-// For threads of the program's that the collector makes: blocks all signals but the one that stops the world.
+// For threads of the program's that the collector makes: blocks all signals but faults and the one that stops the world.
 void block_signals_but_the_stop();
 
 // Between these a thread is not stopped: whoever stops the world waits for it. Nests. See allocator/base/stop_gate.h.

@@ -53,9 +53,10 @@ WARREN_EXPORT void wr_gc_free(void *object) {
 
 WARREN_EXPORT int wr_gc_set_finalizer(void *object, void (*fn)(void *object, void *argument), void *argument) {
   Slot slot;
-  if (!find_object(object, slot) || slot.object > warren::address_of(object)) return EINVAL;
-  const bool shared = (slot.tag & gc::kNoscanTag) != 0 && gc::object_size(slot) == 16;
-  if (slot.object != warren::address_of(object) && !shared) return EINVAL;
+  if (!find_object(object, slot)) return EINVAL;
+  // In a block that small ones share each has its own.
+  if ((slot.tag & gc::kNoscanTag) != 0 && gc::object_size(slot) == 16) slot.object = warren::address_of(object);
+  if (slot.object != warren::address_of(object)) return EINVAL;
   return gc::specials::set_finalizer(slot, fn, argument);
 }
 

@@ -24,11 +24,12 @@ extern "C" {
 void *wr_gc_malloc(size_t size);
 
 /* The same for contents without pointers: they are never read. Objects below 16 bytes share blocks, aligned to 8, 4, 2 or 1 as
- * their size is; a block lives as long as one of them. Source: Boehm's GC_malloc_atomic, Go's tiny allocator. */
+ * their size is; a block lives as long as one of them, and wr_gc_base() gives its start. Source: Boehm's GC_malloc_atomic, Go's tiny allocator. */
 void *wr_gc_malloc_noscan(size_t size);
 
 /* Another size for an object, its kind and its contents kept; new bytes are zero. NULL object: wr_gc_malloc. Size 0:
- * wr_gc_free, returns NULL. NULL and ENOMEM: the object is as before. Finalizers and weak references stay with the old
+ * wr_gc_free, returns NULL. NULL and ENOMEM: the object is as before. (Of an object that
+ * shares a block the size is not known: the contents of its neighbours may be copied along.) Finalizers and weak references stay with the old
  * object. Source: realloc. */
 void *wr_gc_realloc(void *object, size_t size);
 
