@@ -63,7 +63,7 @@ void *allocate_large(size_t size, Kind kind, size_t *taken) {
     __atomic_store_n(&pair->marked, 1, __ATOMIC_RELAXED);
     phase::note_allocated_black(span->bytes(), kind == Kind::kNoscan);
   }
-  void *object = at_address<void>(span->start());
+  void *object = whole(at_address<void>(span->start()));
   set_of(span).put(span);
   *taken += pages.bytes();
   return object;
@@ -145,12 +145,16 @@ void *allocate_tiny(size_t size) {
 
 void *base_of(const void *pointer) {
   Slot slot;
-  return find_live(pointer, slot) ? at_address<void>(slot.object) : nullptr;
+  void *base = whole(find_live(pointer, slot) ? at_address<void>(slot.object) : nullptr);
+  keep_alive(pointer);
+  return base;
 }
 
 size_t size_of(const void *object) {
   Slot slot;
-  return find_live(object, slot) ? object_size(slot) : 0;
+  const size_t size = find_live(object, slot) ? object_size(slot) : 0;
+  keep_alive(object);
+  return size;
 }
 
 void *reallocate(void *object, size_t size) {
@@ -176,6 +180,7 @@ void *reallocate(void *object, size_t size) {
   if (fresh == nullptr) return nullptr;
   memcpy(fresh, object, before < size ? before : size);
   if (!shared) release(object);
+  keep_alive(object);
   return fresh;
 }
 
@@ -192,6 +197,7 @@ void release(void *object) {
   } else if (size <= kMaxClassSize) {
     memset(object, 0, size);  // it keeps nothing alive any more, and the next cycle finds it
   }
+  keep_alive(object);
 }
 
 Stats stats() { return {live_bytes.load(std::memory_order_relaxed), total_bytes.load(std::memory_order_relaxed)}; }

@@ -9,6 +9,17 @@ namespace warren::gc {
 
 enum class Kind : uint8_t { kScan, kNoscan };
 
+// Says that the object is held until here (Go's KeepAlive). A function that looks up what a pointer points to takes the
+// pointer apart, into a span and an index; the compiler is free to hold nothing but these, and a thread that is stopped just
+// then would not hold the object.
+inline void keep_alive(const void *object) { asm volatile("" : : "r"(object) : "memory"); }
+
+// The same address, as a value that the compiler cannot put together later than here.
+inline void *whole(void *object) {
+  asm volatile("" : "+r"(object) : : "memory");
+  return object;
+}
+
 namespace heap {
 
 // The class of each small size, in steps of 8 bytes: all of Go's but the 8-byte one.

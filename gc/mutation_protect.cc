@@ -163,6 +163,21 @@ bool open_page(uintptr_t address) {
   return false;
 }
 
+// A store may fault on a closed page, and its handler run when the cycle is over and the page open and not ours any more: the
+// store has to be tried again, but only once, since the page may be one that the program has made read-only.
+std::atomic<uint64_t> ends{0};  // of watching; relaxed: written before the pages are opened, under the lock
+
+constexpr size_t kRetries = 256;
+std::atomic<uint64_t> retried[kRetries];  // by thread: which store, after which end. relaxed: each thread's own, or a retry more
+
+bool try_again(uintptr_t address) {
+  if (leaves == nullptr || leaf_of(address) == nullptr) return false;
+  const uint64_t thread = os_calls::thread_id();
+  uint64_t key = address / kOsPageSize;
+  key = (key * 0x9e3779b97f4a7c15 ^ thread) * 0x9e3779b97f4a7c15 ^ ends.load(std::memory_order_relaxed);
+  return retried[thread % kRetries].exchange(key, std::memory_order_relaxed) != key;
+}
+
 void take_default_action(siginfo_t *information) {
   const os_calls::SignalAction ordinary{};
   os_calls::signal_action(SIGSEGV, &ordinary, nullptr);
@@ -203,7 +218,8 @@ constexpr greg_t kWriteFault = 2;  // in the error code of a page fault
 void handle_fault(int signal, void *information, void *context) {
   auto *fault = static_cast<siginfo_t *>(information);
   const greg_t error = static_cast<ucontext_t *>(context)->uc_mcontext.gregs[REG_ERR];
-  if (fault->si_code == SEGV_ACCERR && (error & kWriteFault) != 0 && open_page(address_of(fault->si_addr))) return;
+  const uintptr_t address = address_of(fault->si_addr);
+  if (fault->si_code == SEGV_ACCERR && (error & kWriteFault) != 0 && (open_page(address) || try_again(address))) return;
   pass_on(signal, fault, context, os_calls::returns_from_signal(__builtin_return_address(0)));
 }
 
@@ -288,6 +304,7 @@ bool for_each_dirty(Range in, bool clear, Visit visit, void *context) {
 
 void unwatch() {
   if (leaves == nullptr) return;
+  ends.fetch_add(1, std::memory_order_relaxed);
   for (size_t i = 0; i < kLeaves; ++i) {
     Leaf *leaf = leaves[i].load(std::memory_order_acquire);  // acquire: as in leaf_of()
     if (leaf == nullptr) continue;

@@ -57,12 +57,17 @@ WARREN_EXPORT int wr_gc_set_finalizer(void *object, void (*fn)(void *object, voi
   // In a block that small ones share each has its own.
   if ((slot.tag & gc::kNoscanTag) != 0 && gc::object_size(slot) == 16) slot.object = warren::address_of(object);
   if (slot.object != warren::address_of(object)) return EINVAL;
-  return gc::specials::set_finalizer(slot, fn, argument);
+  const int error = gc::specials::set_finalizer(slot, fn, argument);
+  gc::keep_alive(object);
+  gc::keep_alive(argument);
+  return error;
 }
 
 WARREN_EXPORT wr_weak wr_weak_make(void *object) {
   Slot slot;
-  return wr_weak{find_object(object, slot) ? gc::specials::make_weak(slot) : 0};
+  const wr_weak reference{find_object(object, slot) ? gc::specials::make_weak(slot) : 0};
+  gc::keep_alive(object);
+  return reference;
 }
 
 WARREN_EXPORT void *wr_weak_get(wr_weak reference) {
