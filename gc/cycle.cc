@@ -191,8 +191,8 @@ class Cycle {
   }
 
  private:
-  // Pause 1. False: the world is still stopped, because the program's stores cannot be seen.
-  bool begin_marking() {
+  // Pause 1. False: the world is still stopped and background_lock held, because the program's stores cannot be seen.
+  bool begin_marking() NO_THREAD_SAFETY_ANALYSIS {
     background_lock.lock();
     const bool concurrent = dirty_pages::begin();
     while (!world::stop()) os_calls::sleep(kRetry);
@@ -240,8 +240,8 @@ class Cycle {
     return pages;
   }
 
-  // Pause 2.
-  void end_marking(bool concurrent) {
+  // Pause 2. Not concurrent: begin_marking() has left background_lock held.
+  void end_marking(bool concurrent) NO_THREAD_SAFETY_ANALYSIS {
     if (concurrent) {
       background_lock.lock();
       while (!world::stop()) os_calls::sleep(kRetry);
