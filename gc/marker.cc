@@ -3,6 +3,7 @@
 
 #include "allocator/base/annotations.h"
 #include "gc/assist.h"
+#include "gc/block_digests.h"
 #include "gc/specials.h"
 
 #include <cstring>
@@ -181,6 +182,56 @@ void Marker::flush() {
   }
 }
 
+// The objects from number `first` on, at most 64, that are marked.
+uint64_t marks_from(const BitPair *pairs, size_t first, size_t count) {
+  const size_t shift = first % 64;
+  // relaxed: who marks one later scans it later
+  uint64_t marks = __atomic_load_n(&pairs[first / 64].marked, __ATOMIC_RELAXED) >> shift;
+  if (shift + count > 64) marks |= __atomic_load_n(&pairs[first / 64 + 1].marked, __ATOMIC_RELAXED) << (64 - shift);
+  return count == 64 ? marks : marks & ((uint64_t{1} << count) - 1);
+}
+
+// Words of a copy.
+WARREN_ALWAYS_INLINE void Marker::gather_copy(const uintptr_t *words, size_t first, size_t end, Batch &batch) {
+  const Tables in = tables;
+  for (size_t i = first; i < end; ++i) {
+    Slot &slot = batch.slots[batch.count];
+    if (words[i] - in.start >= in.bytes || !find_slot(words[i], slot, in)) continue;
+    __builtin_prefetch(slot.pair);
+    if (++batch.count == kBatch) reach_all(batch);
+  }
+}
+
+// The marks are read before the words: of an object that is marked in between, the thread that marks it reads all.
+void Marker::rescan_block(uintptr_t block, const Span *span, bool large, Batch &batch) {
+  constexpr size_t kWords = block_digests::kBlockWords;
+  const BitPair *pairs = pairs_of(span);
+  uintptr_t words[kWords];
+  if (large) {
+    if ((__atomic_load_n(&pairs->marked, __ATOMIC_RELAXED) & 1) == 0) return;
+    if (block_digests::unchanged(block, block_digests::copy(block, 1, words))) return;
+    scanned_bytes_ += sizeof words;
+    return gather_copy(words, 0, kWords, batch);
+  }
+  const SizeClassInfo &shape = info(span->size_class);
+  const size_t size = shape.object_size;
+  const size_t first = span->index_of(block);
+  const size_t last = span->index_of(block + sizeof words - 1);
+  if (first >= shape.objects) return;
+  const size_t end = last < shape.objects ? last + 1 : shape.objects;
+  uint64_t marks = marks_from(pairs, first, end - first);
+  if (marks == 0) return;
+  if (block_digests::unchanged(block, block_digests::copy(block, marks, words))) return;
+  const uintptr_t origin = span->start() + first * size;
+  for (; marks != 0; marks &= marks - 1) {
+    const uintptr_t object = origin + static_cast<unsigned>(__builtin_ctzll(marks)) * size;
+    const size_t from = object <= block ? 0 : (object - block) / sizeof(uintptr_t);
+    const size_t to = object + size >= block + sizeof words ? kWords : (object + size - block) / sizeof(uintptr_t);
+    scanned_bytes_ += (to - from) * sizeof(uintptr_t);
+    gather_copy(words, from, to, batch);
+  }
+}
+
 void Marker::rescan_page_range(uintptr_t low, uintptr_t high) {
   Batch batch;
   for (uintptr_t page_start = align_down(low, kPageSize); page_start < high; page_start += kPageSize) {
@@ -188,23 +239,11 @@ void Marker::rescan_page_range(uintptr_t low, uintptr_t high) {
     const PageId page = arena.page_of(page_start);
     const uint16_t tag = tag_of(page);
     if (tag == 0 || (tag & kNoscanTag) != 0) continue;
-    const uintptr_t from = page_start < low ? low : page_start;
-    const uintptr_t to = page_start + kPageSize < high ? page_start + kPageSize : high;
     const Span *span = page_map::at(page);
     if (WARREN_UNLIKELY(span->specials != 0)) specials::scan_contents_on(span, *this);
-    const BitPair *pairs = pairs_of(span);
-    if (is_large(tag)) {
-      if ((__atomic_load_n(&pairs->marked, __ATOMIC_RELAXED) & 1) != 0) gather(from, to, batch);
-      continue;
-    }
-    const SizeClassInfo &shape = info(span->size_class);
-    const size_t size = shape.object_size;
-    const uintptr_t start = span->start();
-    for (size_t index = span->index_of(from); index < shape.objects && start + index * size < to; ++index) {
-      if ((__atomic_load_n(&pairs[index / 64].marked, __ATOMIC_RELAXED) >> (index % 64) & 1) == 0) continue;
-      const uintptr_t object = start + index * size;
-      gather(object < from ? from : object, object + size < to ? object + size : to, batch);
-    }
+    const uintptr_t from = page_start < low ? low : page_start;
+    const uintptr_t to = page_start + kPageSize < high ? page_start + kPageSize : high;
+    for (uintptr_t block = from; block < to; block += block_digests::kBlockBytes) rescan_block(block, span, is_large(tag), batch);
   }
   reach_all(batch);
 }
