@@ -159,6 +159,8 @@ class Cycle {
     const bool concurrent = begin_marking();
     if (concurrent) {
       roots::for_each_data_range(visit_copy, &marker_);
+      rooted_memory::for_each(visit_range, &marker_);
+      world::for_each_parked_stack(visit_range, &marker_);
       malloc_roots::scan(marker_);
       specials::scan_roots(marker_);
       drain_all();
@@ -208,10 +210,9 @@ class Cycle {
     phase::black_scannable_bytes.store(0, std::memory_order_relaxed);
     phase::current.store(phase::Phase::kMark, std::memory_order_relaxed);
     const uint64_t before = marker_.scanned_bytes();
-    world::for_each_root_range(visit_thread_range, &marker_);
-    rooted_memory::for_each(visit_range, &marker_);
-    trace_.stacks = marker_.scanned_bytes() - before;
     if (concurrent) {
+      world::for_each_thread_range(visit_thread_range, &marker_);
+      trace_.stacks = marker_.scanned_bytes() - before;
       marker_.flush();
       trace_.clock.first_pause = pause.lap();
       world::start();

@@ -497,7 +497,7 @@ void start(uint64_t least_run) NO_THREAD_SAFETY_ANALYSIS {
 
 bool stopped() { return epoch_.load(std::memory_order_relaxed) % 2 != 0; }
 
-WARREN_NOINLINE void for_each_root_range(VisitRange visit, void *context) {
+WARREN_NOINLINE void for_each_thread_range(VisitRange visit, void *context) {
   const uint64_t first = process.load(std::memory_order_relaxed);
   for (size_t i = 0; i < record_count; ++i) {
     const Record &stopped = record(i);
@@ -507,7 +507,6 @@ WARREN_NOINLINE void for_each_root_range(VisitRange visit, void *context) {
     const stacks::Thread thread{stopped.thread_pointer, sp, stopped.context, stopped.thread == first};
     stacks::for_each_range(thread, fibers, visit, context);
   }
-  if (fibers != nullptr) fibers->for_each_parked(visit, context);
   if (is_quiet(stopper)) return;
   // What the caller has in registers that a call preserves; the others are on its stack already.
   uintptr_t registers[6];
@@ -521,6 +520,15 @@ WARREN_NOINLINE void for_each_root_range(VisitRange visit, void *context) {
   visit(low, low + sizeof registers, context);
   const auto thread_pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
   stacks::for_each_range({thread_pointer, low, nullptr, stopper == first}, fibers, visit, context);
+}
+
+WARREN_NOINLINE void for_each_root_range(VisitRange visit, void *context) {
+  if (fibers != nullptr) fibers->for_each_parked(visit, context);
+  for_each_thread_range(visit, context);
+}
+
+void for_each_parked_stack(VisitRange visit, void *context) {
+  if (fibers != nullptr) fibers->for_each_parked_stack(visit, context);
 }
 
 size_t thread_count() {

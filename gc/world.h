@@ -38,17 +38,23 @@ bool stopped();
 // it is one of the collector's threads.
 void for_each_root_range(VisitRange visit, void *context);
 
+// The same without fibers that do not run; and their stacks, in a running world.
+void for_each_thread_range(VisitRange visit, void *context);
+void for_each_parked_stack(VisitRange visit, void *context);
+
 // Threads of the program, the caller included; the collector's and the scavenger's are not.
 size_t thread_count();
 
 // A thread that stop() leaves alone and that has no roots. It blocks all signals. False: none to be had.
 bool start_collector_thread(void (*body)(void *), void *argument, const char *name);
 
-// Stacks that threads run on which are not their own. bounds_of: whether `sp` is on one, and which. Called in a stopped
-// world: neither may take a lock.
+// Stacks that threads run on which are not their own. bounds_of: whether `sp` is on one, and which. for_each_parked: what is in
+// use of the stacks of fibers that do not run, and their closures. Called in a stopped world: neither may take a lock.
 struct FiberStacks {
   bool (*bounds_of)(uintptr_t sp, uintptr_t *low, uintptr_t *high);
   void (*for_each_parked)(VisitRange visit, void *context);
+  // The stacks alone, in a running world too: what is in use changes then, but stays readable.
+  void (*for_each_parked_stack)(VisitRange visit, void *context);
 };
 void set_fiber_stacks(const FiberStacks *stacks);  // must stay; nullptr: none any more
 
