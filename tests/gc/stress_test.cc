@@ -1,0 +1,418 @@
+// The only pointers to objects are moved about by the program's threads, in every way in which a program moves memory, while
+// another thread collects without a break. Each object carries a checksum that its death would break.
+//
+//   stress_test [--seconds=N] [--seed=N] [--threads=N] [--only=NAME]
+//
+// Seconds are those of each part. Prints its seed. The parts: plain, memcpy, realloc, atomic, pipe, free, large, storm, fork, dlopen.
+// Invariant: an object is reachable through exactly one word, but for the moment of a move in a register or on a stack.
+#include "warren/gc.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <mutex>
+#include <random>
+#include <string>
+#include <string_view>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+double seconds = 60;
+uint64_t seed = 0;
+unsigned thread_count = 3;
+std::string only;
+
+std::atomic<bool> over{false};
+std::atomic<uint64_t> moves{0}, cycles{0};
+
+uint64_t mix(uint64_t value) {
+  value ^= value >> 33;
+  value *= 0xff51afd7ed558ccd;
+  return value ^ value >> 29;
+}
+
+// A chain of two, so that a mark that was forgotten loses the second one.
+struct Canary {
+  Canary *tail;
+  uint64_t number;
+  uint64_t sum;
+};
+
+void fail(const char *part, const Canary *canary, const char *what) {
+  fprintf(stderr, "%s: %s lost: %p tail %p number %llx sum %llx, seed %llu\n", part, what, static_cast<const void *>(canary),
+          static_cast<void *>(canary->tail), static_cast<unsigned long long>(canary->number),
+          static_cast<unsigned long long>(canary->sum), static_cast<unsigned long long>(seed));
+  abort();
+}
+
+Canary *make(uint64_t number) {
+  auto *tail = static_cast<Canary *>(wr_gc_malloc(sizeof(Canary)));
+  tail->number = ~number;
+  tail->sum = mix(~number);
+  auto *canary = static_cast<Canary *>(wr_gc_malloc(sizeof(Canary)));
+  canary->tail = tail;
+  canary->number = number;
+  canary->sum = mix(number);
+  return canary;
+}
+
+void check(const char *part, const Canary *canary) {
+  if (canary == nullptr) return;
+  if (canary->sum != mix(canary->number)) fail(part, canary, "canary");
+  if (canary->tail == nullptr || canary->tail->number != ~canary->number || canary->tail->sum != mix(~canary->number)) {
+    fail(part, canary, "tail");
+  }
+}
+
+// Objects full of places. Each thread has some of its own; what they hold is handed on through a shared one.
+constexpr size_t kPlaces = 400;
+struct Holder {
+  Canary *places[kPlaces];
+};
+
+Holder *make_holder(size_t bytes = sizeof(Holder)) {
+  auto *holder = static_cast<Holder *>(wr_gc_malloc(bytes));
+  for (size_t i = 0; i < kPlaces; ++i) holder->places[i] = make(i);
+  return holder;
+}
+
+void check_all(const char *part, Holder *holder) {
+  for (Canary *canary : holder->places) check(part, canary);
+}
+
+using Random = std::mt19937_64;
+
+void litter(Random &random) {
+  for (int i = 0; i < 8; ++i) memset(wr_gc_malloc(16 + random() % 200), 0xff, 16);
+}
+
+// Runs the body over and over on some threads, while one collects.
+template <class Body>
+void run(const char *part, Body body) {
+  if (!only.empty() && only != part) return;
+  over = false;
+  moves = cycles = 0;
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < thread_count; ++t) {
+    threads.emplace_back([=] {
+      Random random(seed * 1000 + t);
+      body(random, t);
+    });
+  }
+  threads.emplace_back([] {
+    while (!over) {
+      wr_gc_collect();
+      ++cycles;
+    }
+  });
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+  over = true;
+  for (std::thread &thread : threads) thread.join();
+  printf("%-8s %llu moves, %llu cycles\n", part, static_cast<unsigned long long>(moves), static_cast<unsigned long long>(cycles));
+  fflush(stdout);
+}
+
+// One word moves to a new place, the old one is cleared.
+template <class Move>
+void run_moves(const char *part, Move move) {
+  run(part, [=](Random &random, unsigned) {
+    constexpr size_t kHolders = 16;
+    Holder *holders[kHolders];
+    for (Holder *&holder : holders) holder = make_holder();
+    while (!over) {
+      for (int i = 0; i < 200; ++i) {
+        Canary **from = &holders[random() % kHolders]->places[random() % kPlaces];
+        Canary **to = &holders[random() % kHolders]->places[random() % kPlaces];
+        move(from, to, random);
+      }
+      moves += 200;
+      litter(random);
+      check_all(part, holders[random() % kHolders]);
+      if (random() % 64 == 0) {
+        Holder *&old = holders[random() % kHolders];
+        Holder *fresh = make_holder();
+        memcpy(fresh->places, old->places, sizeof fresh->places / 2);
+        old = fresh;
+      }
+    }
+    for (Holder *holder : holders) check_all(part, holder);
+  });
+}
+
+void plain() {
+  run_moves("plain", [](Canary **from, Canary **to, Random &) {
+    Canary *moving = *from;
+    if (moving == nullptr) return;
+    *from = *to;  // swapped, so that none is lost
+    *to = moving;
+  });
+}
+
+// Blocks of pointers by memmove, within an object.
+void by_memcpy() {
+  run("memcpy", [](Random &random, unsigned) {
+    Holder *one = make_holder(), *other = static_cast<Holder *>(wr_gc_malloc(sizeof(Holder)));
+    while (!over) {
+      memcpy(other->places, one->places, sizeof one->places);
+      memset(one->places, 0, sizeof one->places);
+      std::swap(one, other);
+      const size_t first = random() % kPlaces, second = random() % kPlaces;
+      std::swap_ranges(one->places, one->places + std::min(first, kPlaces / 2), one->places + kPlaces / 2);
+      std::swap(one->places[first], one->places[second]);
+      check_all("memcpy", one);
+      litter(random);
+      moves += kPlaces;
+    }
+  });
+}
+
+void by_realloc() {
+  run("realloc", [](Random &random, unsigned) {
+    size_t places = 4;
+    auto **array = static_cast<Canary **>(wr_gc_malloc(places * sizeof(Canary *)));
+    for (size_t i = 0; i < places; ++i) array[i] = make(i);
+    while (!over) {
+      const size_t next = 1 + random() % (random() % 50 == 0 ? 20'000 : 600);
+      array = static_cast<Canary **>(wr_gc_realloc(array, next * sizeof(Canary *)));
+      for (size_t i = places; i < next; ++i) {
+        if (array[i] != nullptr) fail("realloc", array[i], "zero");
+        array[i] = make(i);
+      }
+      places = next;
+      for (size_t i = 0; i < places; ++i) check("realloc", array[i]);
+      moves += places;
+    }
+  });
+}
+
+struct alignas(16) Pair {
+  Canary *one;
+  Canary *other;
+};
+
+// Pairs exchanged by all threads with 16-byte stores and compare-and-exchanges.
+void atomics() {
+  constexpr size_t kPairs = 64;
+  static auto *shared = static_cast<Pair *>(wr_gc_malloc(kPairs * sizeof(Pair)));
+  for (size_t i = 0; i < kPairs; ++i) shared[i] = {make(2 * i), make(2 * i + 1)};
+  run("atomic", [](Random &random, unsigned) {
+    auto *mine = static_cast<Pair *>(wr_gc_malloc(sizeof(Pair) * 2));
+    mine[0] = {make(1), make(2)};
+    while (!over) {
+      Pair *at = &shared[random() % kPairs];
+      Pair seen;
+      unsigned __int128 expected = 0, wanted, found;
+      auto *words = reinterpret_cast<unsigned __int128 *>(at);
+      memcpy(&wanted, &mine[0], sizeof wanted);
+      while ((found = __sync_val_compare_and_swap(words, expected, wanted)) != expected) expected = found;
+      memcpy(&seen, &expected, sizeof seen);
+      check("atomic", seen.one);
+      check("atomic", seen.other);
+      mine[0] = {seen.other, seen.one};
+      if (random() % 16 == 0) mine[0].one = make(random());
+      if (random() % 16 == 0) litter(random);
+      moves += 2;
+    }
+  });
+}
+
+// The kernel stores the pointers: read() from a pipe into the object. What is inside the pipe is reachable only through a copy
+// that is cleared before the other end has stored its own.
+void by_pipe() {
+  const char *conf = getenv("WARREN_CONF");
+  if (conf != nullptr && strstr(conf, "mprotect") != nullptr) return;  // there the call fails, as the option's text says
+  run("pipe", [](Random &random, unsigned) {
+    int ends[2];
+    if (pipe(ends) != 0) abort();
+    Holder *from = make_holder(), *to = static_cast<Holder *>(wr_gc_malloc(sizeof(Holder)));
+    while (!over) {
+      const size_t count = 1 + random() % kPlaces;
+      const size_t bytes = count * sizeof(Canary *);
+      if (write(ends[1], from->places, bytes) != static_cast<ssize_t>(bytes)) abort();
+      // They are in both for a moment: the kernel has stored to `to` before they go from `from`.
+      if (read(ends[0], to->places, bytes) != static_cast<ssize_t>(bytes)) abort();
+      memcpy(to->places + count, from->places + count, (kPlaces - count) * sizeof(Canary *));
+      memset(from->places, 0, sizeof from->places);
+      check_all("pipe", to);
+      std::swap(from, to);
+      litter(random);
+      moves += count;
+    }
+    close(ends[0]);
+    close(ends[1]);
+  });
+}
+
+void by_hand() {
+  run("free", [](Random &random, unsigned) {
+    std::vector<size_t> order;
+    Holder *holder = make_holder();
+    while (!over) {
+      Canary *&place = holder->places[random() % kPlaces];
+      check("free", place);
+      if (random() % 2 == 0) {
+        Canary *gone = place;
+        place = make(random());
+        wr_gc_free(gone->tail);
+        wr_gc_free(gone);
+      } else {
+        place = make(random());
+      }
+      if (random() % 256 == 0) {
+        check_all("free", holder);
+        void *large = wr_gc_malloc(33'000 + random() % 200'000);
+        memset(large, 0xff, 33'000);
+        if (random() % 2 == 0) wr_gc_free(large);
+      }
+      ++moves;
+    }
+  });
+}
+
+// Objects of many pages, written to here and there.
+void large() {
+  run("large", [](Random &random, unsigned) {
+    constexpr size_t kWords = 1 << 17;
+    auto **object = static_cast<Canary **>(wr_gc_malloc(kWords * sizeof(Canary *)));
+    while (!over) {
+      for (int i = 0; i < 300; ++i) {
+        Canary *&from = object[random() % kWords], *&to = object[random() % kWords];
+        check("large", from);
+        check("large", to);
+        std::swap(from, to);
+        if (random() % 4 == 0) from = make(random());
+      }
+      if (random() % 100 == 0) {
+        auto **fresh = static_cast<Canary **>(wr_gc_malloc(kWords * sizeof(Canary *)));
+        memcpy(fresh, object, kWords * sizeof(Canary *));
+        memset(object, 0, kWords * sizeof(Canary *));
+        object = fresh;
+      }
+      moves += 300;
+    }
+    for (size_t i = 0; i < kWords; ++i) check("large", object[i]);
+  });
+}
+
+// Threads that come and go; each hands its objects on to the next through a global.
+std::mutex relay_lock;
+Holder *relay = nullptr;
+
+void storm() {
+  run("storm", [](Random &random, unsigned) {
+    while (!over) {
+      std::vector<std::thread> threads;
+      for (int i = 0; i < 16; ++i) {
+        threads.emplace_back([number = random()] {
+          Random own(number);
+          Holder *mine = make_holder();
+          litter(own);
+          check_all("storm", mine);
+          {
+            std::lock_guard guard(relay_lock);
+            std::swap(mine, relay);
+          }
+          if (mine != nullptr) check_all("storm", mine);
+        });
+      }
+      for (std::thread &thread : threads) thread.join();
+      moves += 16;
+    }
+  });
+}
+
+std::atomic<unsigned> forking{0};
+
+void by_fork() {
+  run("fork", [](Random &random, unsigned number) {
+    Holder *holder = make_holder();
+    while (!over) {
+      litter(random);
+      if (number == 0) {
+        const pid_t child = fork();
+        if (child == 0) {
+          alarm(60);
+          for (int i = 0; i < 20; ++i) {
+            litter(random);
+            wr_gc_collect();
+            check_all("fork, child", holder);
+            Holder *fresh = make_holder();
+            std::swap(fresh->places[i], holder->places[i]);
+          }
+          _exit(0);
+        }
+        if (child < 0) continue;
+        int status = 0;
+        while (waitpid(child, &status, 0) < 0) {
+        }
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+          fprintf(stderr, "fork: child ended with status %x, seed %llu\n", static_cast<unsigned>(status), static_cast<unsigned long long>(seed));
+          abort();
+        }
+        ++moves;
+      }
+      std::swap(holder->places[random() % kPlaces], holder->places[random() % kPlaces]);
+      check_all("fork", holder);
+    }
+  });
+}
+
+using Place = uint64_t *();
+
+void by_dlopen() {
+  static std::mutex lock;
+  run("dlopen", [](Random &random, unsigned number) {
+    const char *name = number % 2 == 0 ? MODULE_DIRECTORY "/libroot_module.so" : MODULE_DIRECTORY "/libother_module.so";
+    while (!over) {
+      std::lock_guard guard(lock);
+      void *library = dlopen(name, RTLD_NOW);
+      if (library == nullptr) abort();
+      auto **place = reinterpret_cast<Canary **>(reinterpret_cast<Place *>(dlsym(library, "zero_word_of_module"))());
+      auto **local = reinterpret_cast<Canary **>(reinterpret_cast<Place *>(dlsym(library, "thread_word_of_module"))());
+      *place = make(1);
+      *local = make(2);
+      for (int i = 0; i < 10; ++i) litter(random);
+      check("dlopen", *place);
+      check("dlopen", *local);
+      dlclose(library);
+      ++moves;
+    }
+  });
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+  seed = std::random_device{}();
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    const auto value = [&](std::string_view key) -> const char * {
+      return argument.substr(0, key.size()) == key ? argv[i] + key.size() : nullptr;
+    };
+    if (const char *text = value("--seconds=")) seconds = atof(text);
+    else if (const char *number = value("--seed=")) seed = strtoull(number, nullptr, 10);
+    else if (const char *count = value("--threads=")) thread_count = static_cast<unsigned>(atoi(count));
+    else if (const char *part = value("--only=")) only = part;
+    else return fprintf(stderr, "stress_test: what is %s?\n", argv[i]), 2;
+  }
+  printf("seed %llu\n", static_cast<unsigned long long>(seed));
+  fflush(stdout);
+  plain();
+  by_memcpy();
+  by_realloc();
+  atomics();
+  by_pipe();
+  by_hand();
+  large();
+  storm();
+  by_fork();
+  by_dlopen();
+  return 0;
+}
