@@ -18,6 +18,7 @@
 #include "gc/mutation.h"
 #include "gc/pacing.h"
 #include "gc/phase.h"
+#include "gc/rooted_memory.h"
 #include "gc/roots.h"
 #include "gc/specials.h"
 #include "gc/trace_line.h"
@@ -53,6 +54,7 @@ void sweep_everything() {
 
 namespace {
 
+void (*end_callback)() = nullptr;
 std::atomic<bool> ready{false};  // release in set_up() pairs with acquire in is_set_up()
 uint64_t set_up_at = 0;
 
@@ -189,8 +191,8 @@ class Cycle {
   }
 
  private:
-  // Pause 1. False: the world is still stopped, because the program's stores cannot be seen.
-  bool begin_marking() {
+  // Pause 1. False: the world is still stopped and background_lock held, because the program's stores cannot be seen.
+  bool begin_marking() NO_THREAD_SAFETY_ANALYSIS {
     background_lock.lock();
     const bool concurrent = dirty_pages::begin();
     while (!world::stop()) os_calls::sleep(kRetry);
@@ -207,6 +209,7 @@ class Cycle {
     phase::current.store(phase::Phase::kMark, std::memory_order_relaxed);
     const uint64_t before = marker_.scanned_bytes();
     world::for_each_root_range(visit_thread_range, &marker_);
+    rooted_memory::for_each(visit_range, &marker_);
     trace_.stacks = marker_.scanned_bytes() - before;
     if (concurrent) {
       marker_.flush();
@@ -237,8 +240,8 @@ class Cycle {
     return pages;
   }
 
-  // Pause 2.
-  void end_marking(bool concurrent) {
+  // Pause 2. Not concurrent: begin_marking() has left background_lock held.
+  void end_marking(bool concurrent) NO_THREAD_SAFETY_ANALYSIS {
     if (concurrent) {
       background_lock.lock();
       while (!world::stop()) os_calls::sleep(kRetry);
@@ -250,6 +253,7 @@ class Cycle {
       specials::scan_roots(marker_);
     }
     world::for_each_root_range(visit_thread_range, &marker_);
+    rooted_memory::for_each(visit_range, &marker_);
     roots::for_each_data_range(visit_range, &marker_);
     malloc_roots::scan(marker_);
     drain_all();
@@ -323,11 +327,14 @@ class Cycle {
 void run(bool forced) {
   Cycle cycle(forced);
   cycle.run();
+  if (end_callback != nullptr) end_callback();
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   last_end.store(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec), std::memory_order_relaxed);
   cycle.print(cycles.fetch_add(1, std::memory_order_relaxed) + 1);
 }
+
+void at_end(void (*callback)()) { end_callback = callback; }
 
 bool is_set_up() { return ready.load(std::memory_order_acquire); }
 

@@ -39,6 +39,9 @@ void run(bool forced);
 // Sweeps what the last cycle left.
 void sweep_everything();
 
+// Called at the end of each cycle, while the program runs. Set once, before the first.
+void at_end(void (*callback)());
+
 // Held by the collector's thread wherever it changes spans or stops the world: whoever has it finds the heap whole.
 // Waiting for it is no reason not to be stopped (allocator/base/mutex.cc).
 extern Mutex background_lock;

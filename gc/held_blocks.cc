@@ -6,9 +6,6 @@
 namespace warren::gc::held_blocks {
 namespace {
 
-// A closure. Larger blocks behind a control block are tables of libc's.
-constexpr size_t kMostHeld = 1024;
-
 // Where things are in libstdc++'s header of an exception (the Itanium C++ ABI), which lies before the object.
 constexpr uintptr_t kNextAt = 32, kUnwindHeaderAt = 80;
 // The first word of the unwinder's header: "GNUCC++", and 0 or 1 (for a rethrown copy) in the last place.
@@ -38,9 +35,8 @@ void for_each_in_control_block(uintptr_t low, uintptr_t high, VisitRange visit, 
   for (uintptr_t at = low; at < high; at += sizeof(uintptr_t)) {
     const uintptr_t word = word_at(at);
     const Block block = find_block(word);
-    if (block.kind != Block::Kind::kSmall) continue;
-    const size_t size = block_size(block, word);
-    if (size <= kMostHeld) visit(word, word + size, context);
+    if (block.kind == Block::Kind::kNone || block.kind == Block::Kind::kLarge) continue;
+    visit(word, word + block_size(block, word), context);
   }
 }
 

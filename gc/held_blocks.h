@@ -8,7 +8,7 @@
 
 namespace warren::gc::held_blocks {
 
-// Blocks whose start a word in [low, high) is. Small ones only.
+// Blocks whose start a word in [low, high) is, but for large ones: a closure of eight bytes is one as well.
 void for_each_in_control_block(uintptr_t low, uintptr_t high, VisitRange visit, void *context);
 
 // Exceptions that words in [low, high) point to, and those that were being handled when they were thrown.

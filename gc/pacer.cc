@@ -9,8 +9,8 @@ namespace {
 constexpr uint64_t kKiB = 1024;
 constexpr uint64_t kMiB = 1024 * kKiB;
 
-// The heap below which nothing is collected, at 100 percent [defaultHeapMinimum]. Larger: small programs never pay for a cycle.
-// Smaller: they run one every few milliseconds.
+// The heap below which nothing is collected, at 100 percent [defaultHeapMinimum]. Larger: small programs never pay
+// for a cycle. Smaller: they run one every few milliseconds.
 constexpr uint64_t kLeastHeap = 4 * kMiB;
 
 // The trigger lies between 45 and 61 parts of 64 on the way from live heap to goal, some 0.7 to 0.95 [minTriggerRatio-
@@ -25,9 +25,10 @@ constexpr uint64_t kSweepDistance = kMiB;      // allocation that a sweep has ti
 constexpr uint64_t kSweepMargin = kMiB;        // by which it is done before the trigger
 constexpr double kLeastWorkLeft = 1000;        // nobody knows exactly when marking ends
 constexpr double kOvershoot = 1.1;             // room for a heap that is past its goal [maxOvershoot]
+constexpr double kLimitOvershoot = 1.02;       // and when the limit gave the goal: less than the headroom below
 constexpr int kOffPercent = 100000;            // growth allowed to a cycle that runs though percent is off
 
-// Of the goal that the limit gives, so much is kept for what the pacer does not see [memoryLimitHeapGoalHeadroomPercent].
+// Of the goal that the limit gives, so much is kept for what the pacer does not see [...HeadroomPercent].
 constexpr uint64_t kHeadroomPercent = 3;
 constexpr uint64_t kLeastHeadroom = kMiB;
 
@@ -167,7 +168,7 @@ Pace Pacer::revise(const Progress &progress, const Footprint &footprint) const {
     expected = worst_work;
   }
   if (live > goal) {
-    goal *= kOvershoot;
+    goal *= soft_goal < percent_goal() ? kLimitOvershoot : kOvershoot;
     expected = worst_work;
   }
   double left = expected - done;
@@ -197,7 +198,7 @@ Pacer::Summary Pacer::end_cycle(const End &end) {
   if (triggered_ != kNever && end.heap_live > triggered_ && work != 0) {
     const auto allocated = static_cast<double>(end.heap_live - triggered_);
     summary.cons_mark = allocated * (share + idle) / (static_cast<double>(work) * (1 - share));
-    // The greatest of the last ones: a cycle that begins too late costs the program more than one that begins too early.
+    // The greatest of the last ones: a cycle that begins too late costs the program more than one that begins early.
     cons_mark_ = summary.cons_mark;
     for (const double past : past_cons_mark_) cons_mark_ = past > cons_mark_ ? past : cons_mark_;
     for (unsigned i = 0; i + 1 < kHistory; ++i) past_cons_mark_[i] = past_cons_mark_[i + 1];
@@ -233,7 +234,7 @@ uint64_t ScanCredit::take(uint64_t wanted) {
 void CpuLimiter::resize(unsigned procs) {
   procs_ = procs == 0 ? 1 : procs;
   capacity_ = procs_ * kSecond;
-  fill_ = least(fill_, capacity_);
+  fill_ = least(fill_, most_fill());
 }
 
 void CpuLimiter::note(uint64_t elapsed, uint64_t collector_time, uint64_t idle_time) {
@@ -245,7 +246,7 @@ void CpuLimiter::note(uint64_t elapsed, uint64_t collector_time, uint64_t idle_t
     return;
   }
   const uint64_t change = collector_time - program_time;
-  const uint64_t room = capacity_ - fill_;
+  const uint64_t room = most_fill() - fill_;
   overflow_ = plus(overflow_, minus(change, room));
   fill_ += least(change, room);
 }

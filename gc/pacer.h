@@ -1,8 +1,8 @@
 // When a collection begins and how fast it goes on: Go's pacer (mgcpacer.go), for a heap that kernel threads share.
 //
-// The heap may grow by `percent` of what was live, up to the goal. Marking begins at the trigger, so much before the goal as the
-// program is expected to allocate while workers on a quarter of the processors mark. What they do not manage, the allocating
-// threads do: for each byte taken they scan so much that marking ends when the heap reaches the goal.
+// The heap may grow by `percent` of what was live, up to the goal. Marking begins at the trigger, so much before the
+// goal as the program is expected to allocate while workers on a quarter of the processors mark. What these leave,
+// the allocating threads do: for each byte taken they scan so much that marking ends when the heap reaches the goal.
 //
 //   bytes    0 ------- marked ------------ trigger --------- goal ---- hard goal
 //                      live at the end     marking           marking   the goal of a heap that
@@ -21,8 +21,8 @@ namespace warren::gc {
 
 inline constexpr uint64_t kNever = ~uint64_t{0};  // a limit, goal or trigger that is not there
 
-// A quarter of the processors, as in Go. More: cycles are shorter, and the program slower in them. Less: more of the marking
-// is done by threads that wanted to allocate.
+// A quarter of the processors, as in Go. More: cycles are shorter, and the program slower in them. Less: more of the
+// marking is done by threads that wanted to allocate.
 inline constexpr double kBackgroundShare = 0.25;
 
 // Bytes that hold words to be looked at.
@@ -168,9 +168,12 @@ class ScanCredit {
   std::atomic<uint64_t> work_{0};
 };
 
-// Keeps the collector from taking more than half of the processors for long, which is what happens when the live heap comes near
-// to the memory limit: then the limit gives way. A bucket of one second for each processor, filled by collector time
-// and drained by program time. Invariant: limits from the moment the bucket is full until it is not.
+// Keeps the collector from taking more than half of the processors for long, which is what happens when the live heap
+// comes near to the memory limit: then the limit gives way. A bucket of one second for each processor, filled by
+// collector time and drained by program time. A thread that pays looks at it between portions of work, and leaves the
+// rest when it limits.
+// Caller: cycle.cc, which publishes is_limiting(). Invariant: limits while the bucket is full. (Go's forgets what does
+// not fit; ours holds an eighth more, or intervals of very different shares would come to more than a half.)
 class CpuLimiter {
  public:
   explicit CpuLimiter(unsigned procs) { resize(procs); }
@@ -178,11 +181,12 @@ class CpuLimiter {
 
   // For an interval that all processors shared: what the collector took of it and what nobody took.
   void note(uint64_t elapsed, uint64_t collector_time, uint64_t idle_time);
-  bool is_limiting() const { return fill_ == capacity_; }
+  bool is_limiting() const { return fill_ >= capacity_; }
   uint64_t overflow() const { return overflow_; }  // collector time that the bucket did not hold
 
  private:
   static constexpr uint64_t kSecond = 1'000'000'000;
+  uint64_t most_fill() const { return capacity_ + capacity_ / 8; }
 
   unsigned procs_ = 1;
   uint64_t capacity_ = kSecond;

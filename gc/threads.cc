@@ -392,29 +392,49 @@ void reset_in_child() {
   process.store(os_process::id(), std::memory_order_relaxed);  // the child has one thread
   for (std::atomic<uint32_t> &thread : collector_threads) thread.store(0, std::memory_order_relaxed);
   kernel_threads.clear();
-  forking.store(0, std::memory_order_relaxed);
   stopper = 0;
 }
 
-bool locked_for_fork;
+// Whether who forks had stopped the world before. Written with the world's lock held, by who holds it.
+bool held_before_fork = false;
 
+// Not for ever: in a child made behind libc's back those it counts do not exist.
 void let_forks_pass() {
-  for (uint32_t waiting; (waiting = forking.load(std::memory_order_relaxed)) != 0;) {
+  for (int tries = 0; tries < 100; ++tries) {
+    const uint32_t waiting = forking.load(std::memory_order_relaxed);
+    if (waiting == 0) return;
     os_calls::futex_wait_for(word_of(forking), waiting, kMillisecond);
   }
 }
 
+// Until when the world has run for as long as it stood still before, or for kLongestRun. Without this, where processors are
+// scarce, a thread would find the next signal when it returns from the handler of the last one, and never get further.
+// Relaxed: written with the world's lock held; who sees it late stops sooner, once.
+constexpr uint64_t kLongestRun = 10 * kMillisecond;
+std::atomic<uint64_t> runs_until{0};
+uint64_t stop_began = 0;
+
+void let_the_world_run() {
+  const uint64_t until = runs_until.load(std::memory_order_relaxed), now = os_calls::now();
+  if (now < until) os_calls::sleep(until - now);
+}
+
 void prepare_fork() NO_THREAD_SAFETY_ANALYSIS {
-  locked_for_fork = false;
-  if (process.load(std::memory_order_relaxed) == 0 || lock.held_by_me()) return;
+  if (lock.held_by_me()) {
+    held_before_fork = true;
+    return;
+  }
+  // Also where nothing was ever stopped: another thread may be about to, for the first time.
   forking.fetch_add(1, std::memory_order_relaxed);
-  locked_for_fork = lock.lock_for_fork();
+  lock.lock_for_fork();
+  held_before_fork = false;
   forking.fetch_sub(1, std::memory_order_relaxed);
   os_calls::futex_wake(word_of(forking), 0x7fffffff);
 }
 
 void after_fork_in_parent() NO_THREAD_SAFETY_ANALYSIS {
-  if (locked_for_fork) lock.unlock_after_fork();
+  if (!held_before_fork) return lock.unlock_after_fork();
+  held_before_fork = false;
 }
 
 void stop_at_gate() {
@@ -425,7 +445,9 @@ void stop_at_gate() {
 }
 
 void after_fork_in_child() {
-  if (locked_for_fork) lock.reset_in_child();
+  forking.store(0, std::memory_order_relaxed);  // who waited is not here
+  if (!held_before_fork) lock.reset_in_child();
+  held_before_fork = false;
   reset_in_child();
 }
 
@@ -444,8 +466,10 @@ bool set_up() {
 
 bool stop() NO_THREAD_SAFETY_ANALYSIS {
   if (!set_up()) return false;
+  let_the_world_run();
   let_forks_pass();
   lock.lock();
+  stop_began = os_calls::now();
   if (process.load(std::memory_order_relaxed) != os_process::id()) reset_in_child();  // forked behind libc's back
   const bool mapped = mappings::prepare();
   if (mapped && (stop_signal::ours() || stop_signal::take(on_signal)) && stop_all()) {
@@ -460,6 +484,9 @@ bool stop() NO_THREAD_SAFETY_ANALYSIS {
 
 void start() NO_THREAD_SAFETY_ANALYSIS {
   stopper = 0;
+  const uint64_t now = os_calls::now();
+  const uint64_t stood = now - stop_began;
+  runs_until.store(now + (stood < kLongestRun ? stood : kLongestRun), std::memory_order_relaxed);
   release_all();
   mappings::forget();
   lock.unlock();

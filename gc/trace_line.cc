@@ -53,11 +53,13 @@ LogLine &operator<<(LogLine &line, const CycleTrace &cycle) {
   const uint64_t clock[] = {cycle.clock.first_pause, cycle.clock.mark, cycle.clock.last_pause};
   put_all(line, clock, "++");
   line << " ms clock, ";
-  const uint64_t cpu[] = {cycle.cpu.first_pause, cycle.cpu.assist, cycle.cpu.background, cycle.cpu.idle, cycle.cpu.last_pause};
+  const auto &used = cycle.cpu;
+  const uint64_t cpu[] = {used.first_pause, used.assist, used.background, used.idle, used.last_pause};
   put_all(line, cpu, "+//+");
-  line << " ms cpu, " << (cycle.heap_at_start >> 20) << "->" << (cycle.heap_at_end >> 20) << "->" << (cycle.heap_live >> 20)
-       << " MB, " << (cycle.goal >> 20) << " MB goal, " << (cycle.stacks >> 20) << " MB stacks, " << (cycle.globals >> 20)
-       << " MB globals, " << uint64_t{cycle.procs} << " P";
+  const auto megabytes = [](uint64_t bytes) { return bytes >> 20; };
+  line << " ms cpu, " << megabytes(cycle.heap_at_start) << "->" << megabytes(cycle.heap_at_end) << "->"
+       << megabytes(cycle.heap_live) << " MB, " << megabytes(cycle.goal) << " MB goal, " << megabytes(cycle.stacks)
+       << " MB stacks, " << megabytes(cycle.globals) << " MB globals, " << uint64_t{cycle.procs} << " P";
   if (cycle.is_forced) line << " (forced)";
   if (cycle.tracking != nullptr) line << " (" << cycle.tracking << ")";
   return line;

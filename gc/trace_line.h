@@ -1,5 +1,5 @@
-// The line about a cycle that the option gctrace prints: Go's, so that tools for Go's read it, and at its end the mechanism
-// that saw the program's stores, which Go does not have.
+// The line about a cycle that the option gctrace prints: Go's, so that tools for Go's read it, and at its end the
+// mechanism that saw the program's stores, which Go does not have.
 //
 //   gc 4 @120.037s 0%: 0.018+1.1+0.029 ms clock, 0.036+0.4/0.9/0.2+0.058 ms cpu, 20->20->0 MB, 29 MB goal, 0 MB stacks,
 //   0 MB globals, 2 P (forced) (userfault)                                                            (all on one line)

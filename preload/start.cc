@@ -9,6 +9,7 @@
 #include "allocator/stats.h"
 #include "gc/world.h"
 #include "preload/bypass.h"
+#include "preload/fiber_roots.h"
 
 #include <fcntl.h>
 
@@ -33,6 +34,7 @@ __attribute__((constructor(101))) void on_load() {
   // Without options the heap waits for the first malloc: /bin/true takes 93 us more than without, not 149.
   if (warren::os_process::environment("WARREN_CONF") != nullptr) warren::heap::set_up();
   warren::fork_handlers::install();
+  warren::fiber_roots::install();
   warren::gc::world::install_fork_handlers();  // after the heap's: locks first, unlocks last
   if (wants_table_at_exit()) keep_stderr();
 }

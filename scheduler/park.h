@@ -2,7 +2,8 @@
 // Callers: channels, select, sync, timers, netpoll, the C ABI. Implemented by the core of the scheduler.
 // A plain thread (outside of run()) has a G of its own, made at its first call; it parks on a futex.
 // So primitives know nothing but Gs, and work on fibers and on threads alike.
-// Invariant: each park() is ended by exactly one ready(), which may come before park() has switched away.
+// Invariant: each park() is ended by exactly one ready(). With an `unlock` that comes once unlock has begun, never
+// before; without one it may come before park() is called.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +38,8 @@ enum class WaitReason : uint8_t {
 // Never nullptr. Not to be kept across a park by way of thread-local words: a fiber may go on on another thread.
 G *current();
 
-// Parks the current G. `unlock` (if given) runs when the G is off its stack, so that a ready() from there on finds it parked;
-// it returns false to cancel: the G goes on at once. Returns when ready() was called.
+// Parks the current G. `unlock` (if given) runs when the G is off its stack, so that a ready() from there on finds it
+// parked; it returns false to cancel: the G goes on at once. Returns when ready() was called.
 void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reason);
 
 // Makes a parked G runnable. From any fiber or thread; never blocks, never switches.

@@ -95,7 +95,7 @@ WARREN_COLD void check_failed(const char *condition, const char *file, int line)
 
 WARREN_COLD void lock_order(const char *taking, uint64_t held_ranks) {
   LogLine text;
-  text << "warren: fatal error: lock order: taking " << taking << " while holding " << uint64_t{held_ranks} << "; aborting";
+  text << "warren: fatal error: lock order: taking " << taking << " while holding " << held_ranks << "; aborting";
   die(text);
 }
 

@@ -7,10 +7,10 @@
 namespace warren::lock_rank {
 namespace {
 
-// One counter of four bits a rank. Only this thread and its signal handlers touch it.
+// One counter of three bits a rank. Only this thread and its signal handlers touch it.
 WARREN_TLS uint64_t held = 0;
 
-constexpr uint64_t unit(LockRank rank) { return uint64_t{1} << (4 * static_cast<unsigned>(rank)); }
+constexpr uint64_t unit(LockRank rank) { return uint64_t{1} << (3 * static_cast<unsigned>(rank)); }
 
 }  // namespace
 
@@ -23,6 +23,7 @@ void note_released(LockRank rank) { held -= unit(rank); }
 
 const char *name(LockRank rank) {
   switch (rank) {
+    case LockRank::kFiberWorld: return "fiber world";
     case LockRank::kBackground: return "background";
     case LockRank::kCycle: return "cycle";
     case LockRank::kSpecials: return "specials";
@@ -31,6 +32,13 @@ const char *name(LockRank rank) {
     case LockRank::kPacing: return "pacing";
     case LockRank::kMarkWork: return "mark work";
     case LockRank::kWorld: return "world";
+    case LockRank::kTakeP: return "take P";
+    case LockRank::kPollTable: return "poll table";
+    case LockRank::kPoll: return "poll";
+    case LockRank::kTimers: return "timers";
+    case LockRank::kScheduler: return "scheduler";
+    case LockRank::kStacks: return "stacks";
+    case LockRank::kRootedMemory: return "rooted memory";
     case LockRank::kHeapInit: return "heap init";
     case LockRank::kCacheRegistry: return "cache registry";
     case LockRank::kCentral: return "central";

@@ -3,6 +3,7 @@
 // Invariant: a thread holds at most one lock of a rank, but for fork, which takes every central's.
 //
 //   rank            guards                                        longest hold         may allocate
+//   kFiberWorld     who stops the world of fibers                 the stop             yes
 //   kBackground     what the collector's thread does to spans      a pause              metadata
 //   kWorld          who may stop the program's threads            a collection's pause  system calls only
 //   kCycle          who asks for a collection                     some instructions    no
@@ -11,6 +12,13 @@
 //   kSpanSet        one class's spans in the collector's heap     some instructions    no
 //   kPacing         the pacer's state                             some instructions    no
 //   kMarkWork       buffers of grey objects                       some instructions    metadata
+//   kTakeP          who takes Ps from their threads               a membarrier         no
+//   kPollTable      who waits in wr_wait_fd                       an epoll_ctl         no
+//   kPoll           one poll descriptor, the list of free ones    a few words          no
+//   kTimers         one heap of timers                            a sift               when it grows
+//   kScheduler      global run queue, idle threads and Ps         a scan of the Ps     no
+//   kStacks         free fiber stacks and the slabs of them       an mmap              no
+//   kRootedMemory   a list of blocks that are roots               some instructions    no
 //   kHeapInit       the first call's set-up of the heap           some 20 system calls metadata
 //   kCacheRegistry  the list of thread caches                     a walk of the list   metadata
 //   kCentral        one class's spans and their free bits         a batch of objects   no
@@ -25,7 +33,8 @@
 namespace warren {
 
 enum class LockRank : uint8_t {
-  kBackground, kWorld, kCycle, kSpecials, kCollectCaches, kSpanSet, kPacing, kMarkWork,
+  kFiberWorld, kBackground, kWorld, kCycle, kSpecials, kCollectCaches, kSpanSet, kPacing, kMarkWork,
+  kTakeP, kPollTable, kPoll, kTimers, kScheduler, kStacks, kRootedMemory,
   kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata, kProtection
 };
 

@@ -1,5 +1,5 @@
 // The table of system calls: everything the heap asks of the kernel passes here.
-// Callers: os_memory.cc, os_process.cc, os_thread_linux.cc, mutex.cc, log.cc, scavenger.cc, gc/. The tests link
+// Callers: os_memory.cc, os_process.cc, os_thread_linux.cc, mutex.cc, log.cc, scavenger.cc, gc/, scheduler/. The tests link
 // tests/support/os_calls_faulty.cc around it, which fails calls on request.
 // Invariant: errno is never touched, nothing is allocated, no libc function is called.
 #pragma once
@@ -88,6 +88,16 @@ long clone_thread(unsigned long flags, void *stack_end, uint32_t *id, void *thre
                   void *argument);
 void leave_working_directory();  // the process's: setns to another mount namespace wants it unshared
 void name_thread(const char *name);  // the calling one; at most 15 characters
+
+long signal_thread(uint64_t thread, int signal);
+
+// A fence in every thread of this process that runs. False where the kernel does not offer it (register once, first).
+bool register_remote_fences();
+void fence_all_threads();
+
+// Guard pages without mappings of their own (Linux 6.13): each of the `count` pages of `bytes` at start, start + stride, …
+// faults when touched. One call for as many as the kernel takes. False: not all were made.
+bool install_guards(void *start, size_t stride, size_t bytes, size_t count);
 
 constexpr bool failed(long result) { return result < 0 && result > -4096; }
 

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -216,5 +217,33 @@ long clone_thread(unsigned long flags, void *stack_end, uint32_t *id, void *thre
 void leave_working_directory() { call(SYS_unshare, CLONE_FS); }
 
 void name_thread(const char *name) { call(SYS_prctl, PR_SET_NAME, word(name)); }
+
+
+long signal_thread(uint64_t thread, int signal) {
+  return call(SYS_tgkill, static_cast<long>(process_id()), static_cast<long>(thread), signal);
+}
+
+bool register_remote_fences() { return call(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0; }
+void fence_all_threads() { call(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED); }
+
+bool install_guards(void *start, size_t stride, size_t bytes, size_t count) {
+  constexpr long kGuardInstall = 102;  // MADV_GUARD_INSTALL, newer than the headers
+  constexpr long kSelf = -10000;       // PIDFD_SELF_THREAD_GROUP, likewise
+  constexpr size_t kAtOnce = 64;
+  auto *at = static_cast<char *>(start);
+  while (count > 1) {
+    iovec ranges[kAtOnce];
+    const size_t some = count < kAtOnce ? count : kAtOnce;
+    for (size_t i = 0; i < some; ++i) ranges[i] = {at + i * stride, bytes};
+    if (call(SYS_process_madvise, kSelf, word(ranges), word(some), kGuardInstall, 0) != word(some * bytes)) break;
+    at += some * stride;
+    count -= some;
+  }
+  // One by one where the kernel knows guards, but not for several ranges at once.
+  for (; count != 0; --count, at += stride) {
+    if (call(SYS_madvise, word(at), word(bytes), kGuardInstall) != 0) return false;
+  }
+  return true;
+}
 
 }  // namespace warren::os_calls

@@ -59,6 +59,11 @@ void *wr_weak_get(wr_weak reference);
 void wr_gc_add_root(const void *lo, const void *hi);
 void wr_gc_remove_root(const void *lo, const void *hi);
 
+/* Zeroed memory from malloc whose words are roots for as long as it lives, and what frees it (NULL: nothing). NULL and ENOMEM:
+ * no memory. Source: Boehm's GC_malloc_uncollectable. */
+void *wr_gc_malloc_rooted(size_t size);
+void wr_gc_free_rooted(void *memory);
+
 /* A whole cycle that begins after the call, swept before it returns. Source: runtime.GC. */
 void wr_gc_collect(void);
 

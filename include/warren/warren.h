@@ -4,5 +4,6 @@
 
 #include <warren/allocator.h>
 #include <warren/gc.h>
+#include <warren/scheduler.h>
 
 #endif

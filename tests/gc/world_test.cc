@@ -78,24 +78,26 @@ TEST(World, StormsOfThreads) {
   in_own_process([] {
     std::atomic<bool> stop{false};
     std::atomic<uint64_t> work{0};
+    const auto count_a_while = [&work] {
+      for (int i = 0; i < 2000; ++i) work.fetch_add(1, std::memory_order_relaxed);
+    };
     std::vector<std::thread> makers;
     for (uint64_t seed = 1; seed <= 4; ++seed) {
       makers.emplace_back([&, seed] {
         std::mt19937_64 random(seed);
         while (!stop) {
           std::vector<std::thread> brood;
-          for (uint64_t i = random() % 6; i != 0; --i) brood.emplace_back([&work] { work++; });
+          for (uint64_t i = random() % 6; i != 0; --i) brood.emplace_back(count_a_while);
           for (std::thread &one : brood) one.join();
         }
       });
     }
     for (int round = 0; round < 1000; ++round) {
       ASSERT_TRUE(world::stop());
-      if (round % 50 == 0) {
-        const uint64_t before = work;
-        for (int i = 0; i < 20; ++i) sched_yield();
-        EXPECT_EQ(work, before);
-      }
+      // A thread that was made while the others were asked would still count.
+      const uint64_t before = work;
+      for (int i = 0; i < 20; ++i) sched_yield();
+      ASSERT_EQ(work, before);
       world::start();
     }
     stop = true;
@@ -544,6 +546,53 @@ TEST(WorldFork, WhileTheWorldIsStoppedAgainAndAgain) {
     }
     stop = true;
     stopper.join();
+  });
+}
+
+TEST(WorldFork, WhileTheWorldIsStoppedForTheFirstTime) {
+  for (int round = 0; round < 50 && !::testing::Test::HasFailure(); ++round) {
+    in_own_process([] {
+      world::install_fork_handlers();
+      std::atomic<int> begun{0};
+      std::thread first([&] {
+        begun = 1;
+        ASSERT_TRUE(world::stop());
+        world::start();
+      });
+      await(begun, 1);
+      in_own_process([] {
+        ASSERT_TRUE(world::stop());
+        world::start();
+      });
+      first.join();
+    });
+  }
+}
+
+TEST(WorldFork, FromSeveralThreadsAtOnce) {
+  in_own_process([] {
+    world::install_fork_handlers();
+    std::vector<std::thread> forkers;
+    for (int i = 0; i < 3; ++i) {
+      forkers.emplace_back([] {
+        for (int round = 0; round < 30; ++round) {
+          const pid_t child = fork();
+          if (child == 0) {
+            const bool stops = world::stop();
+            if (stops) world::start();
+            _exit(stops ? 0 : 1);
+          }
+          int status = -1;
+          EXPECT_EQ(waitpid(child, &status, 0), child);
+          EXPECT_EQ(status, 0);
+        }
+      });
+    }
+    for (int round = 0; round < 20; ++round) {
+      ASSERT_TRUE(world::stop());
+      world::start();
+    }
+    for (std::thread &one : forkers) one.join();
   });
 }
 

@@ -1,0 +1,89 @@
+// See rooted_memory.h.
+#include "gc/rooted_memory.h"
+
+#include "allocator/base/address.h"
+#include "allocator/base/intrusive_list.h"
+#include "allocator/base/mutex.h"
+#include "warren/gc.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <pthread.h>
+
+namespace warren::gc::rooted_memory {
+namespace {
+
+struct alignas(16) Header {
+  Header *next;
+  Header *prev;
+  size_t bytes;
+};
+
+// Several lists, so that threads that make channels at once seldom meet.
+constexpr size_t kLists = 16;
+struct alignas(64) List {
+  Mutex lock{LockRank::kRootedMemory};
+  IntrusiveList<Header> blocks GUARDED_BY(lock);
+};
+constinit List lists[kLists];
+
+List &list_of(const Header *header) { return lists[(address_of(header) >> 8) % kLists]; }
+
+void prepare_fork() NO_THREAD_SAFETY_ANALYSIS {
+  for (List &list : lists) list.lock.lock_for_fork();
+}
+void after_fork_in_parent() NO_THREAD_SAFETY_ANALYSIS {
+  for (List &list : lists) list.lock.unlock_after_fork();
+}
+void after_fork_in_child() NO_THREAD_SAFETY_ANALYSIS {
+  for (List &list : lists) list.lock.reset_in_child();
+}
+
+pthread_once_t fork_handlers = PTHREAD_ONCE_INIT;
+
+}  // namespace
+
+void *allocate(size_t bytes) {
+  if (bytes > size_t{PTRDIFF_MAX} - sizeof(Header)) return nullptr;
+  pthread_once(&fork_handlers, [] { pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child); });
+  auto *header = static_cast<Header *>(calloc(1, sizeof(Header) + bytes));
+  if (header == nullptr) return nullptr;
+  header->bytes = bytes;
+  List &list = list_of(header);
+  MutexLock guard(list.lock);
+  list.blocks.push_front(header);
+  return header + 1;
+}
+
+void free(void *memory) {
+  if (memory == nullptr) return;
+  Header *header = static_cast<Header *>(memory) - 1;
+  {
+    List &list = list_of(header);
+    MutexLock guard(list.lock);
+    list.blocks.remove(header);
+  }
+  ::free(header);
+}
+
+void for_each(VisitRange visit, void *context) {
+  for (List &list : lists) {
+    MutexLock guard(list.lock);
+    for (const Header *header = list.blocks.front(); header != nullptr; header = header->next) {
+      const uintptr_t low = address_of(header + 1);
+      visit(low, low + header->bytes, context);
+    }
+  }
+}
+
+}  // namespace warren::gc::rooted_memory
+
+// Of warren/gc.h. Here and not in preload/, since the scheduler's C++ face needs them wherever the scheduler is.
+extern "C" {
+__attribute__((visibility("default"))) void *wr_gc_malloc_rooted(size_t size) {
+  void *memory = warren::gc::rooted_memory::allocate(size);
+  if (memory == nullptr) errno = ENOMEM;
+  return memory;
+}
+__attribute__((visibility("default"))) void wr_gc_free_rooted(void *memory) { warren::gc::rooted_memory::free(memory); }
+}

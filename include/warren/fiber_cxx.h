@@ -1,0 +1,219 @@
+// warren/fiber_cxx.h: run, go, blocking, panic, defer: the C++ face of warren/scheduler_core.h. Part of
+// warren/scheduler.h. A fiber's function is called inside a frame that nothing leaves: exit_fiber ends there, and any
+// other exception ends the process with "panic: ", its text and the stacks of all fibers.
+#ifndef WARREN_FIBER_CXX_H
+#define WARREN_FIBER_CXX_H
+
+#include <warren/scheduler_core.h>
+
+#include <cxxabi.h>
+#include <pthread.h>
+
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace warren {
+
+using time_point = std::chrono::steady_clock::time_point;
+
+// What panic throws. Source: a Go panic; to catch it is to recover.
+class panic_error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+[[noreturn]] inline void panic(std::string text) { throw panic_error(text); }
+
+namespace detail {
+
+// What exit_fiber throws. Not an std::exception: only catch (...) sees it, and has to rethrow it.
+struct fiber_exit {};
+
+// Runs f. Returns false where exit_fiber ended it. noexcept: a cancellation of the thread is the end of the process.
+template <class F>
+bool run_to_end(F &f) noexcept {
+  try {
+    f();
+  } catch (const fiber_exit &) {
+    return false;
+  } catch (const abi::__forced_unwind &) {
+    wr_fatal_panic("a fiber's thread was cancelled, or ended with pthread_exit");
+  } catch (const std::exception &error) {
+    wr_fatal_panic(error.what());
+  } catch (const std::string &text) {
+    wr_fatal_panic(text.c_str());
+  } catch (const char *text) {
+    wr_fatal_panic(text);
+  } catch (...) {
+    wr_fatal_panic("an exception of unknown type");
+  }
+  return true;
+}
+
+// The root of a fiber. The closure is destroyed on the fiber, before it ends.
+template <class F>
+void fiber_root(void *argument) {
+  bool returned;
+  {
+    std::unique_ptr<F> f(static_cast<F *>(argument));
+    returned = run_to_end(*f);
+  }
+  if (!returned) wr_end_fiber();
+}
+
+template <class F>
+void start_fiber(F &&f, const wr_fiber_options *options) {
+  using Closure = std::decay_t<F>;
+  auto closure = std::make_unique<Closure>(std::forward<F>(f));
+  const int error = wr_go(fiber_root<Closure>, closure.get(), options);
+  if (error != 0) throw std::system_error(-error, std::generic_category(), "warren::go");
+  closure.release();
+}
+
+inline uint64_t nanoseconds_of(time_point time) {
+  const auto since = std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+  return since < 0 ? 0 : static_cast<uint64_t>(since);
+}
+
+// A duration of any unit, without the overflow of std::chrono::hours::max() and the like.
+template <class Rep, class Period>
+int64_t nanoseconds_of(std::chrono::duration<Rep, Period> d) {
+  using nanoseconds = std::chrono::nanoseconds;
+  if constexpr (!std::chrono::treat_as_floating_point_v<Rep>) {
+    if (d == d.zero()) return 0;
+  }
+  const auto seconds = std::chrono::duration<double>(d).count();
+  if (seconds >= 9.2e9) return INT64_MAX;
+  if (seconds <= -9.2e9) return INT64_MIN;
+  return std::chrono::duration_cast<nanoseconds>(d).count();
+}
+
+}  // namespace detail
+
+// Starts the runtime, runs f as fiber 1 and returns its int (void: 0). The other fibers are then abandoned, as in Go.
+template <class F>
+int run(F &&f) {
+  struct Main {
+    std::remove_reference_t<F> *f;
+    int result = 0;
+  } main{std::addressof(f)};
+  const int error = wr_run(
+      [](void *argument) -> int {
+        auto *m = static_cast<Main *>(argument);
+        auto body = [m] {
+          if constexpr (std::is_void_v<std::invoke_result_t<F &>>) {
+            std::invoke(*m->f);
+          } else {
+            m->result = static_cast<int>(std::invoke(*m->f));
+          }
+        };
+        if (!detail::run_to_end(body)) wr_end_fiber();
+        return 0;
+      },
+      &main);
+  if (error != 0) throw std::system_error(-error, std::generic_category(), "warren::run");
+  return main.result;
+}
+
+struct fiber_options {
+  size_t stack_size = 0;  // 0: the default
+  std::string name = {};
+};
+
+// Starts a fiber. Function and arguments are copied, as std::thread does. std::system_error: no memory for it, or no
+// run().
+template <class F, class... Args>
+  requires(!std::is_same_v<std::remove_cvref_t<F>, fiber_options>)
+void go(F &&f, Args &&...args) {
+  if constexpr (sizeof...(Args) == 0) {
+    detail::start_fiber(std::forward<F>(f), nullptr);
+  } else {
+    detail::start_fiber(
+        [f = std::decay_t<F>(std::forward<F>(f)),
+         bound = std::tuple<std::decay_t<Args>...>(std::forward<Args>(args)...)]() mutable {
+          std::apply([&f](auto &...each) { std::invoke(std::move(f), std::move(each)...); }, bound);
+        },
+        nullptr);
+  }
+}
+
+template <class F, class... Args>
+void go(const fiber_options &options, F &&f, Args &&...args) {
+  const wr_fiber_options c_options{options.stack_size, options.name.empty() ? nullptr : options.name.c_str()};
+  detail::start_fiber(
+      [f = std::decay_t<F>(std::forward<F>(f)),
+         bound = std::tuple<std::decay_t<Args>...>(std::forward<Args>(args)...)]() mutable {
+        std::apply([&f](auto &...each) { std::invoke(std::move(f), std::move(each)...); }, bound);
+      },
+      &c_options);
+}
+
+inline void yield() { wr_yield(); }
+inline void preempt_point() { wr_preempt_point(); }
+
+// Ends the calling fiber: destructors and deferred calls run, others go on. On a plain thread: ends the thread
+// likewise.
+[[noreturn]] inline void exit_fiber() {
+  if (wr_fiber_id() == 0) pthread_exit(nullptr);
+  throw detail::fiber_exit();
+}
+
+inline uint64_t fiber_id() { return wr_fiber_id(); }
+inline size_t fiber_count() { return wr_fiber_count(); }
+inline int max_procs(int n = 0) { return wr_max_procs(n); }
+inline void lock_os_thread() { wr_lock_os_thread(); }
+inline void unlock_os_thread() { wr_unlock_os_thread(); }
+
+template <class Rep, class Period>
+void sleep_for(std::chrono::duration<Rep, Period> d) {
+  wr_sleep_ns(detail::nanoseconds_of(d));
+}
+inline void sleep_until(time_point time) { wr_sleep_until_ns(detail::nanoseconds_of(time)); }
+
+// Runs f, which may block its thread, while other fibers get this one's place.
+template <class F>
+auto blocking(F &&f) -> std::invoke_result_t<F> {
+  struct Blocking {
+    Blocking() { wr_enter_blocking(); }
+    ~Blocking() { wr_exit_blocking(); }
+  } scope;
+  return std::invoke(std::forward<F>(f));
+}
+
+// Runs f at the end of the scope, however that comes.
+template <class F>
+struct [[nodiscard]] defer {
+  defer(F f) : f_(std::move(f)) {}  // not explicit: defer d = [&] { … };
+  defer(const defer &) = delete;
+  defer &operator=(const defer &) = delete;
+  ~defer() noexcept(false) {
+    if (std::uncaught_exceptions() == exceptions_) {
+      f_();
+      return;
+    }
+    // Two panics at once: the second ends the process, with its own text and not std::terminate's.
+    detail::run_to_end(f_);
+  }
+
+ private:
+  F f_;
+  int exceptions_ = std::uncaught_exceptions();
+};
+
+inline int wait_fd(int fd, short events, time_point deadline = time_point::max()) {
+  return wr_wait_fd(fd, events, deadline == time_point::max() ? WR_NEVER : detail::nanoseconds_of(deadline));
+}
+
+}  // namespace warren
+
+#endif

@@ -1,0 +1,33 @@
+// Where the C++ face keeps values that wait inside the runtime (closures of timers, values of contexts): in memory that the
+// collector reads, so that what they point to lives. Included by the other parts of warren/scheduler.h.
+// Invariant: a box is deleted as what it was made.
+#ifndef WARREN_ROOTED_CXX_H
+#define WARREN_ROOTED_CXX_H
+
+#include <warren/gc.h>
+
+#include <cstddef>
+#include <new>
+#include <utility>
+
+namespace warren::detail {
+
+// For classes whose objects are made by new: derive from it.
+struct rooted {
+  static void *operator new(size_t bytes) {
+    void *memory = wr_gc_malloc_rooted(bytes);
+    if (memory == nullptr) throw std::bad_alloc();
+    return memory;
+  }
+  static void operator delete(void *memory) { wr_gc_free_rooted(memory); }
+};
+
+template <class F>
+struct rooted_closure : rooted {
+  explicit rooted_closure(F &&f) : call(std::move(f)) {}
+  F call;
+};
+
+}  // namespace warren::detail
+
+#endif

@@ -1,0 +1,56 @@
+// Tells the collector of the scheduler's stacks, which lies above it, and the scheduler of the collector's cycles.
+// Caller: start.cc. Invariant: where no fiber was ever started, nothing is visited.
+#include "preload/fiber_roots.h"
+
+#include "gc/cycle.h"
+#include "gc/held_blocks.h"
+#include "gc/world.h"
+#include "scheduler/stacks.h"
+#include "warren/sync.h"
+
+namespace {
+
+using warren::gc::VisitRange;
+
+bool bounds_of(uintptr_t sp, uintptr_t *low, uintptr_t *high) {
+  const auto bounds = warren::scheduler::stack_bounds_of(reinterpret_cast<const void *>(sp));
+  *low = reinterpret_cast<uintptr_t>(bounds.low);
+  *high = reinterpret_cast<uintptr_t>(bounds.high);
+  return bounds.low != nullptr;
+}
+
+struct Visit {
+  VisitRange visit;
+  void *context;
+};
+
+// A fiber keeps what it was started with (the closure of go) as a thread does.
+void for_each_parked(VisitRange visit, void *context) {
+  Visit call{visit, context};
+  warren::scheduler::for_each_parked_stack(
+      [](char *low, char *high, void *argument) {
+        const auto *inner = static_cast<const Visit *>(argument);
+        inner->visit(reinterpret_cast<uintptr_t>(low), reinterpret_cast<uintptr_t>(high), inner->context);
+      },
+      &call);
+  warren::scheduler::for_each_argument(
+      [](void *closure, void *argument) {
+        const auto *inner = static_cast<const Visit *>(argument);
+        const auto word = reinterpret_cast<uintptr_t>(&closure);
+        warren::gc::held_blocks::for_each_in_control_block(word, word + sizeof closure, inner->visit, inner->context);
+      },
+      &call);
+}
+
+constexpr warren::gc::world::FiberStacks kStacks{bounds_of, for_each_parked};
+
+}  // namespace
+
+namespace warren::fiber_roots {
+
+void install() {
+  gc::world::set_fiber_stacks(&kStacks);
+  gc::cycle::at_end(wr_pool_cycle);
+}
+
+}  // namespace warren::fiber_roots

@@ -1,0 +1,64 @@
+// Blocking calls and locked threads: the two ways in which a fiber keeps its thread to itself.
+// Entering a blocking call changes one word of the M's; sysmon sees it and takes the P when others want it (m.h). So a
+// short call costs next to nothing.
+#include "include/warren/scheduler_core.h"
+#include "allocator/base/check.h"
+#include "scheduler/fiber.h"
+#include "scheduler/state.h"
+
+using namespace warren::scheduler;
+
+namespace {
+
+M *machine_of_fiber() {
+  M *m = this_m();
+  return m != nullptr && m->current != nullptr ? m : nullptr;
+}
+
+}  // namespace
+
+extern "C" {
+
+void wr_enter_blocking(void) {
+  M *m = machine_of_fiber();
+  if (m == nullptr) return;
+  enter_runtime(m);
+  bump(m->blocking, 1u);
+  if (P *p = m->p.load(std::memory_order_relaxed)) bump(p->blocking_calls, 1u);
+  leave_runtime_quietly(m);
+}
+
+void wr_exit_blocking(void) {
+  M *m = machine_of_fiber();
+  if (m == nullptr) return;
+  enter_runtime(m);
+  CHECK(m->blocking.load(std::memory_order_relaxed) != 0);
+  bump(m->blocking, ~0u);
+  if (WARREN_UNLIKELY(m->p.load(std::memory_order_relaxed) == nullptr)) m = regain_p(m);
+  leave_runtime(m);
+}
+
+void wr_lock_os_thread(void) {
+  M *m = machine_of_fiber();
+  if (m == nullptr) return;
+  enter_runtime(m);
+  G *g = m->current;
+  g->locked_m = m;
+  m->locked_g = g;
+  ++g->locked_depth;
+  leave_runtime_quietly(m);
+}
+
+void wr_unlock_os_thread(void) {
+  M *m = machine_of_fiber();
+  if (m == nullptr) return;
+  enter_runtime(m);
+  G *g = m->current;
+  if (g->locked_depth != 0 && --g->locked_depth == 0) {
+    g->locked_m = nullptr;
+    m->locked_g = nullptr;
+  }
+  leave_runtime_quietly(m);
+}
+
+}  // extern "C"

@@ -1,0 +1,172 @@
+// The C ABI of channels: wr_chan_*. See channel.h for the structure and the two operations.
+// Invariant: a G that parks has its waiter in the queue before the channel is unlocked.
+#include "scheduler/channel.h"
+
+#include "scheduler/element_memory.h"
+
+#include <new>
+
+namespace warren::scheduler {
+namespace {
+
+bool unlock_when_parked(G *, void *c) NO_THREAD_SAFETY_ANALYSIS {
+  static_cast<wr_chan *>(c)->lock.unlock();
+  return true;
+}
+
+// Called with the lock held, gives it up.
+WARREN_NOINLINE int wait_in(wr_chan *c, WaiterQueue &queue, void *element,
+                            WaitReason reason) NO_THREAD_SAFETY_ANALYSIS {
+  Waiter waiter{nullptr, nullptr, current(), element, nullptr, false, false};
+  queue.push_back(&waiter);
+  park(unlock_when_parked, c, reason);
+  return waiter.success ? WR_CHAN_DONE : WR_CHAN_CLOSED;
+}
+
+[[noreturn]] WARREN_COLD void wait_for_ever(WaitReason reason) {
+  for (;;) park(nullptr, nullptr, reason);
+}
+
+// Wakes a chain of waiters taken off their queues. A waiter is gone once its G is ready.
+void ready_all(Waiter *first) {
+  while (first != nullptr) {
+    Waiter *next = first->next;
+    ready(first->g);
+    first = next;
+  }
+}
+
+void delete_channel(wr_chan *c) {
+  if (c->destroy != nullptr) {
+    // relaxed: nobody else is left to write it.
+    for (size_t left = c->count.load(std::memory_order_relaxed); left != 0; --left) {
+      c->destroy(c->ring() + c->receive_offset);
+      c->receive_offset += c->element_size;
+      if (c->receive_offset == c->ring_bytes) c->receive_offset = 0;
+    }
+  }
+  c->~wr_chan();
+  free_element_memory(c);
+}
+
+}  // namespace
+
+void drop_reference(wr_chan *c) {
+  // release: what was done through this handle comes before the deletion; acquire: pairs with the other handles'
+  // release.
+  if (c->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete_channel(c);
+}
+
+}  // namespace warren::scheduler
+
+using namespace warren::scheduler;
+using warren::scheduler::WaitReason;
+
+extern "C" {
+
+wr_chan *wr_chan_make_of(const wr_element *element, size_t capacity) {
+  size_t bytes = 0;
+  // A ring has room for a byte offset of its own: sizes that wrap are refused, larger ones fail in the allocator.
+  if (__builtin_mul_overflow(element->size, capacity, &bytes)) return nullptr;
+  if (bytes > SIZE_MAX / 2 || capacity > SIZE_MAX / 2) return nullptr;
+  void *memory = element_memory(sizeof(wr_chan) + bytes);
+  if (memory == nullptr) return nullptr;
+  wr_chan *c = new (memory) wr_chan;
+  c->capacity = capacity;
+  c->element_size = element->size;
+  c->ring_bytes = bytes;
+  c->relocate = element->relocate;
+  c->destroy = element->destroy;
+  return c;
+}
+
+wr_chan *wr_chan_make(size_t element_size, size_t capacity) {
+  const wr_element bytes{element_size, nullptr, nullptr};
+  return wr_chan_make_of(&bytes, capacity);
+}
+
+// relaxed: who copies a handle has one, so that the count is at least one before and after.
+void wr_chan_ref(wr_chan *c) {
+  if (c != nullptr) c->references.fetch_add(1, std::memory_order_relaxed);
+}
+
+void wr_chan_unref(wr_chan *c) {
+  if (c == nullptr) return;
+  // relaxed: where there is a timer, it was there before the first handle.
+  if (WARREN_UNLIKELY(c->timer.load(std::memory_order_relaxed) != nullptr)) return unref_timed_channel(c);
+  drop_reference(c);
+}
+
+int wr_chan_send(wr_chan *c, void *value) NO_THREAD_SAFETY_ANALYSIS {
+  if (c == nullptr) wait_for_ever(WaitReason::kChanSendNil);
+  Waiter *wake = nullptr;
+  c->lock.lock();
+  const int status = send_locked(c, value, &wake);
+  if (status == WR_CHAN_WOULD_BLOCK) return wait_in(c, c->senders, value, WaitReason::kChanSend);
+  c->lock.unlock();
+  if (wake != nullptr) ready(wake->g);
+  return status;
+}
+
+int wr_chan_recv(wr_chan *c, void *out) NO_THREAD_SAFETY_ANALYSIS {
+  if (c == nullptr) wait_for_ever(WaitReason::kChanReceiveNil);
+  Waiter *wake = nullptr;
+  c->lock.lock();
+  const int status = receive_locked(c, out, &wake);
+  if (status == WR_CHAN_WOULD_BLOCK) {
+    const int woken = wait_in(c, c->receivers, out, WaitReason::kChanReceive);
+    if (woken == WR_CHAN_CLOSED) clear_element(c, out);
+    return woken;
+  }
+  c->lock.unlock();
+  if (wake != nullptr) ready(wake->g);
+  return status;
+}
+
+int wr_chan_try_send(wr_chan *c, void *value) {
+  if (c == nullptr || !may_send(c)) return WR_CHAN_WOULD_BLOCK;
+  Waiter *wake = nullptr;
+  c->lock.lock();
+  const int status = send_locked(c, value, &wake);
+  c->lock.unlock();
+  if (wake != nullptr) ready(wake->g);
+  return status;
+}
+
+int wr_chan_try_recv(wr_chan *c, void *out) {
+  if (c == nullptr || !may_receive(c)) return WR_CHAN_WOULD_BLOCK;
+  Waiter *wake = nullptr;
+  c->lock.lock();
+  const int status = receive_locked(c, out, &wake);
+  c->lock.unlock();
+  if (wake != nullptr) ready(wake->g);
+  return status;
+}
+
+int wr_chan_close(wr_chan *c) {
+  if (c == nullptr) return WR_CHAN_NIL;
+  Waiter *woken = nullptr;
+  Waiter **end = &woken;
+  {
+    ShortLockGuard guard(c->lock);
+    if (c->closed.load(std::memory_order_relaxed) != 0) return WR_CHAN_CLOSED;
+    c->closed.store(1, std::memory_order_release);  // pairs with the acquire in may_send and may_receive
+    for (WaiterQueue *queue : {&c->receivers, &c->senders}) {
+      while (Waiter *waiter = queue->take()) {
+        waiter->success = false;
+        waiter->next = nullptr;
+        *end = waiter;
+        end = &waiter->next;
+      }
+    }
+  }
+  ready_all(woken);
+  return WR_CHAN_DONE;
+}
+
+// acquire: who has seen an element counted may count on what its sender did before.
+size_t wr_chan_len(const wr_chan *c) { return c == nullptr ? 0 : c->count.load(std::memory_order_acquire); }
+
+size_t wr_chan_cap(const wr_chan *c) { return c == nullptr ? 0 : c->capacity; }
+
+}  // extern "C"

@@ -1,0 +1,114 @@
+// See deadlock.h.
+#include "scheduler/deadlock.h"
+
+#include "include/warren/scheduler_core.h"
+#include "scheduler/clock.h"
+#include "scheduler/netpoll.h"
+#include "scheduler/note.h"
+#include "scheduler/timer_thread.h"
+
+#include <cstring>
+#include <dirent.h>
+#include <fcntl.h>
+#include <cstdlib>
+#include <cstdio>
+#include <unistd.h>
+
+namespace warren::scheduler {
+namespace {
+
+bool anything_is_awaited() {
+  if (netpoll::waiters.load(std::memory_order_seq_cst) != 0 || timer_thread::pending()) return true;
+  const int count = sched.p_count.load(std::memory_order_relaxed);
+  for (int i = 0; i < count; ++i) {
+    const P *p = sched.ps[i].load(std::memory_order_relaxed);
+    if (p->timers.next() != kNever || !p->queue.empty()) return true;
+  }
+  return false;
+}
+
+bool is_machine(uint32_t thread_id) {
+  for (const M *m = sched.all_ms.load(std::memory_order_acquire); m != nullptr; m = m->next_all) {
+    if (m->thread_id == thread_id) return true;
+  }
+  return thread_id == sched.waiting_thread.load(std::memory_order_relaxed);
+}
+
+// The library's own threads, which wake nobody by themselves, are named after it.
+bool is_ours_by_name(const char *thread) {
+  constexpr char kOurs[] = "warren-";
+  char path[64];
+  char name[sizeof kOurs] = {};
+  snprintf(path, sizeof path, "/proc/self/task/%.16s/comm", thread);
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return true;  // it has just ended
+  const ssize_t length = read(fd, name, sizeof kOurs - 1);
+  close(fd);
+  return length == sizeof kOurs - 1 && memcmp(name, kOurs, sizeof kOurs - 1) == 0;
+}
+
+// A thread of the program's own may call into channels at any time.
+bool foreign_threads() {
+  DIR *tasks = opendir("/proc/self/task");
+  if (tasks == nullptr) return true;
+  bool found = false;
+  while (const dirent *task = readdir(tasks)) {
+    if (task->d_name[0] == '.') continue;
+    if (is_machine(static_cast<uint32_t>(strtoul(task->d_name, nullptr, 10))) || is_ours_by_name(task->d_name))
+      continue;
+    found = true;
+  }
+  closedir(tasks);
+  return found;
+}
+
+// Nobody runs, but there are foreign threads. relaxed: sysmon looks at everything else under the lock.
+std::atomic<bool> suspected{false};
+
+constexpr uint64_t kFirstLook = 10 * kMillisecond;
+constexpr uint64_t kLastLook = 10 * kSecond;  // so often for ever: a process whose threads do all the work is no deadlock
+uint64_t next_look = kFirstLook;              // sysmon's
+
+}  // namespace
+
+bool nobody_runs() {
+  if (!sched.active.load(std::memory_order_relaxed) || sched.stopping.load(std::memory_order_relaxed)) return false;
+  return sched.m_count == sched.idle_m_count + sched.locked_waiting && sched.global.empty();
+}
+
+void report_deadlock() {
+  if (anything_is_awaited()) return;  // who is woken by it looks again before it sleeps
+  if (foreign_threads()) {
+    // One that is about to end, or that the process will always have.
+    suspected.store(true, std::memory_order_relaxed);
+    if (this_m() != nullptr) note_wake(sched.sysmon_note);  // it may sleep without end by now
+    return;
+  }
+  {
+    MutexLock hold(sched.lock);
+    if (!nobody_runs()) return;
+  }
+  wr_fatal_error(sched.main_ended.load(std::memory_order_relaxed)
+                     ? "no fibers (main called exit_fiber) - deadlock!"
+                     : "all fibers are asleep - deadlock!");
+}
+
+uint64_t look_again_for_deadlock() {
+  if (!suspected.exchange(false, std::memory_order_relaxed)) return 0;
+  bool deadlock;
+  {
+    MutexLock hold(sched.lock);
+    deadlock = nobody_runs();
+  }
+  if (!deadlock) {
+    next_look = kFirstLook;
+    return 0;
+  }
+  report_deadlock();
+  if (!suspected.load(std::memory_order_relaxed)) return 0;
+  const uint64_t wait = next_look;
+  if (next_look < kLastLook) next_look *= 2;
+  return wait;
+}
+
+}  // namespace warren::scheduler

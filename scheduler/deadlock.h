@@ -1,0 +1,19 @@
+// Finding out that no fiber can ever run again. Callers: idle.cc, when a thread goes to sleep; fiber.cc.
+// Invariant: nothing is reported while a timer, a descriptor, or a thread that is not the scheduler's could still wake
+// one.
+#pragma once
+
+#include "scheduler/state.h"
+
+namespace warren::scheduler {
+
+// A quick look: every thread of the scheduler's sleeps.
+bool nobody_runs() REQUIRES(sched.lock);
+
+// Looks closely, and ends the process if it is so. Where something can still wake a fiber now, sysmon looks again later.
+void report_deadlock();
+
+// sysmon's: looks again if there was reason to. Returns after how many nanoseconds to come back, 0: not at all.
+uint64_t look_again_for_deadlock();
+
+}  // namespace warren::scheduler

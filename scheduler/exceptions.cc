@@ -1,0 +1,31 @@
+// See exceptions.h.
+#include "scheduler/exceptions.h"
+
+#include <dlfcn.h>
+
+namespace warren::scheduler {
+namespace {
+
+using GetGlobals = void *();
+
+GetGlobals *find() {
+  if (void *symbol = dlsym(RTLD_DEFAULT, "__cxa_get_globals")) return reinterpret_cast<GetGlobals *>(symbol);
+  // Brought along privately, by dlopen without RTLD_GLOBAL.
+  for (const char *library : {"libstdc++.so.6", "libc++abi.so.1", "libc++.so.1"}) {
+    void *handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+    if (handle == nullptr) continue;
+    void *symbol = dlsym(handle, "__cxa_get_globals");
+    dlclose(handle);
+    if (symbol != nullptr) return reinterpret_cast<GetGlobals *>(symbol);
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+ExceptionState *thread_exceptions() {
+  auto *get = find();
+  return get == nullptr ? nullptr : static_cast<ExceptionState *>(get());
+}
+
+}  // namespace warren::scheduler

@@ -1,0 +1,172 @@
+// See fiber.h.
+#include "scheduler/fiber.h"
+
+#include "allocator/base/check.h"
+#include "include/warren/scheduler_core.h"
+#include "scheduler/deadlock.h"
+#include "scheduler/g_status.h"
+#include "scheduler/idle.h"
+#include "scheduler/run.h"
+#include "scheduler/stack.h"
+#include "scheduler/switch.h"
+
+#include <cerrno>
+#include <cstring>
+
+namespace warren::scheduler {
+namespace {
+
+// Dead fibers that a P keeps; half of them go when there are more, and as many come when there are none.
+constexpr uint32_t kFreeFibers = 64;
+
+// What a new thread has, too.
+constexpr uint32_t kDefaultMxcsr = 0x1f80;
+constexpr uint16_t kDefaultX87Control = 0x037f;
+
+constexpr uint64_t kIdBatch = 16;
+
+uint64_t new_id(P *p) {
+  if (p == nullptr) return sched.next_id.fetch_add(1, std::memory_order_relaxed);
+  if (p->next_id == p->last_id) {
+    p->next_id = sched.next_id.fetch_add(kIdBatch, std::memory_order_relaxed);
+    p->last_id = p->next_id + kIdBatch;
+  }
+  return p->next_id++;
+}
+
+G *take_free(P *p, unsigned order) {
+  if (p == nullptr || order != stacks::kDefaultOrder) return stacks::allocate(order);
+  if (p->free.empty()) p->free = stacks::allocate_some(order, kFreeFibers / 2);
+  return p->free.pop();
+}
+
+void count_live(P *p, int64_t by) {
+  if (p != nullptr) {
+    bump(p->live, by);
+  } else {
+    sched.live_elsewhere.fetch_add(by, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace
+
+G *make_fiber(M *m, void (*entry)(void *argument), void *argument, unsigned order, const char *name) {
+  P *p = m != nullptr ? m->p.load(std::memory_order_relaxed) : nullptr;
+  G *g = take_free(p, order);
+  if (WARREN_UNLIKELY(g == nullptr)) return nullptr;
+  g->entry = entry;
+  g->argument = argument;
+  g->id = new_id(p);
+  g->creator = m != nullptr && m->current != nullptr ? m->current->id : 0;
+  g->generation = sched.generation.load(std::memory_order_relaxed);
+  g->reason = WaitReason::kNone;
+  g->saved_errno = 0;
+  g->face_word = nullptr;
+  g->wake_argument = nullptr;
+  g->name[0] = '\0';
+  if (WARREN_UNLIKELY(name != nullptr)) {
+    const size_t length = strnlen(name, sizeof g->name - 1);
+    memcpy(g->name, name, length);
+    g->name[length] = '\0';
+  }
+  g->sp = prepare_stack(g, kDefaultMxcsr, kDefaultX87Control);
+  count_live(p, 1);
+  set_status(g, GStatus::kRunnable);
+  return g;
+}
+
+void finish_end(M *m, G *g) {
+  set_status(g, GStatus::kDead);
+  P *p = m->p.load(std::memory_order_relaxed);
+  if (g->generation == sched.generation.load(std::memory_order_relaxed)) count_live(p, -1);
+  if (p == nullptr || g->stack_order != stacks::kDefaultOrder) {
+    Batch<G> one;
+    one.push(g);
+    return stacks::free(one, g->stack_order);
+  }
+  p->free.push_front(g);
+  if (p->free.count < kFreeFibers) return;
+  Batch<G> half;
+  while (half.count < kFreeFibers / 2) half.push(p->free.pop());
+  stacks::free(half, stacks::kDefaultOrder);
+}
+
+M *regain_p(M *m) {
+  if (acquire_idle_p(m)) return m;
+  return switch_away(m, After::kPreempted);
+}
+
+void warren_fiber_main(M *m) {
+  finish_switch(m);
+  *m->errno_location = 0;
+  leave_runtime(m);
+  {
+    const G *g = current();
+    g->entry(g->argument);
+  }
+  wr_end_fiber();
+}
+
+}  // namespace warren::scheduler
+
+using namespace warren::scheduler;
+
+extern "C" {
+
+int wr_go(void (*fn)(void *argument), void *argument, const struct wr_fiber_options *options) {
+  if (WARREN_UNLIKELY(!sched.active.load(std::memory_order_acquire))) return -EPERM;  // acquire: pairs with wr_run
+  unsigned order = stacks::kDefaultOrder;
+  const char *name = nullptr;
+  if (WARREN_UNLIKELY(options != nullptr)) {
+    name = options->name;
+    if (options->stack_size != 0) order = stacks::order_for(options->stack_size);
+    if (order == stacks::kOrders) return -EINVAL;
+  }
+  M *m = this_m();
+  if (WARREN_UNLIKELY(m == nullptr)) {
+    G *g = make_fiber(nullptr, fn, argument, order, name);
+    if (g == nullptr) return -ENOMEM;
+    make_runnable_globally(g);
+    return 0;
+  }
+  enter_runtime(m);
+  if (WARREN_UNLIKELY(m->p.load(std::memory_order_relaxed) == nullptr)) m = regain_p(m);
+  G *g = make_fiber(m, fn, argument, order, name);
+  if (WARREN_UNLIKELY(g == nullptr)) {
+    leave_runtime(m);
+    return -ENOMEM;
+  }
+  P *p = m->p.load(std::memory_order_relaxed);
+  run_queue_put(p, g, true);
+  if (!p->alone) wake_p();
+  leave_runtime(m);
+  return 0;
+}
+
+void wr_end_fiber(void) {
+  M *m = this_m();
+  CHECK(m != nullptr && m->current != nullptr);
+  enter_runtime(m);
+  G *g = m->current;
+  g->face_word = nullptr;
+  if (WARREN_UNLIKELY(g->locked_m != nullptr)) {
+    // Its thread may have been changed in ways that nobody knows of: it ends too.
+    g->locked_m = nullptr;
+    g->locked_depth = 0;
+    m->locked_g = nullptr;
+    m->ends = true;
+  }
+  if (WARREN_UNLIKELY(g->is_main)) main_fiber_ends(g);
+  switch_away(m, After::kEnd);
+  __builtin_unreachable();
+}
+
+size_t wr_fiber_count(void) {
+  int64_t live = sched.live_elsewhere.load(std::memory_order_relaxed);
+  const int count = sched.p_count.load(std::memory_order_relaxed);
+  for (int i = 0; i < count; ++i)
+    live += sched.ps[i].load(std::memory_order_relaxed)->live.load(std::memory_order_relaxed);
+  return live > 0 ? static_cast<size_t>(live) : 0;
+}
+
+}  // extern "C"

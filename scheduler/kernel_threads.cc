@@ -1,0 +1,144 @@
+// See kernel_threads.h.
+#include "scheduler/kernel_threads.h"
+
+#include "allocator/base/os_calls.h"
+#include "scheduler/exceptions.h"
+#include "scheduler/find_runnable.h"
+#include "scheduler/idle.h"
+#include "scheduler/switch.h"
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <new>
+#include <pthread.h>
+#include <sys/mman.h>
+
+namespace warren::scheduler {
+
+extern "C" {
+__attribute__((used)) WARREN_TLS ThreadWords warren_thread_words = {};
+}
+
+namespace threads {
+namespace {
+
+// The schedule loop, timers' callbacks and libc's thread-local block. Fibers have stacks of their own.
+constexpr size_t kStackBytes = size_t{256} << 10;
+
+// A handler that unwinds and symbolises a stack, on top of a frame with all vector registers.
+constexpr size_t kSignalStackBytes = size_t{64} << 10;
+
+constexpr int kFirstStopSignal = 45, kLastStopSignal = 60;
+
+sigset_t machine_mask;
+
+void retire(M *m) {
+  P *p = m->p.load(std::memory_order_relaxed) != nullptr ? release_p(m) : nullptr;
+  if (p != nullptr) handoff_p(p);
+  take_signal_stack(m->signal_stack);
+  warren_thread_words.m = nullptr;
+  MutexLock hold(sched.lock);
+  --sched.m_count;
+  m->thread_id = 0;  // the M itself stays in the list of all
+}
+
+// By the thread itself, before it runs anything: who looks for foreign threads must not take it for one.
+void enlist(M *m) {
+  m->thread_id = os_calls::thread_id();
+  MutexLock hold(sched.lock);
+  m->next_all = sched.all_ms.load(std::memory_order_relaxed);
+  m->id = m->next_all == nullptr ? 0 : m->next_all->id + 1;
+  sched.all_ms.store(m, std::memory_order_release);
+}
+
+void *run_machine(void *argument) {
+  auto *m = static_cast<M *>(argument);
+  enlist(m);
+  m->errno_location = &errno;
+  m->exceptions = thread_exceptions();
+  if (m->exceptions == nullptr) m->exceptions = &m->no_exceptions;
+  m->signal_stack = give_signal_stack();
+  m->in_runtime.store(1, std::memory_order_relaxed);
+  warren_thread_words.m = m;
+  acquire_p(m, m->next_p);
+  m->next_p = nullptr;
+  for (;;) {
+    const Found found = next_fiber(m);
+    if (found.g == nullptr) break;
+    execute(m, found.g, found.inherits_slice);
+  }
+  retire(m);
+  return nullptr;
+}
+
+void *run_plain(void *argument) {
+  reinterpret_cast<void (*)()>(argument)();
+  return nullptr;
+}
+
+bool start(void *(*body)(void *), void *argument, const sigset_t *mask, const char *name) {
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, kStackBytes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  if (mask == nullptr) {
+    sigset_t all;
+    sigfillset(&all);
+    // The collector stops threads by one of these, from the last downwards (gc/stop_signal.h).
+    for (int signal = kFirstStopSignal; signal <= kLastStopSignal; ++signal) sigdelset(&all, signal);
+    pthread_attr_setsigmask_np(&attributes, &all);
+  } else {
+    pthread_attr_setsigmask_np(&attributes, mask);
+  }
+  pthread_t thread;
+  const int error = pthread_create(&thread, &attributes, body, argument);
+  pthread_attr_destroy(&attributes);
+  if (error == 0 && name != nullptr) pthread_setname_np(thread, name);
+  return error == 0;
+}
+
+}  // namespace
+
+void keep_signal_mask() { pthread_sigmask(SIG_SETMASK, nullptr, &machine_mask); }
+
+bool start_machine(P *p, bool spinning) {
+  void *memory = aligned_alloc(alignof(M), sizeof(M));
+  if (memory == nullptr) return false;
+  M *m = new (memory) M;
+  m->spinning = spinning;
+  m->next_p = p;
+  m->random = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(m) >> 7) | 1;
+  if (!start(run_machine, m, &machine_mask, nullptr)) {
+    free(memory);
+    return false;
+  }
+  return true;
+}
+
+bool start_plain(void (*body)(), const char *name) {
+  return start(run_plain, reinterpret_cast<void *>(body), nullptr, name);
+}
+
+void *give_signal_stack() {
+  stack_t stack;
+  if (sigaltstack(nullptr, &stack) != 0 || (stack.ss_flags & SS_DISABLE) == 0) return nullptr;
+  void *memory = mmap(nullptr, kSignalStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  stack = {};
+  stack.ss_sp = memory;
+  stack.ss_size = kSignalStackBytes;
+  sigaltstack(&stack, nullptr);
+  return memory;
+}
+
+void take_signal_stack(void *memory) {
+  if (memory == nullptr) return;
+  stack_t off{};
+  off.ss_flags = SS_DISABLE;
+  sigaltstack(&off, nullptr);
+  munmap(memory, kSignalStackBytes);
+}
+
+}  // namespace threads
+}  // namespace warren::scheduler

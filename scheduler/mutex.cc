@@ -1,0 +1,173 @@
+// wr_mutex: Go's two modes, in one word and a queue.
+// Normal: an unlock wakes the first of the queue, which competes with whoever comes by; those run already and mostly
+// win, which saves a switch. Starvation: a woken G that lost after a wait of 1 ms makes the unlocks hand the lock
+// over, in order, and nobody overtakes until the queue is empty or its head has waited for less.
+//
+//   state  bit 0 kLocked    somebody has the mutex
+//          bit 1 kQueue     somebody has the queue: only while kLocked, by its owner or by one about to wait
+//          bit 2 kWaiting   the queue is not empty
+//          bit 3 kWoken     one taken from the queue is on its way: no need to wake another
+//          bit 4 kStarving  hand over. Only while kLocked
+//
+// Invariant: while kQueue is set nobody else writes the word, for those who come by write only what is not locked, and
+// an unlock needs kQueue for all but the two plainest states. So the one store that gives up kQueue (and, in unlock,
+// kLocked) is the last touch, and the next owner may free the mutex.
+#include "scheduler/mutex.h"
+
+#include "allocator/base/annotations.h"
+#include "scheduler/timer.h"
+#include "scheduler/wait_list.h"
+
+#include <warren/scheduler_core.h>
+
+#include <atomic>
+
+namespace warren::scheduler {
+namespace {
+
+enum : uint32_t { kLocked = 1, kQueue = 2, kWaiting = 4, kWoken = 8, kStarving = 16 };
+
+// A critical section is some tens of nanoseconds, a park and a wake about a hundred. More: burns CPU that the owner
+// may need.
+constexpr int kSpins = 30;
+
+// Go's. More: a longer wait behind those that come by. Less: more hand-overs, each a switch.
+constexpr uint64_t kStarvingAfterNs = 1000000;
+
+std::atomic_ref<uint32_t> state_of(wr_mutex *m) { return std::atomic_ref<uint32_t>(m->state); }
+
+// `order` on success; a failure only tells what to try next.
+bool exchange(std::atomic_ref<uint32_t> state, uint32_t &seen, uint32_t next, std::memory_order order) {
+  return state.compare_exchange_weak(seen, next, order, std::memory_order_relaxed);
+}
+
+// What lies behind park() is told through this, on the waiter's stack.
+struct QueueUnlock {
+  wr_mutex *mutex;
+  uint32_t state;
+};
+
+bool unlock_queue(G *, void *argument) {
+  const auto *to = static_cast<QueueUnlock *>(argument);
+  // release: the queue's links; pairs with the acquire of the next to take kQueue.
+  state_of(to->mutex).store(to->state, std::memory_order_release);
+  return true;
+}
+
+}  // namespace
+
+WARREN_NOINLINE void lock_mutex(wr_mutex *m, WaitReason reason) {
+  std::atomic_ref<uint32_t> state = state_of(m);
+  Place place;
+  bool woken = false;  // kWoken is ours to clear
+  int spins = kSpins;
+  for (;;) {
+    uint32_t seen = state.load(std::memory_order_relaxed);  // only chooses what the exchanges below are to try
+    if ((seen & kLocked) == 0) {
+      const uint32_t taken = (seen | kLocked) & ~(woken ? uint32_t{kWoken} : 0u);
+      // acquire: pairs with the release of the last owner.
+      if (state.compare_exchange_weak(seen, taken, std::memory_order_acquire, std::memory_order_relaxed)) return;
+      continue;
+    }
+    if (spins > 0 && (seen & (kStarving | kWaiting)) == 0) {
+      --spins;
+      __builtin_ia32_pause();
+      continue;
+    }
+    if ((seen & kQueue) != 0) {
+      __builtin_ia32_pause();  // some ten instructions, as for any ShortLock; its owner may be off its CPU, though
+      if (--spins < -1000) wr_yield(), spins = 0;
+      continue;
+    }
+    // acquire: pairs with the release in unlock_queue.
+    if (!exchange(state, seen, seen | kQueue, std::memory_order_acquire)) continue;
+
+    WaitList list(m->first, m->last);
+    const uint64_t time = now();
+    if (place.since == 0) {
+      place.since = time;
+      place.g = current();
+      list.push_back(&place);
+    } else {
+      list.push_front(&place);  // it was first before
+    }
+    QueueUnlock unlock{m, seen | kWaiting};
+    if (woken) unlock.state &= ~uint32_t{kWoken};
+    if (woken && time - place.since > kStarvingAfterNs) unlock.state |= kStarving;
+    park(unlock_queue, &unlock, reason);
+    if (place.granted) return;
+    woken = true;
+    spins = kSpins;
+  }
+}
+
+namespace {
+
+WARREN_NOINLINE void unlock_slow(wr_mutex *m) {
+  std::atomic_ref<uint32_t> state = state_of(m);
+  for (int spins = 0;;) {
+    uint32_t seen = state.load(std::memory_order_relaxed);  // only chooses what the exchanges are to try
+    if ((seen & kLocked) == 0) wr_fatal_error("sync: unlock of unlocked mutex");
+    if ((seen & kQueue) != 0) {
+      __builtin_ia32_pause();  // as in lock_mutex
+      if (++spins > 1000) wr_yield(), spins = 0;
+      continue;
+    }
+    if ((seen & kWaiting) == 0 || ((seen & kWoken) != 0 && (seen & kStarving) == 0)) {
+      // release: pairs with the acquire of the next owner.
+      if (exchange(state, seen, seen & ~kLocked, std::memory_order_release)) return;
+      continue;
+    }
+    // acquire: the queue's links, from unlock_queue.
+    if (!exchange(state, seen, seen | kQueue, std::memory_order_acquire)) continue;
+
+    WaitList list(m->first, m->last);
+    Place *place = list.pop_front();
+    const uint32_t waiting = list.empty() ? 0u : uint32_t{kWaiting};
+    const bool hand_over = (seen & kStarving) != 0;
+    uint32_t next;
+    if (hand_over) {
+      const bool enough = waiting == 0 || now() - place->since < kStarvingAfterNs;
+      next = kLocked | waiting | (seen & kWoken) | (enough ? 0u : uint32_t{kStarving});
+      place->granted = true;
+    } else {
+      next = waiting | kWoken;
+    }
+    G *g = place->g;
+    state.store(next, std::memory_order_release);  // pairs with the acquire of the next owner
+    ready(g);
+    return;
+  }
+}
+
+}  // namespace
+}  // namespace warren::scheduler
+
+using namespace warren::scheduler;
+
+extern "C" {
+
+void wr_mutex_lock(wr_mutex *m) {
+  uint32_t free = 0;
+  // acquire: pairs with the release of the last owner.
+  if (state_of(m).compare_exchange_strong(free, kLocked, std::memory_order_acquire, std::memory_order_relaxed)) return;
+  lock_mutex(m, WaitReason::kMutexLock);
+}
+
+int wr_mutex_try_lock(wr_mutex *m) {
+  uint32_t seen = state_of(m).load(std::memory_order_relaxed);  // only chooses what the exchange is to try
+  while ((seen & kLocked) == 0) {
+    // acquire: as in wr_mutex_lock.
+    if (exchange(state_of(m), seen, seen | kLocked, std::memory_order_acquire)) return 1;
+  }
+  return 0;
+}
+
+void wr_mutex_unlock(wr_mutex *m) {
+  uint32_t locked = kLocked;
+  // release: pairs with the acquire of the next owner.
+  if (state_of(m).compare_exchange_strong(locked, 0, std::memory_order_release, std::memory_order_relaxed)) return;
+  unlock_slow(m);
+}
+
+}  // extern "C"

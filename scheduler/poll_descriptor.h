@@ -1,0 +1,20 @@
+// Poll descriptors: what netpoll tells them. Caller: netpoll_epoll.cc. Used through the C ABI.
+// Invariant: see poll_descriptor.cc.
+#pragma once
+
+#include "include/warren/scheduler_core.h"
+#include "scheduler/g.h"
+#include "scheduler/run_queue.h"
+
+namespace warren::scheduler {
+
+// The descriptor has become ready in these directions. Who waits is put into `batch`, to be run.
+void poll_happened(wr_poll *poll, uint32_t tag, unsigned directions, Batch<G> &batch);
+
+// As wr_poll_open, for these events of poll(2) only, all of which count as WR_POLL_READ.
+int open_poll_for(int fd, short events, wr_poll **out);
+
+// Cancels, and forgets the descriptor, which is about to be closed by somebody else than who waits.
+void detach_poll(wr_poll *poll);
+
+}  // namespace warren::scheduler

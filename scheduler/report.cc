@@ -1,0 +1,318 @@
+// See report.h.
+#include "scheduler/report.h"
+
+#include "allocator/base/log.h"
+#include "allocator/base/mutex.h"
+#include "allocator/base/os_calls.h"
+#include "include/warren/scheduler_core.h"
+#include "scheduler/clock.h"
+#include "scheduler/frames.h"
+#include "scheduler/note.h"
+#include "scheduler/stack.h"
+#include "scheduler/stacks.h"
+#include "scheduler/state.h"
+#include "scheduler/symbol.h"
+#include "scheduler/sysmon.h"
+#include "scheduler/world.h"
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <unistd.h>
+
+namespace warren::scheduler {
+namespace {
+
+constexpr int kStatus = 2;  // of a process that ends here, as in Go
+
+// A world that does not stop must not keep a report from being printed.
+constexpr uint64_t kLongestStop = kSecond;
+// For a running thread to answer with its stack.
+constexpr uint64_t kLongestAnswer = 200 * kMillisecond;
+
+// What a thread that runs a fiber is asked to fill in by SIGURG.
+struct Question {
+  std::atomic<M *> whom{nullptr};
+  Frames frames;
+  std::atomic<uint32_t> answered{0};  // note
+};
+Question question;
+
+struct sigaction before_segv;
+struct sigaction before_urg;
+
+// In frames that are not worth showing: how one got to the switch.
+bool is_plumbing(uintptr_t address) {
+  const char *name = symbol_name(address);
+  for (const char *plumbing : {"warren_switch", "warren_call_on_saved", "warren_fiber_start", "warren_fiber_main"}) {
+    if (strcmp(name, plumbing) == 0) return true;
+  }
+  return strstr(name, "warren9scheduler") != nullptr && strncmp(name, "_ZN6warren9scheduler", 20) == 0;
+}
+
+void print_frames(int fd, const G *g, const Frames &frames) {
+  bool shown = false;
+  for (int i = 0; i < frames.count; ++i) {
+    if (is_plumbing(frames.address[i])) continue;
+    LogLine line;
+    line << "    ";
+    print_symbol(line, frames.address[i]);
+    line.write_to(fd);
+    shown = true;
+  }
+  LogLine line;
+  line << "    ";
+  if (frames.more) {
+    line << "... more frames";
+  } else if (shown) {
+    return;
+  } else if (frames.count != 0) {
+    // Nothing but plumbing: it has not begun yet.
+    print_symbol(line, reinterpret_cast<uintptr_t>(g->entry));
+  } else {
+    line << "(no frames: its thread does not answer, or there is no unwinder)";
+  }
+  line.write_to(fd);
+}
+
+void print_duration(LogLine &line, uint64_t since) {
+  const uint64_t time = now();
+  const uint64_t waited = time > since ? time - since : 0;
+  if (waited >= 120 * kSecond) {
+    line << ", " << waited / (60 * kSecond) << " minutes";
+  } else if (waited >= 10 * kSecond) {
+    line << ", " << waited / kSecond << " s";
+  } else {
+    line << ", " << waited / kMillisecond << " ms";
+  }
+}
+
+void print_head(int fd, const G *g, GStatus status) {
+  LogLine line;
+  line << "fiber " << g->id << " [" << state_name(g);
+  if (status == GStatus::kWaiting && g->since != 0) print_duration(line, g->since);
+  if (g->locked_m != nullptr) line << ", locked to thread";
+  line << "]";
+  if (g->name[0] != '\0') line << " " << g->name;
+  line << ":";
+  line.write_to(fd);
+}
+
+void blank_line(int fd) {
+  LogLine line;
+  line.write_to(fd);
+}
+
+void answer_signal(int, siginfo_t *info, void *context) {
+  const int saved_errno = errno;
+  M *m = this_m();
+  M *whom = m;
+  if (m != nullptr && question.whom.compare_exchange_strong(whom, nullptr, std::memory_order_acq_rel)) {
+    frames_here(question.frames);
+    note_wake(question.answered);
+  } else if (before_urg.sa_handler != SIG_IGN && before_urg.sa_handler != SIG_DFL) {
+    if ((before_urg.sa_flags & SA_SIGINFO) != 0) {
+      before_urg.sa_sigaction(SIGURG, info, context);
+    } else {
+      before_urg.sa_handler(SIGURG);
+    }
+  }
+  errno = saved_errno;
+}
+
+// The stack of a fiber that another thread runs. The frames stay empty where it does not answer in time.
+void ask_for_frames(G *g) {
+  M *m = g->m.load(std::memory_order_relaxed);
+  question.frames.count = 0;
+  question.frames.more = false;
+  if (m == nullptr || m->current != g || m->thread_id == 0) return;
+  note_clear(question.answered);
+  question.whom.store(m, std::memory_order_release);
+  os_calls::signal_thread(m->thread_id, SIGURG);
+  if (!note_sleep_for(question.answered, kLongestAnswer)) {
+    M *whom = m;
+    // It may be about to answer: then it is worth the wait.
+    if (!question.whom.compare_exchange_strong(whom, nullptr, std::memory_order_acq_rel)) note_sleep(question.answered);
+  }
+}
+
+struct Printing {
+  int fd;
+  const G *skipped;
+  bool first;
+};
+
+void print_block(G *g, void *argument) {
+  auto *printing = static_cast<Printing *>(argument);
+  const GStatus status = g->status.load(std::memory_order_acquire);  // pairs with the release of who parked it
+  if (status == GStatus::kDead || g == printing->skipped ||
+      g->generation != sched.generation.load(std::memory_order_relaxed))
+    return;
+  if (!printing->first) blank_line(printing->fd);
+  printing->first = false;
+  print_head(printing->fd, g, status);
+  if (status == GStatus::kWaiting || status == GStatus::kRunnable) {
+    Frames frames;
+    frames_of_saved(g, frames);
+    print_frames(printing->fd, g, frames);
+  } else {
+    ask_for_frames(g);
+    print_frames(printing->fd, g, question.frames);
+  }
+}
+
+G *calling_fiber() {
+  const M *m = this_m();
+  return m != nullptr ? m->current : nullptr;
+}
+
+void print_own_block(int fd, G *g) {
+  print_head(fd, g, GStatus::kRunning);
+  Frames frames;
+  frames_here(frames);
+  print_frames(fd, g, frames);
+}
+
+void print_all(int fd) {
+  G *own = calling_fiber();
+  Printing printing{fd, own, true};
+  if (own != nullptr) {
+    print_own_block(fd, own);
+    printing.first = false;
+  }
+  stacks::for_each(print_block, &printing);
+}
+
+// One thread reports; others that come here wait for the end.
+void claim_report() {
+  static std::atomic<uint32_t> claimed{0};
+  static std::atomic<uint32_t> never{0};
+  if (claimed.exchange(1, std::memory_order_relaxed) != 0) note_sleep(never);
+}
+
+[[noreturn]] void report_and_exit(const char *kind, const char *text) {
+  claim_report();
+  LogLine line;
+  line << kind;
+  const size_t length = strlen(text);
+  os_calls::write(2, line.data(), line.size());
+  for (size_t done = 0; done < length;) {
+    const long written = os_calls::write(2, text + done, length - done);
+    if (written <= 0) break;
+    done += static_cast<size_t>(written);
+  }
+  blank_line(2);
+  blank_line(2);
+  M *m = this_m();
+  if (m != nullptr) enter_runtime(m);
+  stop_world(kLongestStop);
+  print_all(2);
+  _exit(kStatus);
+}
+
+// Overflow of a fiber's stack. Anything else is left to whoever handled it before.
+void segv(int signal, siginfo_t *info, void *context) {
+  G *g = calling_fiber();
+  if (g != nullptr && stacks::in_guard(info->si_addr)) {
+    claim_report();
+    LogLine line;
+    line << "fatal error: stack overflow";
+    line.write_to(2);
+    line = {};
+    line << "fiber " << g->id << " has used its stack of " << (stacks::bytes_of(g->stack_order) >> 10) << " KiB";
+    line.write_to(2);
+    blank_line(2);
+    print_own_block(2, g);
+    std::signal(SIGABRT, SIG_DFL);
+    std::abort();
+  }
+  if ((before_segv.sa_flags & SA_SIGINFO) != 0) return before_segv.sa_sigaction(signal, info, context);
+  if (before_segv.sa_handler != SIG_DFL && before_segv.sa_handler != SIG_IGN) return before_segv.sa_handler(signal);
+  // The instruction faults again, and the process ends as it would have without us.
+  std::signal(signal, SIG_DFL);
+}
+
+void quit(int) { sysmon::request_quit(); }
+
+void handle(int signal, void (*handler)(int, siginfo_t *, void *), struct sigaction *before) {
+  struct sigaction action{};
+  action.sa_sigaction = handler;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(signal, &action, before);
+}
+
+}  // namespace
+
+void report_set_up() {
+  find_unwinder();
+  handle(SIGSEGV, segv, &before_segv);
+  handle(SIGURG, answer_signal, &before_urg);
+  struct sigaction now_quit;
+  if (sigaction(SIGQUIT, nullptr, &now_quit) == 0 && now_quit.sa_handler == SIG_DFL) {
+    struct sigaction action{};
+    action.sa_handler = quit;
+    action.sa_flags = SA_ONSTACK | SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGQUIT, &action, nullptr);
+  }
+}
+
+void report_quit() { report_and_exit("SIGQUIT: quit", ""); }
+
+const char *state_name(const G *g) {
+  switch (g->status.load(std::memory_order_relaxed)) {
+    case GStatus::kDead: return "dead";
+    case GStatus::kRunnable: return "runnable";
+    case GStatus::kRunning:
+    case GStatus::kReadied: {
+      const M *m = g->m.load(std::memory_order_relaxed);
+      return m != nullptr && m->current == g && m->blocking.load(std::memory_order_relaxed) != 0 ? "syscall"
+                                                                                                 : "running";
+    }
+    case GStatus::kWaiting: break;
+  }
+  switch (g->reason) {
+    case WaitReason::kNone: return "waiting";
+    case WaitReason::kChanReceive: return "chan receive";
+    case WaitReason::kChanSend: return "chan send";
+    case WaitReason::kChanReceiveNil: return "chan receive (nil chan)";
+    case WaitReason::kChanSendNil: return "chan send (nil chan)";
+    case WaitReason::kSelect: return "select";
+    case WaitReason::kSelectNoCases: return "select (no cases)";
+    case WaitReason::kSleep: return "sleep";
+    case WaitReason::kIoWait: return "IO wait";
+    case WaitReason::kMutexLock: return "sync.Mutex.Lock";
+    case WaitReason::kRwMutexRLock: return "sync.RWMutex.RLock";
+    case WaitReason::kRwMutexLock: return "sync.RWMutex.Lock";
+    case WaitReason::kWaitGroupWait: return "sync.WaitGroup.Wait";
+    case WaitReason::kCondWait: return "sync.Cond.Wait";
+    case WaitReason::kSemaphore: return "semacquire";
+    case WaitReason::kOnce: return "sync.Once.Do";
+    case WaitReason::kFinalizerWait: return "finalizer wait";
+    case WaitReason::kGcAssist: return "GC assist wait";
+    case WaitReason::kLockedThread: return "locked thread";
+  }
+  return "waiting";
+}
+
+}  // namespace warren::scheduler
+
+using namespace warren::scheduler;
+
+extern "C" {
+
+void wr_fatal_panic(const char *text) { report_and_exit("panic: ", text); }
+void wr_fatal_error(const char *text) { report_and_exit("fatal error: ", text); }
+
+void wr_dump_fibers(int fd) {
+  M *m = this_m();
+  if (m != nullptr) enter_runtime(m);
+  stop_world();
+  print_all(fd);
+  start_world(sched.p_count.load(std::memory_order_relaxed));
+  if (m != nullptr) leave_runtime(m);
+}
+
+}  // extern "C"

@@ -1,0 +1,53 @@
+// The lock of one channel, timer or wait queue: held for some ten instructions, by fibers and threads alike.
+// Callers: channel, select, sync, timer_channel, context, pool. A fiber is never switched away while it holds one: it
+// parks by handing the unlocking to park(), and preemption takes the P from its thread, not the thread from the fiber.
+// Invariant: the store in unlock() is the last touch, so that whoever takes the lock next may free the memory it lies
+// in. (A lock with sleepers would have to look at them afterwards, or pay for a second atomic exchange.)
+//
+// Rank: above all locks of the allocator. A channel's elements are moved under it by the user's functions, which may
+// allocate; nothing is parked, and no lock of the scheduler is taken under it. Only select holds several, in address
+// order.
+#pragma once
+
+#include "allocator/base/annotations.h"
+
+#include <atomic>
+#include <cstdint>
+
+namespace warren::scheduler {
+
+class CAPABILITY("mutex") ShortLock {
+ public:
+  constexpr ShortLock() = default;
+  ShortLock(const ShortLock &) = delete;
+  ShortLock &operator=(const ShortLock &) = delete;
+
+  void lock() ACQUIRE() {
+    uint32_t expected = 0;
+    // acquire: pairs with the release in unlock().
+    const bool taken =
+        word_.compare_exchange_strong(expected, 1, std::memory_order_acquire, std::memory_order_relaxed);
+    if (WARREN_UNLIKELY(!taken)) lock_slow();
+  }
+
+  // release: pairs with the acquires in lock() and lock_slow().
+  void unlock() RELEASE() { word_.store(0, std::memory_order_release); }
+
+ private:
+  void lock_slow();
+
+  std::atomic<uint32_t> word_{0};
+};
+
+class SCOPED_CAPABILITY ShortLockGuard {
+ public:
+  explicit ShortLockGuard(ShortLock &lock) ACQUIRE(lock) : lock_(lock) { lock_.lock(); }
+  ~ShortLockGuard() RELEASE() { lock_.unlock(); }
+  ShortLockGuard(const ShortLockGuard &) = delete;
+  ShortLockGuard &operator=(const ShortLockGuard &) = delete;
+
+ private:
+  ShortLock &lock_;
+};
+
+}  // namespace warren::scheduler

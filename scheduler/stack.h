@@ -1,0 +1,54 @@
+// Fiber stacks: address space carved out of slabs, memory only where touched. Callers: fiber.cc, sysmon.cc, dump.cc,
+// stacks.h.
+//
+//   slab    [header page | stack 0 | stack 1 | …]     one mapping, never unmapped; stacks of one order, 64 KiB << order
+//   stack   [guard | … grows down …  | G | colour]    the G in the top page, so a parked fiber is one page
+//
+// The guard faults by the kernel's guard markers, which need no mapping of their own; older kernels get
+// mprotect for as many as the map count bears, and none beyond. The colour is up to 1 KiB, so that the hot words of
+// many fibers do not meet in one set of the first cache.
+// Invariant: a stack belongs to a live fiber, to one free list, or to its slab: given back (its bit is set) or not
+// carved yet.
+#pragma once
+
+#include "scheduler/g.h"
+#include "scheduler/run_queue.h"
+
+#include <cstddef>
+
+namespace warren::scheduler::stacks {
+
+inline constexpr size_t kLeastBytes = size_t{64} << 10;
+inline constexpr unsigned kOrders = 15;  // up to 1 GiB
+inline constexpr unsigned kDefaultOrder = 2;
+
+constexpr size_t bytes_of(unsigned order) { return kLeastBytes << order; }
+
+// The least order that holds so many bytes; kOrders: none does.
+constexpr unsigned order_for(size_t bytes) {
+  unsigned order = 0;
+  while (order < kOrders && bytes_of(order) < bytes) ++order;
+  return order;
+}
+
+// A dead G on a stack of its own. nullptr: no memory, or no address space.
+G *allocate(unsigned order);
+
+// Up to `count` of them, as cheap as it gets; at least one unless there is none to be had.
+Batch<G> allocate_some(unsigned order, uint32_t count);
+
+void free(const Batch<G> &batch, unsigned order);
+
+// Gives back the memory of stacks that nobody has needed since the last call that was not left unfinished.
+enum class Scavenged : uint8_t { kNothingLeft, kMoreLater, kUnfinished };
+Scavenged scavenge();
+
+// Whether an address lies in the guard of a stack.
+bool in_guard(const void *address);
+
+// Each G that has been made, dead ones included.
+void for_each(void (*visit)(G *g, void *context), void *context);
+
+size_t mapped_bytes();
+
+}  // namespace warren::scheduler::stacks

@@ -1,0 +1,26 @@
+// What the collector may ask about fiber stacks, while every thread is stopped. Caller: gc/, through preload/.
+// No lock is taken: the threads may have been stopped anywhere, inside a switch too.
+// Invariant: a word on a fiber's stack lies in a range visited here, or between a stopped thread's sp and the end of
+// the stack that stack_bounds_of(sp) names.
+#pragma once
+
+#include <cstdint>
+
+namespace warren::scheduler {
+
+struct StackBounds {
+  char *low = nullptr;
+  char *high = nullptr;  // both nullptr: not a fiber's stack
+};
+
+// The stack that an address lies in, used or not.
+StackBounds stack_bounds_of(const void *sp);
+
+// For each fiber that has not ended: from where it was saved last to the end of its stack, its G included. One that
+// runs has moved on since: what lies below is between its thread's sp and the end.
+void for_each_parked_stack(void (*visit)(char *low, char *high, void *context), void *context);
+
+// What each fiber that has not ended was started with.
+void for_each_argument(void (*visit)(void *argument, void *context), void *context);
+
+}  // namespace warren::scheduler

@@ -1,0 +1,16 @@
+// Timers where no run is under way: a heap and one thread of its own, made when it is first needed.
+// Callers: timer.cc; run.cc leaves its timers here. Invariant: the thread sleeps unless a timer is due.
+#pragma once
+
+#include "scheduler/timer_heap.h"
+
+namespace warren::scheduler::timer_thread {
+
+TimerHeap &heap();
+
+// Looks at the heap again, in which a timer has become the first.
+void wake();
+
+bool pending();
+
+}  // namespace warren::scheduler::timer_thread

@@ -1,0 +1,190 @@
+// run, go, exit_fiber, panics, blocking: the C++ face of fibers, warren/fiber_cxx.h.
+// Invariant: each ending of a process happens in a child of the test, whose text and status are compared.
+#include <warren/scheduler.h>
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+
+namespace warren {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(Run, ResultOfMain) {
+  EXPECT_EQ(run([] { return 42; }), 42);
+  EXPECT_EQ(run([] { return -16; }), -16);
+  EXPECT_EQ(run([] {}), 0);
+  int value = 0;
+  auto counts = [&value]() mutable { return ++value; };
+  EXPECT_EQ(run(counts), 1);
+  EXPECT_EQ(value, 1);
+  EXPECT_THROW(go([] {}), std::system_error) << "no run is under way";
+  run([] { EXPECT_THROW(run([] {}), std::system_error) << "a second one"; });
+}
+
+TEST(Go, ArgumentsAreCopied) {
+  run([] {
+    chan<std::string> c = make_chan<std::string>();
+    {
+      std::string text = "text", referred = "before";
+      go([c](const std::string &a, std::string &b, std::unique_ptr<int> p) { c.send(a + b + std::to_string(*p)); },
+         text,
+         std::ref(referred), std::make_unique<int>(3));
+      text = "changed";
+      referred = "after";
+      EXPECT_EQ(c.recv(), "textafter3");
+    }
+    struct Adder {
+      void add(const chan<std::string> &to, int n) { to.send(std::to_string(sum += n)); }
+      int sum = 1;
+    } adder;
+    go(&Adder::add, &adder, c, 4);
+    EXPECT_EQ(c.recv(), "5");
+    go(fiber_options{.stack_size = 1 << 20, .name = "named"}, [c] { c.send("named"); });
+    EXPECT_EQ(c.recv(), "named");
+    go(fiber_options{}, [c](int n) { c.send(std::to_string(n)); }, 9);
+    EXPECT_EQ(c.recv(), "9");
+    void (*plain)(chan<std::string>) = [](chan<std::string> to) { to.send("function"); };
+    go(plain, c);
+    EXPECT_EQ(c.recv(), "function");
+    EXPECT_THROW(go(fiber_options{.stack_size = size_t{2} << 30}, [] {}), std::system_error);
+  });
+}
+
+TEST(Go, ClosuresAreDestroyed) {
+  const auto token = std::make_shared<int>(1);
+  run([&] {
+    wait_group g;
+    for (int i = 0; i < 100; ++i) g.go([token] {});
+    g.wait();
+  });
+  EXPECT_EQ(token.use_count(), 1);
+}
+
+// Destructors and deferred calls run, catch (const std::exception &) does not see it, and nothing counts as in flight
+// after.
+TEST(ExitFiber, Unwinds) {
+  run([] {
+    chan<std::string> c = make_chan<std::string>(10);
+    const auto token = std::make_shared<int>(1);
+    go([c, token] {
+      defer last([c] { c.close(); });
+      defer first([c] { c.send("deferred"); });
+      try {
+        exit_fiber();
+      } catch (const std::exception &) {
+        ADD_FAILURE();
+      }
+      ADD_FAILURE();
+    });
+    EXPECT_EQ(c.recv(), "deferred");
+    EXPECT_EQ(c.recv(), std::nullopt);
+    while (fiber_count() != 1) yield();
+    EXPECT_EQ(token.use_count(), 1);
+    EXPECT_EQ(std::uncaught_exceptions(), 0);
+  });
+  bool unwound = false;
+  std::thread([&unwound] {
+    defer note([&unwound] { unwound = true; });
+    exit_fiber();
+  }).join();
+  EXPECT_TRUE(unwound) << "a plain thread ends likewise";
+}
+
+// Parked inside catch and inside a destructor during unwinding, on several threads.
+TEST(Exceptions, TravelWithTheirFiber) {
+  run([] {
+    wait_group g;
+    for (int t = 0; t < 8; ++t) {
+      g.go([t] {
+        for (int i = 0; i < 200; ++i) {
+          try {
+            defer waits([] {
+              EXPECT_EQ(std::uncaught_exceptions(), 1);
+              sleep_for(1us);
+              EXPECT_EQ(std::uncaught_exceptions(), 1);
+            });
+            throw std::runtime_error(std::to_string(t));
+          } catch (const std::runtime_error &) {
+            yield();
+            try {
+              throw;
+            } catch (const std::runtime_error &error) {
+              EXPECT_EQ(error.what(), std::to_string(t));
+              yield();
+            }
+          }
+          EXPECT_EQ(std::uncaught_exceptions(), 0);
+        }
+      });
+    }
+    g.wait();
+  });
+}
+
+TEST(Blocking, GivesItsResult) {
+  run([] {
+    EXPECT_EQ(blocking([] { return 5; }), 5);
+    int n = 0;
+    int &same = blocking([&]() -> int & { return n; });
+    EXPECT_EQ(&same, &n);
+    blocking([&] { n = 1; });
+    EXPECT_EQ(n, 1);
+    EXPECT_THROW(blocking([] { throw std::runtime_error("inside"); }), std::runtime_error);
+    EXPECT_EQ(std::uncaught_exceptions(), 0);
+  });
+}
+
+TEST(FiberDeathTest, Panics) {
+  const auto run_panicking = [](auto f) {
+    run([f] {
+      go(f);
+      sleep_for(1h);
+    });
+  };
+  EXPECT_EXIT(run_panicking([] { panic("out of cheese"); }), testing::ExitedWithCode(2), "^panic: out of cheese");
+  EXPECT_EXIT(run_panicking([] { throw std::runtime_error("thrown"); }), testing::ExitedWithCode(2),
+              "^panic: .*thrown");
+  EXPECT_EXIT(run_panicking([] { throw 5; }), testing::ExitedWithCode(2), "^panic: ");
+  EXPECT_EXIT(run([] { panic("in main"); }), testing::ExitedWithCode(2), "^panic: in main");
+  EXPECT_EXIT(run([] {
+                chan<int> c = make_chan<int>();
+                c.close();
+                c.close();
+              }),
+              testing::ExitedWithCode(2), "^panic: close of closed channel");
+  EXPECT_EXIT(run_panicking([] {
+                defer said([] { fprintf(stderr, "deferred\n"); });
+                panic("after");
+              }),
+              testing::ExitedWithCode(2), "deferred\npanic: after");
+}
+
+TEST(FiberDeathTest, Deadlocks) {
+  EXPECT_EXIT(run([] { make_chan<int>().recv(); }), testing::ExitedWithCode(2),
+              "fatal error: all fibers are asleep - deadlock!");
+  EXPECT_EXIT(run([] { chan<int>().send(1); }), testing::ExitedWithCode(2), "chan send \\(nil chan\\)");
+  EXPECT_EXIT(run([] { chan<int>().recv(); }), testing::ExitedWithCode(2), "chan receive \\(nil chan\\)");
+  EXPECT_EXIT(run([] { select(); }), testing::ExitedWithCode(2), "select \\(no cases\\)");
+  EXPECT_EXIT(run([] { select(on_recv(chan<int>())); }), testing::ExitedWithCode(2), "select");
+  EXPECT_EXIT(run([] {
+                mutex m;
+                m.lock();
+                m.lock();
+              }),
+              testing::ExitedWithCode(2), "sync.Mutex.Lock");
+  EXPECT_EXIT(run([] {
+                wait_group g;
+                g.add(1);
+                g.wait();
+              }),
+              testing::ExitedWithCode(2), "sync.WaitGroup.Wait");
+  EXPECT_EXIT(run([] { exit_fiber(); }), testing::ExitedWithCode(2), "deadlock!");
+}
+
+}  // namespace
+}  // namespace warren

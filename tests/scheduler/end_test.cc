@@ -1,0 +1,328 @@
+// The ends of a process: panics, deadlocks, stack overflow, SIGQUIT. Each in a child, whose output and status are
+// compared.
+#include "allocator/base/options.h"
+#include "fibers.h"
+#include "scheduler/park.h"
+
+#include <csignal>
+#include <fcntl.h>
+#include <poll.h>
+#include <regex>
+#include <string>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+namespace {
+
+using namespace fibers;
+
+struct End {
+  int status;
+  std::string text;
+  bool exited_with(int code) const { return WIFEXITED(status) && WEXITSTATUS(status) == code; }
+  bool has(const char *part) const { return text.find(part) != std::string::npos; }
+};
+
+// Runs f in a forked child. The scheduler has not been used in this process, so the child may.
+End end_of(const std::function<void()> &f, const std::function<void(pid_t)> &meanwhile = nullptr) {
+  int ends[2];
+  EXPECT_EQ(0, pipe(ends));
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(ends[1], 2);
+    close(ends[0]);
+    close(ends[1]);
+    alarm(60);
+    f();
+    _exit(0);
+  }
+  close(ends[1]);
+  if (meanwhile) meanwhile(child);
+  End end{};
+  char part[4096];
+  for (ssize_t n; (n = read(ends[0], part, sizeof part)) > 0;) end.text.append(part, static_cast<size_t>(n));
+  close(ends[0]);
+  EXPECT_EQ(child, waitpid(child, &end.status, 0));
+  return end;
+}
+
+void forever() {
+  for (;;) wr_sleep_ns(int64_t{3600} * 1000000000);
+}
+
+// Nobody knows of it, so nobody will make it ready.
+__attribute__((noinline)) void park_for_good() {
+  warren::scheduler::park(nullptr, nullptr, warren::scheduler::WaitReason::kSemaphore);
+  asm volatile("");
+}
+
+TEST(End, Panic) {
+  const End end = end_of([] {
+    run([] {
+      const wr_fiber_options named{0, "sleeper"};
+      go(forever, &named);
+      wr_sleep_ns(1000000);
+      wr_fatal_panic("all is lost");
+      return 0;
+    });
+  });
+  EXPECT_TRUE(end.exited_with(2)) << end.status;
+  EXPECT_EQ(end.text.rfind("panic: all is lost\n", 0), 0u) << end.text;
+  EXPECT_TRUE(end.has("\nfiber 1 [running] main:\n    ")) << end.text;
+  EXPECT_TRUE(end.has("] sleeper:\n    ")) << end.text;
+}
+
+TEST(End, PanicOnAPlainThread) {
+  const End end = end_of([] { wr_fatal_panic("no run"); });
+  EXPECT_TRUE(end.exited_with(2));
+  EXPECT_EQ(end.text.rfind("panic: no run\n", 0), 0u) << end.text;
+}
+
+TEST(End, PanicsRace) {
+  const End end = end_of([] {
+    wr_max_procs(4);
+    run([] {
+      for (int i = 0; i < 20; ++i) go([] { wr_fatal_panic("one of many"); });
+      forever();
+      return 0;
+    });
+  });
+  EXPECT_TRUE(end.exited_with(2));
+  EXPECT_EQ(end.text.rfind("panic: one of many\n", 0), 0u);
+  EXPECT_EQ(end.text.find("panic:", 1), std::string::npos) << end.text;
+}
+
+TEST(End, Deadlock) {
+  for (const int procs : {1, 4}) {
+    const End end = end_of([procs] {
+      wr_max_procs(procs);
+      run([] {
+        const wr_fiber_options named{0, "other"};
+        go(park_for_good, &named);
+        park_for_good();
+        return 0;
+      });
+    });
+    EXPECT_TRUE(end.exited_with(2)) << end.status << end.text;
+    EXPECT_EQ(end.text.rfind("fatal error: all fibers are asleep - deadlock!\n", 0), 0u) << end.text;
+    EXPECT_TRUE(end.has("fiber 1 [semacquire")) << end.text;
+    EXPECT_TRUE(end.has("] other:\n")) << end.text;
+    EXPECT_TRUE(end.has("park_for_good")) << end.text;
+  }
+}
+
+TEST(End, DeadlockOfALockedFiber) {
+  const End end = end_of([] {
+    run([] {
+      wr_lock_os_thread();
+      park_for_good();
+      return 0;
+    });
+  });
+  EXPECT_TRUE(end.exited_with(2)) << end.status;
+  EXPECT_EQ(end.text.rfind("fatal error: all fibers are asleep - deadlock!\n", 0), 0u) << end.text;
+  EXPECT_TRUE(end.has(", locked to thread] main:\n")) << end.text;
+}
+
+TEST(End, DeadlockOnceTheLastForeignThreadIsGone) {
+  const End end = end_of([] {
+    std::thread other([] { usleep(30000); });
+    other.detach();
+    run([] {
+      park_for_good();
+      return 0;
+    });
+  });
+  EXPECT_TRUE(end.exited_with(2)) << end.status;
+  EXPECT_EQ(end.text.rfind("fatal error: all fibers are asleep - deadlock!\n", 0), 0u) << end.text;
+}
+
+TEST(End, MainEndsAndThenAllOthers) {
+  const End end = end_of([] {
+    run([] {
+      go([] { wr_sleep_ns(3000000); });
+      wr_end_fiber();
+      return 0;
+    });
+  });
+  EXPECT_TRUE(end.exited_with(2)) << end.status;
+  EXPECT_EQ(end.text.rfind("fatal error: no fibers (main called exit_fiber) - deadlock!\n", 0), 0u) << end.text;
+}
+
+TEST(End, NoDeadlockWhileATimerADescriptorOrAThreadMayWakeOne) {
+  EXPECT_TRUE(end_of([] {
+                run([] {
+                  wr_sleep_ns(20000000);
+                  return 0;
+                });
+              }).exited_with(0));
+  const End descriptor = end_of([] {
+    run([] {
+      int ends[2];
+      EXPECT_EQ(0, pipe(ends));
+      const pid_t writer = fork();
+      if (writer == 0) {
+        usleep(20000);
+        _exit(write(ends[1], "x", 1) == 1 ? 0 : 1);
+      }
+      EXPECT_EQ(wr_wait_fd(ends[0], POLLIN, WR_NEVER), POLLIN);
+      waitpid(writer, nullptr, 0);
+      return 0;
+    });
+  });
+  EXPECT_TRUE(descriptor.exited_with(0)) << descriptor.text;
+  const End thread = end_of([] {
+    std::thread other([] {
+      usleep(50000);
+      _exit(7);
+    });
+    run([] {
+      park_for_good();
+      return 0;
+    });
+  });
+  EXPECT_TRUE(thread.exited_with(7)) << thread.text;
+  const End blocking = end_of([] {
+    run([] {
+      wr_enter_blocking();
+      usleep(50000);
+      wr_exit_blocking();
+      return 0;
+    });
+  });
+  EXPECT_TRUE(blocking.exited_with(0)) << blocking.text;
+}
+
+__attribute__((noinline)) int recurse(int depth) {
+  volatile char area[256];
+  area[0] = static_cast<char>(depth);
+  if (depth < 0) return 0;  // overflows first
+  return recurse(depth + 1) + area[0];
+}
+
+TEST(End, StackOverflow) {
+  for (const size_t stack : {size_t{0}, size_t{64} << 10, size_t{4} << 20}) {
+    const End end = end_of([stack] {
+      run([stack] {
+        const wr_fiber_options deep{stack, "deep"};
+        go([] { recurse(0); }, &deep);
+        forever();
+        return 0;
+      });
+    });
+    EXPECT_TRUE(WIFSIGNALED(end.status) && WTERMSIG(end.status) == SIGABRT) << end.status;
+    EXPECT_EQ(end.text.rfind("fatal error: stack overflow\n", 0), 0u) << end.text;
+    EXPECT_TRUE(end.has("\nfiber 2 [running] deep:\n    ")) << end.text;
+    EXPECT_TRUE(end.has("recurse")) << end.text;
+  }
+}
+
+TEST(End, OtherFaultsAreWhatTheyWere) {
+  const End end = end_of([] {
+    run([] {
+      volatile int *nowhere = nullptr;
+      *nowhere = 1;
+      return 0;
+    });
+  });
+  EXPECT_TRUE(WIFSIGNALED(end.status) && WTERMSIG(end.status) == SIGSEGV) << end.status << end.text;
+}
+
+TEST(End, Sigquit) {
+  for (const bool idle : {true, false}) {
+    int ready[2];
+    ASSERT_EQ(0, pipe(ready));
+    const End end = end_of(
+        [&] {
+          run([&] {
+            const wr_fiber_options named{0, "spinner"};
+            if (!idle) {
+              go(
+                  [] {
+                    for (;;) wr_preempt_point();
+                  },
+                  &named);
+            }
+            wr_sleep_ns(1000000);
+            EXPECT_EQ(1, write(ready[1], "x", 1));
+            forever();
+            return 0;
+          });
+        },
+        [&](pid_t child) {
+          char c;
+          EXPECT_EQ(1, read(ready[0], &c, 1));
+          kill(child, SIGQUIT);
+        });
+    close(ready[0]);
+    close(ready[1]);
+    EXPECT_TRUE(end.exited_with(2)) << end.status;
+    EXPECT_EQ(end.text.rfind("SIGQUIT: quit\n", 0), 0u) << end.text;
+    EXPECT_TRUE(end.has("\nfiber 1 [sleep")) << end.text;
+    EXPECT_TRUE(idle || end.has("] spinner:\n    ")) << end.text;
+  }
+}
+
+TEST(End, TracesOfTheScheduler) {
+  for (const bool detail : {false, true}) {
+    const End end = end_of([detail] {
+      warren::options.schedtrace.store(2);
+      warren::options.scheddetail.store(detail);
+      wr_max_procs(2);
+      run([] {
+        for (int i = 0; i < 20; ++i) wr_sleep_ns(2000000);
+        return 0;
+      });
+    });
+    EXPECT_TRUE(end.exited_with(0));
+    const std::regex line(detail ? "SCHED \\d+ms: gomaxprocs=2 idleprocs=\\d threads=\\d+ spinningthreads=\\d+ "
+                                   "idlethreads=\\d+ runqueue=\\d+ stopping=0\n  P0: status="
+                                 : "SCHED \\d+ms: gomaxprocs=2 idleprocs=\\d threads=\\d+ spinningthreads=\\d+ "
+                                   "idlethreads=\\d+ runqueue=\\d+ \\[\\d+ \\d+\\]\n");
+    EXPECT_TRUE(std::regex_search(end.text, line)) << end.text;
+    EXPECT_EQ(detail, end.has("\n  M0: p=") || end.has("\n  M1: p=")) << end.text;
+    EXPECT_EQ(detail, end.has("\n  G1: status=")) << end.text;
+  }
+}
+
+TEST(End, ExitWithLiveFibers) {
+  const End end = end_of([] {
+    wr_max_procs(4);
+    run([] {
+      for (int i = 0; i < 4; ++i) {
+        go([] {
+          for (;;) wr_yield();
+        });
+      }
+      go([] {
+        for (;;) {
+        }
+      });
+      wr_sleep_ns(1000000);
+      exit(9);
+      return 0;
+    });
+  });
+  EXPECT_TRUE(end.exited_with(9)) << end.status << end.text;
+}
+
+TEST(End, RunReturnsThoughOthersCompute) {
+  const End end = end_of([] {
+    wr_max_procs(3);
+    const int result = run([] {
+      for (int i = 0; i < 4; ++i) {
+        go([] {
+          for (;;) {
+          }
+        });
+      }
+      wr_sleep_ns(1000000);
+      return 11;
+    });
+    exit(result);
+  });
+  EXPECT_TRUE(end.exited_with(11)) << end.status << end.text;
+}
+
+}  // namespace

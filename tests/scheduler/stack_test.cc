@@ -1,0 +1,157 @@
+// Fiber stacks: what the collector may ask about them, guards, reuse, and that their memory goes back.
+#include "fibers.h"
+#include "scheduler/park.h"
+#include "scheduler/stack.h"
+#include "scheduler/stacks.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <set>
+#include <vector>
+
+namespace {
+
+using namespace fibers;
+using namespace warren::scheduler;
+
+double resident_bytes() {
+  double pages = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  EXPECT_EQ(fscanf(file, "%*s %lf", &pages), 1);
+  fclose(file);
+  return pages * 4096;
+}
+
+size_t mappings() {
+  FILE *file = fopen("/proc/self/maps", "r");
+  size_t lines = 0;
+  for (int c; (c = fgetc(file)) != EOF;) lines += c == '\n';
+  fclose(file);
+  return lines;
+}
+
+TEST(Stack, OrdersArePowersOfTwo) {
+  EXPECT_EQ(stacks::order_for(1), 0u);
+  EXPECT_EQ(stacks::order_for(64 << 10), 0u);
+  EXPECT_EQ(stacks::order_for((64 << 10) + 1), 1u);
+  EXPECT_EQ(stacks::order_for(256 << 10), stacks::kDefaultOrder);
+  EXPECT_EQ(stacks::bytes_of(stacks::order_for(size_t{1} << 30)), size_t{1} << 30);
+  EXPECT_EQ(stacks::order_for((size_t{1} << 30) + 1), stacks::kOrders);
+}
+
+TEST(Stack, ManyOfAllSizesDoNotOverlap) {
+  struct Range {
+    uintptr_t low, high;
+    bool operator<(const Range &other) const { return low < other.low; }
+  };
+  std::set<Range> ranges;
+  std::vector<G *> all;
+  for (unsigned order = 0; order < 8; ++order) {
+    for (int i = 0; i < 40; ++i) {
+      G *g = stacks::allocate(order);
+      ASSERT_NE(g, nullptr);
+      all.push_back(g);
+      const auto low = reinterpret_cast<uintptr_t>(g->low);
+      const Range range{low, low + stacks::bytes_of(order)};
+      EXPECT_GT(reinterpret_cast<uintptr_t>(g), range.high - 4096);
+      EXPECT_LE(reinterpret_cast<uintptr_t>(g + 1), range.high);
+      const auto after = ranges.lower_bound(range);
+      EXPECT_TRUE(after == ranges.end() || range.high <= after->low);
+      EXPECT_TRUE(after == ranges.begin() || std::prev(after)->high <= range.low);
+      ranges.insert(range);
+      EXPECT_TRUE(stacks::in_guard(g->low));
+      EXPECT_FALSE(stacks::in_guard(g));
+      const StackBounds bounds = stack_bounds_of(reinterpret_cast<char *>(g) - 100);
+      EXPECT_EQ(bounds.high, reinterpret_cast<char *>(range.high));
+      EXPECT_GT(bounds.low, g->low);
+    }
+  }
+  for (G *g : all) {
+    Batch<G> one;
+    one.push(g);
+    stacks::free(one, g->stack_order);
+  }
+  int local = 0;
+  EXPECT_EQ(stack_bounds_of(&local).high, nullptr);
+  EXPECT_EQ(stack_bounds_of(nullptr).high, nullptr);
+}
+
+TEST(Stack, GuardFaults) {
+  G *g = stacks::allocate(stacks::kDefaultOrder);
+  g->low[32 << 10] = 1;
+  EXPECT_DEATH(g->low[100] = 1, "");
+}
+
+// Words that only parked stacks hold are found in the ranges that the collector is given.
+TEST(Stack, ParkedStacksAreVisited) {
+  run_on(2, [] {
+    constexpr int kFibers = 200;
+    std::atomic<int> parked{0};
+    std::atomic<int> done{0};
+    std::atomic<bool> end{false};
+    for (int f = 0; f < kFibers; ++f) {
+      go([&, f] {
+        volatile uint64_t secret = 0x5ec7e70000000000 + static_cast<uint64_t>(f);
+        ++parked;
+        while (!end) wr_sleep_ns(20000000);
+        EXPECT_EQ(secret & 0xffff, static_cast<uint64_t>(f));
+        ++done;
+      });
+    }
+    await(parked, kFibers);
+    wr_sleep_ns(1000000);
+    std::set<uint64_t> seen;
+    for_each_parked_stack(
+        [](char *low, char *high, void *context) {
+          const StackBounds bounds = stack_bounds_of(low);
+          EXPECT_EQ(bounds.high, high);
+          for (auto *word = reinterpret_cast<uint64_t *>(low); word < reinterpret_cast<uint64_t *>(high); ++word) {
+            if (*word >> 16 == 0x5ec7e7000000) static_cast<std::set<uint64_t> *>(context)->insert(*word & 0xffff);
+          }
+        },
+        &seen);
+    EXPECT_EQ(seen.size(), static_cast<size_t>(kFibers));
+    end = true;
+    while (done != kFibers) wr_sleep_ns(1000000);
+  });
+}
+
+TEST(Stack, AHundredThousandParkedOnesArePagesNotMappings) {
+  run_on(2, [] {
+    constexpr int kFibers = 100000;
+    const double before = resident_bytes();
+    const size_t mappings_before = mappings();
+    std::atomic<int> parked{0};
+    std::atomic<G *> *waiting = new std::atomic<G *>[kFibers];
+    for (int f = 0; f < kFibers; ++f) {
+      ASSERT_EQ(0, go([&parked, waiting, f] {
+                  park(
+                      [](G *g, void *argument) {
+                        static_cast<std::atomic<G *> *>(argument)->store(g);
+                        return true;
+                      },
+                      &waiting[f], WaitReason::kSemaphore);
+                  --parked;
+                }));
+      ++parked;
+      if (f % 256 == 0) wr_yield();
+    }
+    for (int f = 0; f < kFibers; ++f) {
+      while (waiting[f] == nullptr) wr_yield();
+    }
+    EXPECT_LT((resident_bytes() - before) / kFibers, 4096 + 512);  // the closures are in it
+    EXPECT_LT(mappings() - mappings_before, 200u);
+    for (int f = 0; f < kFibers; ++f) ready(waiting[f]);
+    while (parked != 0) wr_yield();
+    delete[] waiting;
+    while (wr_fiber_count() != 1) wr_yield();
+    // What nobody needs goes back after a while.
+    while ((resident_bytes() - before) / kFibers > 1024) wr_sleep_ns(50000000);
+    // And serves again.
+    std::atomic<int> done{0};
+    for (int f = 0; f < 10000; ++f) go([&] { ++done; });
+    await(done, 10000);
+  });
+}
+
+}  // namespace
