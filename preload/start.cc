@@ -7,6 +7,7 @@
 #include "allocator/fork.h"
 #include "allocator/heap.h"
 #include "allocator/stats.h"
+#include "gc/rooted_memory.h"
 #include "gc/world.h"
 #include "preload/bypass.h"
 #include "preload/fiber_roots.h"
@@ -35,6 +36,7 @@ __attribute__((constructor(101))) void on_load() {
   if (warren::os_process::environment("WARREN_CONF") != nullptr) warren::heap::set_up();
   warren::fork_handlers::install();
   warren::fiber_roots::install();
+  warren::gc::rooted_memory::install_fork_handlers();
   warren::gc::world::install_fork_handlers();  // after the heap's: locks first, unlocks last
   if (wants_table_at_exit()) keep_stderr();
 }

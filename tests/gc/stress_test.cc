@@ -1,9 +1,9 @@
 // The only pointers to objects are moved about by the program's threads, in every way in which a program moves memory, while
 // another thread collects without a break. Each object carries a checksum that its death would break.
 //
-//   stress_test [--seconds=N] [--seed=N] [--threads=N] [--only=NAME]
+//   stress_test [--seconds=N] [--seed=N] [--threads=N] [--only=PART]
 //
-// Seconds are those of each part. Prints its seed. The parts: plain, memcpy, realloc, atomic, pipe, free, large, storm, fork, dlopen.
+// The parts share the seconds. Prints its seed. With WARREN_SOAK=1 an hour takes the place of every 20 seconds.
 // Invariant: an object is reachable through exactly one word, but for the moment of a move in a register or on a stack.
 #include "warren/gc.h"
 
@@ -15,8 +15,10 @@
 #include <dlfcn.h>
 #include <mutex>
 #include <random>
-#include <string>
 #include <string_view>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -24,10 +26,10 @@
 
 namespace {
 
-double seconds = 60;
+double seconds = 60;  // of one part, once main() has shared them out
 uint64_t seed = 0;
 unsigned thread_count = 3;
-std::string only;
+std::string_view only;
 
 std::atomic<bool> over{false};
 std::atomic<uint64_t> moves{0}, cycles{0};
@@ -96,7 +98,6 @@ void litter(Random &random) {
 // Runs the body over and over on some threads, while one collects.
 template <class Body>
 void run(const char *part, Body body) {
-  if (!only.empty() && only != part) return;
   over = false;
   moves = cycles = 0;
   std::vector<std::thread> threads;
@@ -115,7 +116,8 @@ void run(const char *part, Body body) {
   std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
   over = true;
   for (std::thread &thread : threads) thread.join();
-  printf("%-8s %llu moves, %llu cycles\n", part, static_cast<unsigned long long>(moves), static_cast<unsigned long long>(cycles));
+  printf("%-8s %llu moves, %llu cycles\n", part, static_cast<unsigned long long>(moves),
+         static_cast<unsigned long long>(cycles));
   fflush(stdout);
 }
 
@@ -223,30 +225,62 @@ void atomics() {
   });
 }
 
-// The kernel stores the pointers: read() from a pipe into the object. What is inside the pipe is reachable only through a copy
-// that is cleared before the other end has stored its own.
-void by_pipe() {
+// The kernel stores the pointers into the objects: from a pipe, a socket, a file. What is inside these is reachable only through
+// a copy that is cleared as soon as the call has returned.
+class Channel {
+ public:
+  Channel() {
+    if (pipe(pipe_) != 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, socket_) != 0) abort();
+    file_ = memfd_create("stress", 0);
+    if (file_ < 0) abort();
+  }
+  ~Channel() {
+    for (const int fd : {pipe_[0], pipe_[1], socket_[0], socket_[1], file_}) close(fd);
+  }
+  Channel(const Channel &) = delete;
+  Channel &operator=(const Channel &) = delete;
+
+  void move(const void *from, void *to, size_t bytes, unsigned way) {
+    const auto wanted = static_cast<ssize_t>(bytes);
+    char *const at = static_cast<char *>(to);
+    const size_t half = bytes / 2;
+    const iovec pieces[] = {{at + half, bytes - half}, {at, half}};
+    switch (way % 4) {
+      case 0:
+        if (write(pipe_[1], from, bytes) != wanted || read(pipe_[0], to, bytes) != wanted) abort();
+        break;
+      case 1:
+        if (send(socket_[1], from, bytes, 0) != wanted || recv(socket_[0], to, bytes, MSG_WAITALL) != wanted) abort();
+        break;
+      case 2:
+        if (pwrite(file_, from, bytes, 0) != wanted || pread(file_, to, bytes, 0) != wanted) abort();
+        break;
+      default:  // the halves change places
+        if (write(pipe_[1], from, bytes) != wanted || readv(pipe_[0], pieces, 2) != wanted) abort();
+        break;
+    }
+  }
+
+ private:
+  int pipe_[2], socket_[2], file_;
+};
+
+void by_system_calls() {
   const char *conf = getenv("WARREN_CONF");
-  if (conf != nullptr && strstr(conf, "mprotect") != nullptr) return;  // there the call fails, as the option's text says
-  run("pipe", [](Random &random, unsigned) {
-    int ends[2];
-    if (pipe(ends) != 0) abort();
+  if (conf != nullptr && strstr(conf, "mprotect") != nullptr) return;  // there they fail, as the option's text says
+  run("system", [](Random &random, unsigned) {
+    Channel channel;
     Holder *from = make_holder(), *to = static_cast<Holder *>(wr_gc_malloc(sizeof(Holder)));
     while (!over) {
-      const size_t count = 1 + random() % kPlaces;
-      const size_t bytes = count * sizeof(Canary *);
-      if (write(ends[1], from->places, bytes) != static_cast<ssize_t>(bytes)) abort();
-      // They are in both for a moment: the kernel has stored to `to` before they go from `from`.
-      if (read(ends[0], to->places, bytes) != static_cast<ssize_t>(bytes)) abort();
+      const size_t count = 2 + random() % (kPlaces - 1);
+      channel.move(from->places, to->places, count * sizeof(Canary *), static_cast<unsigned>(random()));
       memcpy(to->places + count, from->places + count, (kPlaces - count) * sizeof(Canary *));
       memset(from->places, 0, sizeof from->places);
-      check_all("pipe", to);
+      check_all("system", to);
       std::swap(from, to);
       litter(random);
       moves += count;
     }
-    close(ends[0]);
-    close(ends[1]);
   });
 }
 
@@ -328,11 +362,11 @@ void storm() {
   });
 }
 
-std::atomic<unsigned> forking{0};
-
 void by_fork() {
   run("fork", [](Random &random, unsigned number) {
     Holder *holder = make_holder();
+    auto **rooted = static_cast<Holder **>(wr_gc_malloc_rooted(sizeof(Holder *)));
+    *rooted = make_holder();
     while (!over) {
       litter(random);
       if (number == 0) {
@@ -345,7 +379,10 @@ void by_fork() {
             check_all("fork, child", holder);
             Holder *fresh = make_holder();
             std::swap(fresh->places[i], holder->places[i]);
+            holder = fresh;
           }
+          std::thread([] { check_all("fork, the child's thread", make_holder()); }).join();
+          check_all("fork, child", holder);
           _exit(0);
         }
         if (child < 0) continue;
@@ -353,14 +390,17 @@ void by_fork() {
         while (waitpid(child, &status, 0) < 0) {
         }
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-          fprintf(stderr, "fork: child ended with status %x, seed %llu\n", static_cast<unsigned>(status), static_cast<unsigned long long>(seed));
+          fprintf(stderr, "fork: child ended with status %x, seed %llu\n", static_cast<unsigned>(status),
+                  static_cast<unsigned long long>(seed));
           abort();
         }
         ++moves;
       }
       std::swap(holder->places[random() % kPlaces], holder->places[random() % kPlaces]);
       check_all("fork", holder);
+      check_all("fork, rooted", *rooted);
     }
+    wr_gc_free_rooted(rooted);
   });
 }
 
@@ -387,6 +427,14 @@ void by_dlopen() {
   });
 }
 
+constexpr struct {
+  const char *name;
+  void (*run)();
+} kParts[] = {{"plain", plain}, {"memcpy", by_memcpy}, {"realloc", by_realloc}, {"atomic", atomics}, {"system", by_system_calls},
+              {"free", by_hand}, {"large", large}, {"storm", storm}, {"fork", by_fork}, {"dlopen", by_dlopen}};
+
+bool is_wanted(const char *part) { return only.empty() || only == part; }
+
 }  // namespace
 
 int main(int argc, char **argv) {
@@ -402,17 +450,15 @@ int main(int argc, char **argv) {
     else if (const char *part = value("--only=")) only = part;
     else return fprintf(stderr, "stress_test: what is %s?\n", argv[i]), 2;
   }
-  printf("seed %llu\n", static_cast<unsigned long long>(seed));
+  if (const char *soak = getenv("WARREN_SOAK"); soak != nullptr && strcmp(soak, "1") == 0) seconds *= 3600 / 20;
+  double parts = 0;
+  for (const auto &part : kParts) parts += is_wanted(part.name) ? 1 : 0;
+  if (parts == 0) return fprintf(stderr, "stress_test: no such part\n"), 2;
+  seconds /= parts;
+  printf("seed %llu, %g seconds a part\n", static_cast<unsigned long long>(seed), seconds);
   fflush(stdout);
-  plain();
-  by_memcpy();
-  by_realloc();
-  atomics();
-  by_pipe();
-  by_hand();
-  large();
-  storm();
-  by_fork();
-  by_dlopen();
+  for (const auto &part : kParts) {
+    if (is_wanted(part.name)) part.run();
+  }
   return 0;
 }
