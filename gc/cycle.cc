@@ -130,7 +130,7 @@ class Throttle {
       return;
     } else {
       note_pause(now - since_);
-      world::start();
+      world::start(kThrottledRun);
     }
     stopped_ = !stopped_;
     since_ = os_calls::now();
@@ -139,7 +139,7 @@ class Throttle {
   void release() {
     if (!stopped_) return;
     note_pause(os_calls::now() - since_);
-    world::start();
+    world::start(kThrottledRun);
     stopped_ = false;
   }
 

@@ -482,11 +482,14 @@ bool stop() NO_THREAD_SAFETY_ANALYSIS {
   return false;
 }
 
-void start() NO_THREAD_SAFETY_ANALYSIS {
+void start() {
+  const uint64_t stood = os_calls::now() - stop_began;
+  start(stood < kLongestRun ? stood : kLongestRun);
+}
+
+void start(uint64_t least_run) NO_THREAD_SAFETY_ANALYSIS {
   stopper = 0;
-  const uint64_t now = os_calls::now();
-  const uint64_t stood = now - stop_began;
-  runs_until.store(now + (stood < kLongestRun ? stood : kLongestRun), std::memory_order_relaxed);
+  runs_until.store(os_calls::now() + least_run, std::memory_order_relaxed);
   release_all();
   mappings::forget();
   lock.unlock();

@@ -27,7 +27,10 @@ bool set_up();
 // Stops the world. False: that cannot be done (no /proc, no signal to be queued, no memory), and nothing is stopped. What a
 // stopped thread may hold, be it the heap's locks, stdio's or the loader's, stays locked until start().
 bool stop();
+
+// Until the next stop the world runs for as long as it stood still, or, when that is given, for `least_run` nanoseconds.
 void start();
+void start(uint64_t least_run);
 bool stopped();
 
 // Only between stop() and start(), by the thread that stopped: every range that holds roots of threads. Stacks from 128 bytes
