@@ -132,6 +132,7 @@ TEST_F(MistakesDeathTest, ACollectedObjectIsWrittenTo) {
           }
         });
         wr_gc_collect();
+        (void)neighbours[0];
         apart([] {
           for (const uintptr_t place : hidden) {
             if (wr_gc_is_object(reinterpret_cast<void *>(~place)) == 0) reinterpret_cast<volatile char *>(~place)[40] = 1;
