@@ -382,32 +382,41 @@ size_t data_bytes() {
   return data * 4096;
 }
 
+// On a stack that is gone afterwards, so that nothing holds the list then.
+void fill_memory() {
+  struct Large {
+    Large *next;
+    uint64_t number;
+    char rest[1000];
+  };
+  Large *first = nullptr;
+  uint64_t count = 0;
+  for (;; ++count) {
+    auto *fresh = static_cast<Large *>(wr_gc_malloc(sizeof(Large)));
+    if (fresh == nullptr) break;
+    fresh->next = first;
+    fresh->number = count;
+    first = fresh;
+  }
+  const int error = errno;
+  if (error != ENOMEM || count < 10'000) {
+    fprintf(stderr, "error %d after %llu objects\n", error, static_cast<unsigned long long>(count));
+    _exit(1);
+  }
+  wr_gc_collect();
+  for (const Large *at = first; at != nullptr; at = at->next) {
+    if (at->number != --count) _exit(2);
+  }
+  if (count != 0) _exit(3);
+}
+
 // NULL and ENOMEM when what is live fills the limit; and all is well when it has died.
 void fill_the_limit() {
   wr_gc_collect();
   const rlimit limit{data_bytes() + (size_t{48} << 20), RLIM_INFINITY};
-  if (setrlimit(RLIMIT_DATA, &limit) != 0) _exit(1);
-  constexpr size_t kBytes = 1000;
-  struct Large {
-    Large *next;
-    uint64_t number;
-  };
+  if (setrlimit(RLIMIT_DATA, &limit) != 0) _exit(4);
   for (int round = 0; round < 3; ++round) {
-    Large *first = nullptr;
-    uint64_t count = 0;
-    for (;; ++count) {
-      auto *fresh = static_cast<Large *>(wr_gc_malloc(kBytes));
-      if (fresh == nullptr) break;
-      *fresh = {first, count};
-      first = fresh;
-    }
-    if (errno != ENOMEM || count < 10'000) _exit(2);
-    wr_gc_collect();
-    for (const Large *at = first; at != nullptr; at = at->next) {
-      if (at->number != --count) _exit(3);
-    }
-    if (count != 0) _exit(4);
-    first = nullptr;
+    apart(fill_memory);
     wr_gc_collect();
   }
   _exit(0);
