@@ -427,6 +427,20 @@ TEST(LimitsDeathTest, OfMemory) {
   EXPECT_EXIT(fill_the_limit(), testing::ExitedWithCode(0), "");
 }
 
+// --- finalizers ---
+
+void throw_from_a_finalizer() {
+  apart([] {
+    for (int i = 0; i < 100; ++i) wr_gc_set_finalizer(wr_gc_malloc(48), [](void *, void *) { throw 5; }, nullptr);
+  });
+  for (;;) wr_gc_collect();
+}
+
+TEST(FinalizersDeathTest, ThatThrowEndTheProcess) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(throw_from_a_finalizer(), testing::KilledBySignal(SIGABRT), "terminate called after throwing");
+}
+
 // --- before main, after it, and at the ends of threads ---
 
 TEST(Beginnings, BeforeMain) {
