@@ -291,7 +291,8 @@ void for_each_argument(void (*visit)(void *argument, void *context), void *conte
       [](G *g, void *argument) {
         if (g->status.load(std::memory_order_relaxed) == GStatus::kDead) return;  // relaxed: the threads are stopped
         const auto *inner = static_cast<const Visit *>(argument);
-        if (g->argument != nullptr) inner->visit(g->argument, inner->context);
+        const bool on_stack = address_of(g->argument) - address_of(g->low) < stacks::bytes_of(g->stack_order);
+        if (g->argument != nullptr && !on_stack) inner->visit(g->argument, inner->context);
       },
       &call);
 }

@@ -20,7 +20,7 @@ StackBounds stack_bounds_of(const void *sp);
 // runs has moved on since: what lies below is between its thread's sp and the end.
 void for_each_parked_stack(void (*visit)(char *low, char *high, void *context), void *context);
 
-// What each fiber that has not ended was started with.
+// What each fiber that has not ended was started with, unless that lies on its stack.
 void for_each_argument(void (*visit)(void *argument, void *context), void *context);
 
 }  // namespace warren::scheduler

@@ -71,9 +71,38 @@ void fiber_root(void *argument) {
   if (!returned) wr_end_fiber();
 }
 
+// The same for a closure on the fiber's own stack.
+template <class F>
+void fiber_root_on_stack(void *argument) {
+  bool returned;
+  {
+    struct Destroy {
+      F *f;
+      ~Destroy() { f->~F(); }
+    } destroy{static_cast<F *>(argument)};
+    returned = run_to_end(*destroy.f);
+  }
+  if (!returned) wr_end_fiber();
+}
+
+template <class F>
+void move_closure(void *to, void *from) {
+  ::new (to) F(std::move(*static_cast<F *>(from)));
+}
+
+template <class F>
+inline constexpr bool fits_on_stack =
+    sizeof(F) <= WR_CLOSURE_ROOM && alignof(F) <= 16 && std::is_nothrow_move_constructible_v<F>;
+
 template <class F>
 void start_fiber(F &&f, const wr_fiber_options *options) {
   using Closure = std::decay_t<F>;
+  if constexpr (fits_on_stack<Closure>) {
+    Closure closure(std::forward<F>(f));
+    const int error = wr_go_moved(fiber_root_on_stack<Closure>, &closure, sizeof closure, move_closure<Closure>, options);
+    if (error != 0) throw std::system_error(-error, std::generic_category(), "warren::go");
+    return;
+  }
   auto closure = std::make_unique<Closure>(std::forward<F>(f));
   const int error = wr_go(fiber_root<Closure>, closure.get(), options);
   if (error != 0) throw std::system_error(-error, std::generic_category(), "warren::go");
