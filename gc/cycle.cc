@@ -22,6 +22,7 @@
 #include "gc/roots.h"
 #include "gc/specials.h"
 #include "gc/trace_line.h"
+#include "gc/verifier.h"
 #include "gc/world.h"
 
 #include <ctime>
@@ -258,6 +259,7 @@ class Cycle {
     roots::for_each_data_range(visit_range, &marker_);
     malloc_roots::scan(marker_);
     drain_all();
+    verifier::check_marks();
     generation.fetch_add(1, std::memory_order_release);
     for (auto &kind : span_sets) {
       for (SpanSet &set : kind) set.flip();

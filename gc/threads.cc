@@ -538,6 +538,8 @@ size_t thread_count() {
   return count;
 }
 
+bool on_collector_thread() { return is_quiet(os_calls::thread_id()); }
+
 void set_fiber_stacks(const FiberStacks *stacks) { fibers = stacks; }
 
 void block_signals_but_the_stop() {

@@ -48,6 +48,9 @@ size_t thread_count();
 // A thread that stop() leaves alone and that has no roots. It blocks all signals. False: none to be had.
 bool start_collector_thread(void (*body)(void *), void *argument, const char *name);
 
+// Whether the caller is such a thread.
+bool on_collector_thread();
+
 // Stacks that threads run on which are not their own. bounds_of: whether `sp` is on one, and which. for_each_parked: what is in
 // use of the stacks of fibers that do not run, and their closures. Called in a stopped world: neither may take a lock.
 struct FiberStacks {
