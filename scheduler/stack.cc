@@ -110,6 +110,7 @@ G *make(Slab *slab, uint32_t index) {
   G *g = new (slab->g(index)) G{};
   g->low = slab->low(index);
   g->stack_order = static_cast<uint8_t>(slab->order);
+  stack_tools::stack_made(g->low, reinterpret_cast<char *>(g));
   return g;
 }
 
