@@ -179,6 +179,7 @@ void give_back(Order &order, G *g) {
   uint32_t index;
   Slab *slab = slab_of(g, index);
   char *low = slab->low(index);
+  stack_tools::stack_given_back(g->tool_stack);
   os_calls::madvise(low, slab->stack_bytes(), MADV_DONTNEED);  // guard markers stay
   slab->released[index / 64] |= uint64_t{1} << index % 64;
   ++slab->released_count;

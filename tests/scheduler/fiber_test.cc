@@ -102,13 +102,14 @@ TEST(Fiber, YieldLetsTheOthersHaveTheirTurn) {
 }
 
 TEST(Fiber, AHundredThousandShortOnes) {
+  constexpr int kFibers = kSanitized ? 2000 : 100000;
   for (const int procs : kProcs) {
     run_on(procs, [] {
       std::atomic<int> done{0};
-      for (int i = 0; i < 100000; ++i) {
+      for (int i = 0; i < kFibers; ++i) {
         ASSERT_EQ(0, wr_go([](void *counter) { ++*static_cast<std::atomic<int> *>(counter); }, &done, nullptr));
       }
-      await(done, 100000);
+      await(done, kFibers);
     });
   }
 }
@@ -125,8 +126,9 @@ TEST(Fiber, FibersStartFibers) {
         go([&, depth] { grow(depth - 1); });
         go([&, depth] { grow(depth - 1); });
       };
-      grow(13);
-      await(leaves, 1 << 13);
+      constexpr int kDepth = kSanitized ? 9 : 13;
+      grow(kDepth);
+      await(leaves, 1 << kDepth);
     });
   }
 }
