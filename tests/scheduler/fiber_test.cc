@@ -393,8 +393,9 @@ TEST(Fiber, WhoIsAbandonedNeverRunsAgain) {
 TEST(Fiber, ManyRunsOneAfterTheOther) {
   for (int i = 0; i < 200; ++i) {
     EXPECT_EQ(i, run([i] {
-      std::atomic<int> done{0};
-      for (int f = 0; f < 20; ++f) go([&] { ++done; });
+      static std::atomic<int> done;  // static: those who are abandoned may still be counting when main has returned
+      done = 0;
+      for (int f = 0; f < 20; ++f) go([] { ++done; });
       if (i % 2 == 0) await(done, 20);
       return i;
     }));
