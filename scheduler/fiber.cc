@@ -71,6 +71,7 @@ G *make_fiber(M *m, void (*entry)(void *argument), void *argument, size_t room, 
     memcpy(g->name, name, length);
     g->name[length] = '\0';
   }
+  stack_tools::fiber_made(g->tool_stack, g->low, g);
   g->sp = prepare_stack(top, kDefaultMxcsr, kDefaultX87Control);
   count_live(p, 1);
   set_status(g, GStatus::kRunnable);
@@ -78,6 +79,7 @@ G *make_fiber(M *m, void (*entry)(void *argument), void *argument, size_t room, 
 }
 
 void finish_end(M *m, G *g) {
+  stack_tools::fiber_ended(g->tool_stack, g->sp);
   set_status(g, GStatus::kDead);
   P *p = m->p.load(std::memory_order_relaxed);
   if (g->generation == sched.generation.load(std::memory_order_relaxed)) count_live(p, -1);
@@ -99,6 +101,7 @@ M *regain_p(M *m) {
 }
 
 void warren_fiber_main(M *m) {
+  stack_tools::arrive(m->current->tool_stack);
   finish_switch(m);
   *m->errno_location = 0;
   leave_runtime(m);

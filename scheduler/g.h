@@ -4,6 +4,7 @@
 #pragma once
 
 #include "scheduler/park.h"
+#include "scheduler/stack_tools.h"
 
 #include <atomic>
 #include <cstddef>
@@ -55,6 +56,7 @@ struct alignas(64) G {
   uint32_t generation;  // of the run it belongs to
   uint8_t stack_order;
   bool is_main;
+  [[no_unique_address]] ToolStack tool_stack;
   char *low;  // its stack: [low, this)
   char name[32];
 };

@@ -18,7 +18,7 @@ void acquire_p(M *m, P *p) {
   DCHECK(m->p.load(std::memory_order_relaxed) == nullptr);
   // relaxed: the protocol of m.h orders them for takers.
   p->status.store(PStatus::kRunning, std::memory_order_relaxed);
-  p->m.store(m, std::memory_order_relaxed);
+  p->m.store(m, std::memory_order_release);  // a new M is complete; pairs with the acquire in sysmon and in take_p.cc
   m->p.store(p, std::memory_order_relaxed);
 }
 

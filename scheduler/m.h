@@ -49,6 +49,7 @@ struct alignas(128) M {
   uint32_t thread_id = 0;             // the kernel's
   bool ends = false;                  // its thread is to end
   void *signal_stack = nullptr;
+  [[no_unique_address]] ToolStack tool_stack;  // its own, of the schedule loop
   ExceptionState no_exceptions;       // stands in where the program has no C++ runtime
 };
 

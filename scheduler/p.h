@@ -24,7 +24,7 @@ struct alignas(128) P {
   std::atomic<uint32_t> attention{0};     // shared: the fast path is to go to the schedule loop
   bool alone = false;                     // the only P; changes while the world is stopped
   std::atomic<PStatus> status{PStatus::kIdle};  // shared: written by the owner
-  std::atomic<M *> m{nullptr};            // shared with take_p.cc
+  std::atomic<M *> m{nullptr};            // shared with take_p.cc and sysmon; release and acquire: the M is complete
   uint32_t id = 0;
   uint64_t next_id = 0, last_id = 0;      // of fibers, taken in batches
   Batch<G> free;                          // dead fibers with stacks of the default size

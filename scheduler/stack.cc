@@ -110,6 +110,7 @@ G *make(Slab *slab, uint32_t index) {
   G *g = new (slab->g(index)) G{};
   g->low = slab->low(index);
   g->stack_order = static_cast<uint8_t>(slab->order);
+  stack_tools::stack_made(g->low, reinterpret_cast<char *>(g));
   return g;
 }
 
@@ -178,6 +179,7 @@ void give_back(Order &order, G *g) {
   uint32_t index;
   Slab *slab = slab_of(g, index);
   char *low = slab->low(index);
+  stack_tools::stack_given_back(g->tool_stack);
   os_calls::madvise(low, slab->stack_bytes(), MADV_DONTNEED);  // guard markers stay
   slab->released[index / 64] |= uint64_t{1} << index % 64;
   ++slab->released_count;

@@ -102,13 +102,17 @@ M *switch_away(M *m, After after) {
   take_exceptions(m, g);
   G *next = pick(m);
   void *sp = m->loop_sp;
+  ToolStack *to = &m->tool_stack;
   if (WARREN_LIKELY(next != nullptr)) {
     begin(m, next);
     sp = next->sp;
+    to = &next->tool_stack;
   } else {
     m->current = nullptr;
   }
+  stack_tools::leave(g->tool_stack, *to, after == After::kEnd);
   m = warren_switch(&g->sp, sp, m);
+  stack_tools::arrive(g->tool_stack);
   finish_switch(m);
   *m->errno_location = g->saved_errno;
   give_exceptions(m, g);
@@ -118,7 +122,10 @@ M *switch_away(M *m, After after) {
 void execute(M *m, G *g, bool inherits_slice) {
   begin(m, g);
   if (!inherits_slice) bump(m->p.load(std::memory_order_relaxed)->slices, 1u);
-  warren_switch(&m->loop_sp, g->sp, m);  // arrives on the same thread, whichever fiber comes back
+  void *sp = g->sp;
+  stack_tools::leave(m->tool_stack, g->tool_stack, false);
+  warren_switch(&m->loop_sp, sp, m);  // arrives on the same thread, whichever fiber comes back
+  stack_tools::arrive(m->tool_stack);
   finish_switch(m);
 }
 

@@ -60,12 +60,12 @@ void leave_runtime_slow(M *m) {
 }
 
 void ask(P *p) {
-  if (M *m = p->m.load(std::memory_order_relaxed)) ask_machine(m);
+  if (M *m = p->m.load(std::memory_order_acquire)) ask_machine(m);
 }
 
 P *take(P *p) {
   MutexLock hold(one_taker);
-  M *m = p->m.load(std::memory_order_relaxed);
+  M *m = p->m.load(std::memory_order_acquire);
   if (m == nullptr || !ask_machine(m)) return nullptr;
   fence();
   return take_from(m);
@@ -78,7 +78,7 @@ void take_all(void (*taken)(P *p)) {
   fence();
   for (int i = 0; i < count; ++i) {
     P *p = sched.ps[i].load(std::memory_order_relaxed);
-    M *m = p->m.load(std::memory_order_relaxed);
+    M *m = p->m.load(std::memory_order_acquire);
     if (m == nullptr) continue;
     if (P *had = take_from(m)) taken(had);
   }

@@ -30,6 +30,7 @@ CONDITIONAL = {
     "allocator/base/log.h": "compilers",
     "allocator/base/log.cc": "compilers",
     "allocator/base/tls.h": "compilers",
+    "scheduler/stack_tools.h": "sanitizers and valgrind",
 }
 
 SOURCES = {".cc", ".c", ".h", ".inc", ".def", ".py", ".map", ".sh", ".pl", ".sql"}

@@ -102,13 +102,14 @@ TEST(Fiber, YieldLetsTheOthersHaveTheirTurn) {
 }
 
 TEST(Fiber, AHundredThousandShortOnes) {
+  constexpr int kFibers = kSanitized ? 2000 : 100000;
   for (const int procs : kProcs) {
     run_on(procs, [] {
       std::atomic<int> done{0};
-      for (int i = 0; i < 100000; ++i) {
+      for (int i = 0; i < kFibers; ++i) {
         ASSERT_EQ(0, wr_go([](void *counter) { ++*static_cast<std::atomic<int> *>(counter); }, &done, nullptr));
       }
-      await(done, 100000);
+      await(done, kFibers);
     });
   }
 }
@@ -125,8 +126,9 @@ TEST(Fiber, FibersStartFibers) {
         go([&, depth] { grow(depth - 1); });
         go([&, depth] { grow(depth - 1); });
       };
-      grow(13);
-      await(leaves, 1 << 13);
+      constexpr int kDepth = kSanitized ? 9 : 13;
+      grow(kDepth);
+      await(leaves, 1 << kDepth);
     });
   }
 }
@@ -391,8 +393,9 @@ TEST(Fiber, WhoIsAbandonedNeverRunsAgain) {
 TEST(Fiber, ManyRunsOneAfterTheOther) {
   for (int i = 0; i < 200; ++i) {
     EXPECT_EQ(i, run([i] {
-      std::atomic<int> done{0};
-      for (int f = 0; f < 20; ++f) go([&] { ++done; });
+      static std::atomic<int> done;  // static: those who are abandoned may still be counting when main has returned
+      done = 0;
+      for (int f = 0; f < 20; ++f) go([] { ++done; });
       if (i % 2 == 0) await(done, 20);
       return i;
     }));
