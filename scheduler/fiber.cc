@@ -60,7 +60,6 @@ G *make_fiber(M *m, void (*entry)(void *argument), void *argument, unsigned orde
   g->creator = m != nullptr && m->current != nullptr ? m->current->id : 0;
   g->generation = sched.generation.load(std::memory_order_relaxed);
   g->reason = WaitReason::kNone;
-  g->saved_errno = 0;
   g->face_word = nullptr;
   g->wake_argument = nullptr;
   g->name[0] = '\0';
@@ -93,7 +92,7 @@ void finish_end(M *m, G *g) {
 
 M *regain_p(M *m) {
   if (acquire_idle_p(m)) return m;
-  return switch_away(m, After::kPreempted);
+  return switch_away<After::kPreempted>(m);
 }
 
 void warren_fiber_main(M *m) {
@@ -157,7 +156,7 @@ void wr_end_fiber(void) {
     m->ends = true;
   }
   if (WARREN_UNLIKELY(g->is_main)) main_fiber_ends(g);
-  switch_away(m, After::kEnd);
+  switch_away<After::kEnd>(m);
   __builtin_unreachable();
 }
 

@@ -22,21 +22,21 @@ G *current() {
 void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reason) {
   M *m = this_m();
   if (WARREN_UNLIKELY(m == nullptr)) return park_thread(unlock, argument, reason);
-  enter_runtime(m);
+  enter_from_outside(m);
   G *g = m->current;
   CHECK(g != nullptr);  // timers and unlock functions may not park
   g->unlock = unlock;
   g->unlock_argument = argument;
   g->reason = reason;
-  m = switch_away(m, After::kPark);
-  leave_runtime(m);
+  m = switch_away<After::kPark>(m);
+  leave_to_outside(m);
 }
 
 void ready(G *g) {
-  if (WARREN_UNLIKELY(g->on_thread)) return ready_thread(g);
   // acquire: pairs with the release of whoever parked it.
   GStatus status = g->status.load(std::memory_order_acquire);
   if (WARREN_UNLIKELY(status != GStatus::kWaiting)) {
+    if (g->on_thread) return ready_thread(g);  // its status never changes
     status = GStatus::kRunning;
     // release: what was written for the fiber is seen where its park() ends at once.
     if (g->status.compare_exchange_strong(status, GStatus::kReadied, std::memory_order_release,
@@ -75,14 +75,14 @@ void wr_yield(void) {
     sched_yield();
     return;
   }
-  enter_runtime(m);
-  m = switch_away(m, After::kYield);
-  leave_runtime(m);
+  enter_from_outside(m);
+  m = switch_away<After::kYield>(m);
+  leave_to_outside(m);
 }
 
 void wr_preempt_point(void) {
   M *m = this_m();
-  if (WARREN_LIKELY(m == nullptr || m->taken.load(std::memory_order_relaxed) == kNotTaken)) return;
+  if (WARREN_LIKELY(m == nullptr || m->taken.load(std::memory_order_relaxed) == not_taken)) return;
   enter_runtime(m);
   leave_runtime(m);
 }
