@@ -98,11 +98,9 @@ M *regain_p(M *m) {
 void warren_fiber_main(M *m) {
   finish_switch(m);
   *m->errno_location = 0;
-  leave_runtime(m);
-  {
-    const G *g = current();
-    g->entry(g->argument);
-  }
+  const G *g = m->current;
+  leave_to_outside(m);
+  g->entry(g->argument);
   wr_end_fiber();
 }
 

@@ -25,10 +25,23 @@ void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reaso
   enter_from_outside(m);
   G *g = m->current;
   CHECK(g != nullptr);  // timers and unlock functions may not park
-  g->unlock = unlock;
-  g->unlock_argument = argument;
   g->reason = reason;
-  m = switch_away<After::kPark>(m);
+  P *p = m->p.load(std::memory_order_relaxed);
+  if (WARREN_LIKELY(p != nullptr && p->alone && unlock != nullptr)) {
+    // Who makes it ready needs this P to run it, so that its stack may still be in use meanwhile.
+    g->since = sched.coarse_time.load(std::memory_order_relaxed);
+    set_status(g, GStatus::kWaiting);
+    if (WARREN_LIKELY(unlock(g, argument))) {
+      m = switch_away<After::kNothing>(m);
+    } else {
+      set_status(g, GStatus::kRunnable);
+      set_status(g, GStatus::kRunning);
+    }
+  } else {
+    g->unlock = unlock;
+    g->unlock_argument = argument;
+    m = switch_away<After::kPark>(m);
+  }
   leave_to_outside(m);
 }
 

@@ -60,7 +60,7 @@ WARREN_COLD M *switch_with_exceptions(M *m, After after) {
   const ExceptionState mine = *m->exceptions;
   *m->exceptions = {};
   switch (after) {
-    case After::kNothing: break;
+    case After::kNothing: m = switch_away<After::kNothing>(m); break;
     case After::kYield: m = switch_away<After::kYield>(m); break;
     case After::kPreempted: m = switch_away<After::kPreempted>(m); break;
     case After::kPark: m = switch_away<After::kPark>(m); break;

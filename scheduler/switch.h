@@ -52,7 +52,8 @@ WARREN_ALWAYS_INLINE void begin(M *m, G *g) {
   m->slice_over = false;
 }
 
-// Leaves the running fiber; returns when it goes on, with the M it then runs on.
+// Leaves the running fiber; returns when it goes on, with the M it then runs on. kNothing: somebody has it already, or
+// will.
 template <After after>
 WARREN_ALWAYS_INLINE M *switch_away(M *m) {
   if (WARREN_UNLIKELY(m->exceptions->any())) return switch_with_exceptions(m, after);
@@ -67,15 +68,17 @@ WARREN_ALWAYS_INLINE M *switch_away(M *m) {
     // The only P's queue is nobody else's: the fiber may go there while its stack is still in use.
     if (after == After::kYield && p->alone && WARREN_LIKELY(p->queue.put_if_room(g))) {
       set_status(g, GStatus::kRunnable);
-    } else {
+    } else if (after != After::kNothing) {
       m->previous = g;
       m->after = after;
     }
   } else {
     sp = m->loop_sp;
     m->current = nullptr;
-    m->previous = g;
-    m->after = after;
+    if (after != After::kNothing) {
+      m->previous = g;
+      m->after = after;
+    }
   }
   m = warren_switch(&g->sp, sp, m);
   finish_switch(m);
