@@ -99,7 +99,7 @@ class RunQueue {
   }
 
   // Owner. The one to run next, if there is one.
-  Item *take_next(bool alone) {
+  WARREN_ALWAYS_INLINE Item *take_next(bool alone) {
     Item *item = next_.load(std::memory_order_relaxed);  // the exchange decides
     if (item == nullptr) return nullptr;
     if (alone) {
@@ -113,7 +113,7 @@ class RunQueue {
   }
 
   // Owner. From the head of the ring.
-  Item *take_first(bool alone) {
+  WARREN_ALWAYS_INLINE Item *take_first(bool alone) {
     for (;;) {
       uint32_t head = head_.load(std::memory_order_acquire);  // as in put_if_room()
       const uint32_t tail = tail_.load(std::memory_order_relaxed);

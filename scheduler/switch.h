@@ -30,13 +30,14 @@ void execute(M *m, G *g, bool inherits_slice);
 M *switch_with_exceptions(M *m, After after);
 
 // The fiber to go straight to; nullptr: the schedule loop is to look.
+template <bool alone>
 WARREN_ALWAYS_INLINE G *pick(M *m, P *p) {
   if (WARREN_UNLIKELY(m->locked_g != nullptr)) return nullptr;
   if (WARREN_UNLIKELY(p->attention.load(std::memory_order_relaxed) != 0)) return nullptr;  // a hint: seen next time
   if (WARREN_UNLIKELY(--p->until_fair <= 0)) return nullptr;
-  G *g = p->queue.take_next(p->alone);
+  G *g = p->queue.take_next(alone);
   if (g == nullptr) {
-    g = p->queue.take_first(p->alone);
+    g = p->queue.take_first(alone);
     if (WARREN_UNLIKELY(g == nullptr)) return nullptr;
     bump(p->slices, 1u);
   }
@@ -60,7 +61,8 @@ WARREN_ALWAYS_INLINE M *switch_away(M *m) {
   G *g = m->current;
   const int saved_errno = *m->errno_location;
   P *p = m->p.load(std::memory_order_relaxed);
-  G *next = WARREN_LIKELY(p != nullptr) ? pick(m, p) : nullptr;
+  G *next = nullptr;
+  if (WARREN_LIKELY(p != nullptr)) next = p->alone ? pick<true>(m, p) : pick<false>(m, p);
   void *sp;
   if (WARREN_LIKELY(next != nullptr)) {
     sp = next->sp;
