@@ -34,6 +34,17 @@ WARREN_ALWAYS_INLINE void finish_park(M *m, G *g) {
   }
 }
 
+// pick() found nothing, and not because it is time to look further: a fiber that yields has its P to itself, and goes
+// on. What is not in the local queue has to wait for that time anyway while there is something in it.
+bool nobody_else(M *m) {
+  P *p = m->p.load(std::memory_order_relaxed);
+  if (p == nullptr || m->locked_g != nullptr || m->picked != nullptr) return false;
+  if (p->attention.load(std::memory_order_relaxed) != 0 || p->until_fair <= 0 || !p->queue.empty()) return false;
+  bump(p->slices, 1u);
+  m->slice_over = false;
+  return true;
+}
+
 }  // namespace
 
 void settle_previous(M *m, G *g) {
@@ -54,6 +65,21 @@ void settle_previous(M *m, G *g) {
       break;
     case After::kEnd: finish_end(m, g); break;
   }
+}
+
+M *switch_to_loop(M *m, After after) {
+  if (after == After::kYield && nobody_else(m)) return m;
+  G *g = m->current;
+  const int saved_errno = *m->errno_location;
+  m->current = nullptr;
+  if (after != After::kNothing) {
+    m->previous = g;
+    m->after = after;
+  }
+  m = warren_switch(&g->sp, m->loop_sp, m);
+  finish_switch(m);
+  *m->errno_location = saved_errno;
+  return m;
 }
 
 WARREN_COLD M *switch_with_exceptions(M *m, After after) {

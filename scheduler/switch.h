@@ -53,36 +53,30 @@ WARREN_ALWAYS_INLINE void begin(M *m, G *g) {
   m->slice_over = false;
 }
 
+// switch_away() where pick() found nothing: to the schedule loop. Or back at once, if the fiber yields, and would be
+// what the loop finds.
+M *switch_to_loop(M *m, After after);
+
 // Leaves the running fiber; returns when it goes on, with the M it then runs on. kNothing: somebody has it already, or
 // will.
 template <After after>
 WARREN_ALWAYS_INLINE M *switch_away(M *m) {
   if (WARREN_UNLIKELY(m->exceptions->any())) return switch_with_exceptions(m, after);
-  G *g = m->current;
-  const int saved_errno = *m->errno_location;
   P *p = m->p.load(std::memory_order_relaxed);
   G *next = nullptr;
   if (WARREN_LIKELY(p != nullptr)) next = p->alone ? pick<true>(m, p) : pick<false>(m, p);
-  void *sp;
-  if (WARREN_LIKELY(next != nullptr)) {
-    sp = next->sp;
-    begin(m, next);
-    // The only P's queue is nobody else's: the fiber may go there while its stack is still in use.
-    if (after == After::kYield && p->alone && WARREN_LIKELY(p->queue.put_if_room(g))) {
-      set_status(g, GStatus::kRunnable);
-    } else if (after != After::kNothing) {
-      m->previous = g;
-      m->after = after;
-    }
-  } else {
-    sp = m->loop_sp;
-    m->current = nullptr;
-    if (after != After::kNothing) {
-      m->previous = g;
-      m->after = after;
-    }
+  if (WARREN_UNLIKELY(next == nullptr)) return switch_to_loop(m, after);
+  G *g = m->current;
+  const int saved_errno = *m->errno_location;
+  begin(m, next);
+  // The only P's queue is nobody else's: the fiber may go there while its stack is still in use.
+  if (after == After::kYield && p->alone && WARREN_LIKELY(p->queue.put_if_room(g))) {
+    set_status(g, GStatus::kRunnable);
+  } else if (after != After::kNothing) {
+    m->previous = g;
+    m->after = after;
   }
-  m = warren_switch(&g->sp, sp, m);
+  m = warren_switch(&g->sp, next->sp, m);
   finish_switch(m);
   *m->errno_location = saved_errno;
   return m;
