@@ -62,7 +62,6 @@ G *make_fiber(M *m, void (*entry)(void *argument), void *argument, size_t room, 
   g->creator = m != nullptr && m->current != nullptr ? m->current->id : 0;
   g->generation = sched.generation.load(std::memory_order_relaxed);
   g->reason = WaitReason::kNone;
-  g->saved_errno = 0;
   g->face_word = nullptr;
   g->wake_argument = nullptr;
   g->name[0] = '\0';
@@ -97,18 +96,16 @@ void finish_end(M *m, G *g) {
 
 M *regain_p(M *m) {
   if (acquire_idle_p(m)) return m;
-  return switch_away(m, After::kPreempted);
+  return switch_away<After::kPreempted>(m);
 }
 
 void warren_fiber_main(M *m) {
   stack_tools::arrive(m->current->tool_stack);
   finish_switch(m);
   *m->errno_location = 0;
-  leave_runtime(m);
-  {
-    const G *g = current();
-    g->entry(g->argument);
-  }
+  const G *g = m->current;
+  leave_to_outside(m);
+  g->entry(g->argument);
   wr_end_fiber();
 }
 
@@ -196,7 +193,7 @@ void wr_end_fiber(void) {
     m->ends = true;
   }
   if (WARREN_UNLIKELY(g->is_main)) main_fiber_ends(g);
-  switch_away(m, After::kEnd);
+  switch_away<After::kEnd>(m);
   __builtin_unreachable();
 }
 

@@ -34,8 +34,6 @@ struct alignas(64) G {
   std::atomic<GStatus> status;  // release: what was saved above it; pairs with the acquire in ready() and in queues
   WaitReason reason;            // of the last park
   bool on_thread;               // a plain thread's: it waits on `word`
-  int saved_errno;
-  ExceptionState exceptions;
   G *next;  // in the run queue, free list or batch that owns it
   bool (*unlock)(G *g, void *argument);  // of the park under way
   void *unlock_argument;

@@ -233,14 +233,10 @@ void inject(Batch<G> &batch) {
   for (; wake != 0; --wake) start_m(nullptr, false);
 }
 
-void run_queue_put(P *p, G *g, bool next) {
+WARREN_COLD void run_queue_overflow(P *p, G *g) {
   Batch<G> overflow;
-  if (next) {
-    p->queue.put_next(g, p->alone, overflow);
-  } else {
-    p->queue.put(g, overflow);
-  }
-  if (WARREN_LIKELY(overflow.empty())) return;
+  p->queue.put(g, overflow);
+  if (overflow.empty()) return;
   MutexLock hold(sched.lock);
   global_put_batch(overflow);
 }
