@@ -303,17 +303,18 @@ bool temporary_name(const char *path, char (&name)[4096]) {
 
 int write(const char *path, const gc::PagedArray<Sample> &samples, const Heading &heading) {
   static char name[4096];  // one writer at a time: heap_profile.cc
+  const bool in_place = os_calls::is_special(path);  // a pipe, /dev/null
   if (!temporary_name(path, name)) return ENAMETOOLONG;
   Writer writer(samples);
   int error = ENOMEM;
-  if (writer.prepare() && writer.open(name)) {
+  if (writer.prepare() && writer.open(in_place ? path : name)) {
     writer.write(heading);
     error = writer.close();
-    if (error == 0) {
+    if (error == 0 && !in_place) {
       const long renamed = os_calls::rename(name, path);
       if (os_calls::failed(renamed)) error = static_cast<int>(-renamed);
     }
-    if (error != 0) os_calls::unlink(name);
+    if (error != 0 && !in_place) os_calls::unlink(name);
   } else if (const int reason = writer.close()) {
     error = reason;
   }

@@ -26,6 +26,7 @@ long create(const char *path);  // for writing, empty, 0666 less the mask
 long rename(const char *from, const char *to);
 long unlink(const char *path);
 long file_size(int fd);
+bool is_special(const char *path);  // there, and no regular file
 long map_file(int fd, size_t bytes);  // its address, to be read
 long close(int fd);
 long duplicate_from(int fd, int least);  // on the first free number from `least` on, closed by exec

@@ -96,6 +96,11 @@ long file_size(int fd) {
   return failed(result) ? result : static_cast<long>(found.st_size);
 }
 
+bool is_special(const char *path) {
+  struct stat found {};
+  return !failed(call(SYS_newfstatat, AT_FDCWD, word(path), word(&found), 0)) && !S_ISREG(found.st_mode);
+}
+
 long map_file(int fd, size_t bytes) { return call(SYS_mmap, 0, word(bytes), PROT_READ, MAP_PRIVATE, fd, 0); }
 long close(int fd) { return call(SYS_close, fd); }
 long duplicate_from(int fd, int least) { return call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, least); }
