@@ -148,7 +148,10 @@ void after() {
   const uint64_t now = os_calls::now();
   uint64_t last = last_periodic.load(std::memory_order_relaxed);
   if (now - last < interval) return;
-  if (last_periodic.compare_exchange_strong(last, now, std::memory_order_relaxed)) write_numbered();
+  if (!last_periodic.compare_exchange_strong(last, now, std::memory_order_relaxed)) return;
+  write_numbered();
+  // A file that takes longer than the interval is not followed by the next at once.
+  last_periodic.store(os_calls::now(), std::memory_order_relaxed);
 }
 
 constexpr sampling::Watcher kWatcher{rate, stack, add, remove, after};

@@ -106,8 +106,11 @@ void SymbolTable::open_debug_file() {
 void SymbolTable::open(const char *path) {
   if (path[0] != '/') return;
   file_.map(path);
-  if (file_.bytes == nullptr) return;
-  find_build_id();
+  if (file_.bytes != nullptr) find_build_id();
+}
+
+void SymbolTable::read_all_symbols() {
+  symbols_read_ = true;
   if (!read_symbols(file_, SHT_SYMTAB)) {
     open_debug_file();
     if (debug_file_.bytes == nullptr || !read_symbols(debug_file_, SHT_SYMTAB)) read_symbols(file_, SHT_DYNSYM);
@@ -123,12 +126,14 @@ void SymbolTable::release() {
   file_.unmap();
   debug_file_.unmap();
   build_id_ = {nullptr, 0};
+  symbols_read_ = false;
 }
 
-SymbolTable::Function SymbolTable::at(uint64_t file_offset) const {
+SymbolTable::Function SymbolTable::at(uint64_t file_offset) {
   const Function unknown{nullptr, 0, 0};
   const auto *header = file_.part<Elf64_Ehdr>(0);
   if (header == nullptr) return unknown;
+  if (!symbols_read_) read_all_symbols();
   const auto *segments = file_.part<Elf64_Phdr>(header->e_phoff, header->e_phnum);
   for (unsigned i = 0; segments != nullptr && i < header->e_phnum; ++i) {
     const Elf64_Phdr &segment = segments[i];
@@ -155,7 +160,7 @@ void Symbols::release() {
   modules_.release();
 }
 
-const SymbolTable &Symbols::table_of(size_t module) {
+SymbolTable &Symbols::table_of(size_t module) {
   Opened &opened = tables_.begin()[module];
   if (!opened.open) {
     opened.open = true;

@@ -23,8 +23,8 @@ class SymbolTable {
     uint64_t offset;      // of the address asked about, from the function's start
     uint64_t start;       // where the function is, by the file
   };
-  // Of what the file has at an offset.
-  Function at(uint64_t file_offset) const;
+  // Of what the file has at an offset. The first question reads and sorts the table.
+  Function at(uint64_t file_offset);
 
   struct BuildId {
     const uint8_t *bytes;
@@ -46,12 +46,14 @@ class SymbolTable {
     void unmap();
   };
   void find_build_id();
+  void read_all_symbols();
   bool read_symbols(const Image &image, uint32_t type);
   void add_symbols(const Image &image, const Elf64_Shdr &table, const Elf64_Shdr &strings);
   void open_debug_file();
 
   Image file_, debug_file_;
   BuildId build_id_{nullptr, 0};
+  bool symbols_read_ = false;
   gc::PagedArray<Symbol> symbols_;  // sorted by start
 };
 
@@ -62,7 +64,7 @@ class Symbols {
   void release();
 
   const Modules &modules() const { return modules_; }
-  const SymbolTable &table_of(size_t module);
+  SymbolTable &table_of(size_t module);
   SymbolTable::Function at(uintptr_t address);
 
  private:

@@ -115,7 +115,7 @@ class Case(unittest.TestCase):
         for site, wanted in truth.items():
             found = profile.of(site)
             for i in columns:
-                self.assertLessEqual(abs(found[i] - wanted[i]), within * wanted[i] + 2, f"{site} {profile.types[i]}: {found[i]} for {wanted[i]}")
+                self.assertLessEqual(abs(found[i] - wanted[i]), within * wanted[i] + 100, f"{site} {profile.types[i]}: {found[i]} for {wanted[i]}")
 
 
 class EveryAllocation(Case):
@@ -179,8 +179,8 @@ class Sampled(Case):
             self.assertLess(abs(sums[i] - wanted[i]), 0.05 * wanted[i], profile.types[i])
         # Single sites of which there are some thousand samples.
         large = {site: numbers for site, numbers in truth.items() if numbers[1] > 2000 * 8192}
-        self.assertGreaterEqual(len(large), 4)
-        self.expect(profile, large, 0.1, columns=(0, 1))
+        self.assertGreaterEqual(len(large), 3)
+        self.expect(profile, large, 0.12, columns=(0, 1))
 
     def test_at_the_default_rate_shares_are_right(self):
         truth = truth_of(self.run_victim("sites", "60000", conf="prof_rate=64KiB"))
@@ -222,7 +222,7 @@ class Processes(Case):
             self.assertEqual(Profile(path).default, "inuse_space")
 
     def test_files_from_time_to_time(self):
-        self.run_victim("sites", "20000", conf="prof_rate=4KiB,prof_interval=1")
+        self.run_victim("sites", "20000", conf="prof_rate=64KiB,prof_interval=20")
         self.assertGreaterEqual(len(glob.glob(self.path + ".*")), 2)
         Profile(self.path + ".1")
 
@@ -240,7 +240,7 @@ class ByHand(Case):
         self.assertEqual(first.of("site_tiny"), [0] * 4)
         self.assertEqual(second.of("site_new"), [500, 1500000, 0, 0])
         self.assertEqual(second.of("site_array"), [0] * 4)
-        self.assertGreater(Profile(self.path + ".third").of("site_large")[0], 30)
+        self.assertGreater(Profile(self.path + ".third").of("site_large")[0], 99)
 
 
 class Command(Case):

@@ -299,7 +299,9 @@ int by_hand(const char *path) {
     });
   }
   for (auto &thread : running) thread.join();
-  return 0;
+  wr_profile_start(1);
+  for (int i = 0; i < 100; ++i) site_large(50000);
+  return wr_profile_dump((name + ".third").c_str());
 }
 
 }  // namespace
