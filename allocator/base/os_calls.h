@@ -91,6 +91,15 @@ void name_thread(const char *name);  // the calling one; at most 15 characters
 
 long signal_thread(uint64_t thread, int signal);
 
+// A copy of this process, with the calling thread only: 0 in the copy, which runs on the same stack. Its end is told to
+// nobody by a signal, and no wait but one for such processes sees it. Handlers of pthread_atfork do not run.
+long copy_process();
+[[noreturn]] void end_process(int status);
+long wait_for(uint64_t process, int *status, bool now);  // waitpid for threads and processes of any kind; now: does not wait
+long trace(int request, uint64_t thread, uintptr_t address, uintptr_t data);  // ptrace
+void allow_tracing_by(uint64_t process);  // where only ancestors may trace
+void close_all_but(int fd, int other);  // descriptors; either may be -1
+
 // A fence in every thread of this process that runs. False where the kernel does not offer it (register once, first).
 bool register_remote_fences();
 void fence_all_threads();
