@@ -23,8 +23,10 @@ class PagedArray {
   T *end() { return data_ + size_; }
   const T *begin() const { return data_; }
   const T *end() const { return data_ + size_; }
+  size_t capacity_bytes() const { return mapped_bytes_; }
   void clear() { size_ = 0; }
   void shrink(size_t size) { size_ = size; }
+  void grow(size_t by) { size_ += by; }  // within what was reserved
 
   bool push_back(const T &value) {
     if (size_ == capacity_ && !reserve(size_ + 1)) return false;

@@ -116,14 +116,40 @@ bool is_of_heap(const Mapping &mapping) {
   return mapping.low < high && low < mapping.high;
 }
 
-bool is_ours(const Mapping &mapping) {
-  return process_map::owns(mapping) || snapshot::owns(mapping.low, mapping.high) || block_origins::owns(mapping.low, mapping.high);
+// The inspection's own memory may lie in one mapping with the program's.
+struct Range {
+  uintptr_t low, high;
+};
+gc::PagedArray<Range> own;  // in the order of addresses
+
+void note_own(uintptr_t low, uintptr_t high, void *) {
+  if (low == 0) return;
+  size_t at = 0;
+  while (at < own.size() && own[at].low < low) ++at;
+  own.insert(at, {low, high});
+}
+
+void find_own() {
+  process_map::for_each_own_range(note_own, nullptr);
+  snapshot::for_each_own_range(note_own, nullptr);
+  block_origins::for_each_own_range(note_own, nullptr);
+}
+
+// Calls visit for the parts of a range that are not the inspection's.
+template <class Visit>
+void for_each_foreign_part(uintptr_t low, uintptr_t high, Visit visit) {
+  for (const Range &range : own) {
+    if (range.high <= low || range.low >= high) continue;
+    if (range.low > low) visit(low, range.low);
+    low = range.high;
+  }
+  if (low < high) visit(low, high);
 }
 
 enum class Use : uint8_t { kNothing, kRoot, kRegion };
 
 Use use_of(const Mapping &mapping, bool behind_data) {
-  if (!mapping.readable || mapping.shared || is_of_heap(mapping) || is_ours(mapping)) return Use::kNothing;
+  if (!mapping.readable || mapping.shared || is_of_heap(mapping)) return Use::kNothing;
   const char *name = process_map::name_of(mapping);
   if (name[0] == '[') return name[1] == 'h' || name[1] == 'a' ? Use::kRegion : Use::kNothing;  // [heap], [anon…]
   if (mapping.inode != 0) return mapping.executable && !mapping.writable ? Use::kNothing : Use::kRoot;
@@ -143,7 +169,9 @@ void for_each_use(Visit visit) {
     if (use == Use::kRegion) {
       if (const uintptr_t end = stack_end(&mapping, before); end != 0) low = end;
     }
-    if (use != Use::kNothing && low < mapping.high) visit(low, mapping.high, use);
+    if (use != Use::kNothing && low < mapping.high) {
+      for_each_foreign_part(low, mapping.high, [&](uintptr_t from, uintptr_t to) { visit(from, to, use); });
+    }
     before_is_data = use == Use::kRoot && mapping.writable;
     before = &mapping;
   }
@@ -174,6 +202,7 @@ void set_up() {
 
 bool scan() {
   if (!process_map::read()) return false;
+  find_own();
   find_stacks();
   for_each_use([](uintptr_t low, uintptr_t high, Use use) {
     if (use == Use::kRegion) reach::add_mapping(low, high);

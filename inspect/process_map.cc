@@ -1,6 +1,7 @@
 // See process_map.h.
 #include "inspect/process_map.h"
 
+#include "allocator/base/address.h"
 #include "allocator/base/os_calls.h"
 
 #include <fcntl.h>
@@ -69,8 +70,10 @@ bool add_line(const char *line, size_t length) {
 }  // namespace
 
 bool read() {
+  // Room at once, so that the list does not change while it is read.
   list.clear();
   names.clear();
+  if (!list.reserve(4096) || !names.reserve(size_t{1} << 19)) return false;
   const long fd = os_calls::open("/proc/self/maps", O_RDONLY);
   if (os_calls::failed(fd)) return false;
   static char buffer[16384];
@@ -96,6 +99,11 @@ bool read() {
 
 const gc::PagedArray<Mapping> &mappings() { return list; }
 const char *name_of(const Mapping &mapping) { return &names[mapping.name_at]; }
+
+void for_each_own_range(void (*visit)(uintptr_t low, uintptr_t high, void *context), void *context) {
+  visit(address_of(list.begin()), address_of(list.begin()) + list.capacity_bytes(), context);
+  visit(address_of(names.begin()), address_of(names.begin()) + names.capacity_bytes(), context);
+}
 
 const Mapping *around(uintptr_t address) {
   size_t low = 0, high = list.size();

@@ -422,6 +422,11 @@ void for_each_thread(void (*visit)(uintptr_t thread_pointer, void *context), voi
   }
 }
 
+void for_each_own_range(gc::VisitRange visit, void *context) {
+  visit(address_of(stack), address_of(stack) + kStackBytes, context);
+  visit(address_of(threads.begin()), address_of(threads.begin()) + threads.capacity_bytes(), context);
+}
+
 uint64_t stopped_so_far() { return os_calls::now() - stop_began; }
 
 }  // namespace warren::inspect::snapshot

@@ -49,4 +49,7 @@ uint64_t stopped_so_far();
 // In the copy: each thread's control block, by which libc knows it.
 void for_each_thread(void (*visit)(uintptr_t thread_pointer, void *context), void *context);
 
+// The snapshot's own stack and table.
+void for_each_own_range(gc::VisitRange visit, void *context);
+
 }  // namespace warren::inspect::snapshot

@@ -8,10 +8,13 @@
 #include "allocator/heap.h"
 #include "allocator/stats.h"
 #include "gc/world.h"
+#include "inspect/leaks.h"
 #include "preload/bypass.h"
 #include "preload/fiber_roots.h"
 
+#include <cstdio>
 #include <fcntl.h>
+#include <unistd.h>
 
 namespace {
 
@@ -37,10 +40,14 @@ __attribute__((constructor(101))) void on_load() {
   warren::fiber_roots::install();
   warren::gc::world::install_fork_handlers();  // after the heap's: locks first, unlocks last
   if (wants_table_at_exit()) keep_stderr();
+  warren::inspect::leaks::set_up();
 }
 
 __attribute__((destructor(101))) void on_exit() {
   if (wants_table_at_exit()) warren::stats::print(table_fd);
+  if (!warren::inspect::leaks::leaked_at_exit()) return;
+  fflush(nullptr);  // what exit would have done after this
+  _exit(warren::inspect::leaks::kExitStatus);
 }
 
 }  // namespace

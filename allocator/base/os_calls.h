@@ -22,6 +22,7 @@ long futex_wait(const uint32_t *word, uint32_t expected);
 long futex_wait_for(const uint32_t *word, uint32_t expected, uint64_t nanoseconds);  // -ETIMEDOUT at the latest then
 long futex_wake(const uint32_t *word, int count);
 long open(const char *path, int flags);
+long open_for_append(const char *path);  // made if it is not there
 long close(int fd);
 long duplicate_from(int fd, int least);  // on the first free number from `least` on, closed by exec
 long read_at(int fd, void *data, size_t bytes, uint64_t offset);

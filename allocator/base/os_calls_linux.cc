@@ -85,6 +85,9 @@ long futex_wait_for(const uint32_t *address, uint32_t expected, uint64_t nanosec
 long futex_wake(const uint32_t *address, int count) { return call(SYS_futex, word(address), FUTEX_WAKE_PRIVATE, count); }
 
 long open(const char *path, int flags) { return call(SYS_openat, AT_FDCWD, word(path), flags | O_CLOEXEC); }
+long open_for_append(const char *path) {
+  return call(SYS_openat, AT_FDCWD, word(path), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+}
 long close(int fd) { return call(SYS_close, fd); }
 long duplicate_from(int fd, int least) { return call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, least); }
 long read_at(int fd, void *data, size_t bytes, uint64_t offset) {
