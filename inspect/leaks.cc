@@ -5,6 +5,7 @@
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_process.h"
+#include "allocator/sampling.h"
 #include "inspect/block_origins.h"
 #include "inspect/elf_symbols.h"
 #include "inspect/leak_groups.h"
@@ -83,7 +84,7 @@ void set_up() {
   if (!snapshot::set_up()) return complain("no memory to look for leaks");
   on = true;
   leak_roots::set_up();
-  block_origins::set_up();
+  if (block_origins::set_up()) sampling::watch_each(block_origins::note);
   elf_symbols::find_demangler();
   if (os_calls::handler_of(SIGUSR2) == nullptr) os_calls::handle_signal(SIGUSR2, on_signal);
 }
