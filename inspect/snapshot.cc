@@ -74,7 +74,7 @@ std::atomic<uint32_t> may_go{0};
 std::atomic<uint64_t> busy{0};  // the process that takes a snapshot; a forked child finds its parent's and takes over
 
 bool by_signal = false;    // in the copy: which of the two ways
-uint64_t stop_began = 0;
+uint64_t stop_began = 0, copied_at = 0;
 
 const uint32_t *word_of(const std::atomic<uint32_t> &word) { return reinterpret_cast<const uint32_t *>(&word); }
 
@@ -233,6 +233,7 @@ void let_go() {
 }
 
 [[noreturn]] void inspect_and_end() {
+  copied_at = os_calls::now();
   Shared &shared = *request.shared;
   request.inspect(shared.values);
   shared.finished.store(1, std::memory_order_relaxed);
@@ -427,6 +428,6 @@ void for_each_own_range(gc::VisitRange visit, void *context) {
   visit(address_of(threads.begin()), address_of(threads.begin()) + threads.capacity_bytes(), context);
 }
 
-uint64_t stopped_so_far() { return os_calls::now() - stop_began; }
+uint64_t stopped_so_far() { return copied_at - stop_began; }
 
 }  // namespace warren::inspect::snapshot

@@ -42,7 +42,7 @@ Outcome take(Inspect inspect);
 // The same without waiting, from anywhere. False: another one is under way, or this one cannot begin.
 bool take_and_forget(Inspect inspect);
 
-// In the copy: what threads keep alive (gc/world.h, for_each_root_range), and for how long they were stopped so far.
+// In the copy: what threads keep alive (gc/world.h, for_each_root_range), and for how long they stood still until the copy was made.
 void for_each_root_range(gc::VisitRange visit, void *context);
 uint64_t stopped_so_far();
 
