@@ -531,6 +531,16 @@ void for_each_parked_stack(VisitRange visit, void *context) {
   if (fibers != nullptr) fibers->for_each_parked_stack(visit, context);
 }
 
+void for_each_thread_pointer(void (*visit)(uintptr_t thread_pointer, void *context), void *context) {
+  for (size_t i = 0; i < record_count; ++i) {
+    const Record &stopped = record(i);
+    // relaxed: awaited_ was read as 0 since.
+    if (stopped.state.load(std::memory_order_relaxed) % 4 != static_cast<uint64_t>(State::kArrived)) continue;
+    visit(stopped.thread_pointer, context);
+  }
+  visit(reinterpret_cast<uintptr_t>(__builtin_thread_pointer()), context);
+}
+
 size_t thread_count() {
   TaskList tasks;
   size_t count = 0;
@@ -541,6 +551,7 @@ size_t thread_count() {
 bool on_collector_thread() { return is_quiet(os_calls::thread_id()); }
 
 void set_fiber_stacks(const FiberStacks *stacks) { fibers = stacks; }
+const FiberStacks *fiber_stacks() { return fibers; }
 
 void block_signals_but_the_stop() {
   // Faults of the code that runs here are the program's to handle; and blocked, they end the process.

@@ -41,6 +41,8 @@ void for_each_root_range(VisitRange visit, void *context);
 // The same without fibers that do not run; and their stacks, in a running world.
 void for_each_thread_range(VisitRange visit, void *context);
 void for_each_parked_stack(VisitRange visit, void *context);
+// In the same place: the thread pointer of each stopped thread, and the caller's.
+void for_each_thread_pointer(void (*visit)(uintptr_t thread_pointer, void *context), void *context);
 
 // Threads of the program, the caller included; the collector's and the scavenger's are not.
 size_t thread_count();
@@ -60,6 +62,7 @@ struct FiberStacks {
   void (*for_each_parked_stack)(VisitRange visit, void *context);
 };
 void set_fiber_stacks(const FiberStacks *stacks);  // must stay; nullptr: none any more
+const FiberStacks *fiber_stacks();
 
 // For fork, called before any other library's handlers are registered but after the heap's.
 void install_fork_handlers();

@@ -11,11 +11,14 @@
 #include "gc/rooted_memory.h"
 #include "gc/world.h"
 #include "inspect/heap_profile.h"
+#include "inspect/leaks.h"
 #include "preload/bypass.h"
 #include "preload/fiber_roots.h"
 
+#include <cstdio>
 #include <fcntl.h>
 #include <pthread.h>
+#include <unistd.h>
 
 namespace {
 
@@ -62,11 +65,15 @@ __attribute__((constructor(101))) void on_load() {
   warren::gc::world::install_fork_handlers();  // after the heap's: locks first, unlocks last
   if (wants_table_at_exit()) keep_stderr();
   heap_profile::set_up_from_options();
+  warren::inspect::leaks::set_up();
 }
 
 __attribute__((destructor(101))) void on_exit() {
   heap_profile::dump_at_exit();
   if (wants_table_at_exit()) warren::stats::print(table_fd);
+  if (!warren::inspect::leaks::leaked_at_exit()) return;
+  fflush(nullptr);  // what exit would have done after this
+  _exit(warren::inspect::leaks::kExitStatus);
 }
 
 }  // namespace
