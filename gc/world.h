@@ -35,6 +35,10 @@ bool stopped();
 // it is one of the collector's threads.
 void for_each_root_range(VisitRange visit, void *context);
 
+// Those of threads only, with the kernel's id of the thread; for_each_root_range adds the parked fibers' to them.
+using VisitThreadRange = void (*)(uint32_t thread, uintptr_t low, uintptr_t high, void *context);
+void for_each_thread_range(VisitThreadRange visit, void *context);
+
 // Threads of the program, the caller included; the collector's and the scavenger's are not.
 size_t thread_count();
 

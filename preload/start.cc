@@ -8,6 +8,7 @@
 #include "allocator/heap.h"
 #include "allocator/stats.h"
 #include "gc/world.h"
+#include "inspect/dump_request.h"
 #include "preload/bypass.h"
 #include "preload/fiber_roots.h"
 
@@ -37,9 +38,11 @@ __attribute__((constructor(101))) void on_load() {
   warren::fiber_roots::install();
   warren::gc::world::install_fork_handlers();  // after the heap's: locks first, unlocks last
   if (wants_table_at_exit()) keep_stderr();
+  warren::inspect::dump_request::install();
 }
 
 __attribute__((destructor(101))) void on_exit() {
+  warren::inspect::dump_request::at_exit();
   if (wants_table_at_exit()) warren::stats::print(table_fd);
 }
 

@@ -36,6 +36,15 @@ long directory_entries(int fd, void *entries, size_t bytes);  // of struct linux
 long link_count(int fd);
 long ioctl(int fd, unsigned long request, void *argument);
 long write(int fd, const void *data, size_t bytes);
+long create(const char *path);  // an empty file to write to, its owner's only
+long write_at(int fd, const void *data, size_t bytes, uint64_t offset);
+long remove_file(const char *path);
+
+// A copy of this process with the calling thread only, past libc and its fork handlers: 0 in the copy, which may make system
+// calls, write to its own memory, and end. It tells nobody of its end, and no wait() of the program's finds it.
+long fork_copy();
+long wait_for_copy(long copy);  // until it has ended
+[[noreturn]] void end_process(int status);
 long personality();
 uint64_t process_id();
 uint32_t thread_id();

@@ -2,6 +2,7 @@
 // wrappers and call malloc in them, and the wrappers would set errno.
 #include "allocator/base/os_calls.h"
 
+#include <cerrno>
 #include <csignal>
 #include <ctime>
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 namespace warren::os_calls {
 namespace {
@@ -107,6 +109,25 @@ long link_count(int fd) {
 long ioctl(int fd, unsigned long request, void *argument) { return call(SYS_ioctl, fd, word(request), word(argument)); }
 
 long write(int fd, const void *data, size_t bytes) { return call(SYS_write, fd, word(data), word(bytes)); }
+
+long create(const char *path) {
+  return call(SYS_openat, AT_FDCWD, word(path), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, S_IRUSR | S_IWUSR);
+}
+long write_at(int fd, const void *data, size_t bytes, uint64_t offset) {
+  return call(SYS_pwrite64, fd, word(data), word(bytes), word(offset));
+}
+long remove_file(const char *path) { return call(SYS_unlinkat, AT_FDCWD, word(path), 0); }
+
+long fork_copy() { return call(SYS_clone, 0); }
+long wait_for_copy(long copy) {
+  for (;;) {
+    const long result = call(SYS_wait4, copy, 0, __WALL, 0);
+    if (result != -EINTR) return result;
+  }
+}
+void end_process(int status) {
+  for (;;) call(SYS_exit_group, status);
+}
 
 long personality() { return call(SYS_personality, 0xffffffff); }
 
