@@ -249,6 +249,17 @@ class Writer {
     end(out);
   }
 
+  // How long the program stood still, which it finds out when it goes on.
+  uint64_t stop_length() const {
+    constexpr uint64_t kWait = 1'000'000;
+    uint64_t length = 0;
+    for (int tries = 0; tries < 20 && length == 0; ++tries) {
+      if (tries != 0) os_calls::sleep(kWait);
+      length = __atomic_load_n(&job_.shared->stop_ns, __ATOMIC_RELAXED);  // a number that stands alone
+    }
+    return length;
+  }
+
   void write_facts(DumpStream &out) {
     begin(out, SectionKind::kFacts, 1);
     const struct {
@@ -257,8 +268,7 @@ class Writer {
     } facts[] = {
         {"process", job_.process},
         {"unix_ns", job_.unix_ns},
-        // Written by the original, which may still be at it: then it reads as 0.
-        {"stop_ns", __atomic_load_n(&job_.shared->stop_ns, __ATOMIC_RELAXED)},
+        {"stop_ns", stop_length()},
         {"arena_start", arena.start},
         {"arena_bytes", arena.granule_count << kFineShift},
         {"page_bytes", kPageSize},
@@ -334,14 +344,14 @@ long stop_and_copy(Job &job) NO_THREAD_SAFETY_ANALYSIS {
     note_roots(job);
     // A fault in the copy must not run the program's handlers. Not earlier: whoever stops the world awaits this thread as well.
     const uint64_t mask = os_calls::block_all_signals();
-    copy = os_calls::fork_copy();
+    copy = os_calls::copy_process();
     if (copy == 0) run_copy(job);
     os_calls::restore_signals(mask);
   }
   const uint64_t stood = os_calls::now() - began;
   gc::world::start();
   gc::cycle::background_lock.unlock();
-  __atomic_store_n(&job.shared->stop_ns, stood, __ATOMIC_RELAXED);
+  __atomic_store_n(&job.shared->stop_ns, stood, __ATOMIC_RELAXED);  // likewise in stop_length()
   return copy;
 }
 
@@ -372,7 +382,9 @@ WARREN_NOINLINE int write_heap_dump(const char *path) {
   if (job.shared != nullptr) {
     const long copy = stop_and_copy(job);
     if (copy > 0) {
-      os_calls::wait_for_copy(copy);
+      int status;
+      while (os_calls::wait_for(static_cast<uint64_t>(copy), &status, false) == -EINTR) {
+      }
       const uint32_t result = __atomic_load_n(&job.shared->result, __ATOMIC_RELAXED);  // the wait orders it
       error = (result & kDone) == 0 ? EFAULT : static_cast<int>(result & ~kDone);
     } else {

@@ -40,7 +40,7 @@ bool HeapGraph::add_view(const Span *span, ObjectKind kind) {
       if (word * 64 < objects) live.bits = live_objects(span, gc::pairs_of(span)[word]);
       if (objects - word * 64 < 64) live.bits &= (uint64_t{1} << (objects - word * 64)) - 1;
     } else if (large) {
-      live.bits = word == 0 && *object_map::coarse(view.start) == object_map::kLargeMark ? 1 : 0;
+      live.bits = word == 0 && *object_map::coarse(view.start) != 0 ? 1 : 0;
     } else {
       for (size_t bit = 0; bit < 64 && word * 64 + bit < objects; ++bit) {
         if (is_live_block(span, word * 64 + bit)) live.bits |= uint64_t{1} << bit;

@@ -39,12 +39,6 @@ long write(int fd, const void *data, size_t bytes);
 long create(const char *path);  // an empty file to write to, its owner's only
 long write_at(int fd, const void *data, size_t bytes, uint64_t offset);
 long remove_file(const char *path);
-
-// A copy of this process with the calling thread only, past libc and its fork handlers: 0 in the copy, which may make system
-// calls, write to its own memory, and end. It tells nobody of its end, and no wait() of the program's finds it.
-long fork_copy();
-long wait_for_copy(long copy);  // until it has ended
-[[noreturn]] void end_process(int status);
 long personality();
 uint64_t process_id();
 uint32_t thread_id();
@@ -99,6 +93,12 @@ void leave_working_directory();  // the process's: setns to another mount namesp
 void name_thread(const char *name);  // the calling one; at most 15 characters
 
 long signal_thread(uint64_t thread, int signal);
+
+// A copy of this process, with the calling thread only: 0 in the copy, which runs on the same stack. Its end is told to
+// nobody by a signal, and no wait but one for such processes sees it. Handlers of pthread_atfork do not run.
+long copy_process();
+[[noreturn]] void end_process(int status);
+long wait_for(uint64_t process, int *status, bool now);  // waitpid for threads and processes of any kind; now: does not wait
 
 // A fence in every thread of this process that runs. False where the kernel does not offer it (register once, first).
 bool register_remote_fences();

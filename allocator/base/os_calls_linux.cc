@@ -2,7 +2,6 @@
 // wrappers and call malloc in them, and the wrappers would set errno.
 #include "allocator/base/os_calls.h"
 
-#include <cerrno>
 #include <csignal>
 #include <ctime>
 #include <fcntl.h>
@@ -118,17 +117,6 @@ long write_at(int fd, const void *data, size_t bytes, uint64_t offset) {
 }
 long remove_file(const char *path) { return call(SYS_unlinkat, AT_FDCWD, word(path), 0); }
 
-long fork_copy() { return call(SYS_clone, 0); }
-long wait_for_copy(long copy) {
-  for (;;) {
-    const long result = call(SYS_wait4, copy, 0, __WALL, 0);
-    if (result != -EINTR) return result;
-  }
-}
-void end_process(int status) {
-  for (;;) call(SYS_exit_group, status);
-}
-
 long personality() { return call(SYS_personality, 0xffffffff); }
 
 uint64_t process_id() { return static_cast<uint64_t>(call(SYS_getpid)); }
@@ -239,6 +227,16 @@ void leave_working_directory() { call(SYS_unshare, CLONE_FS); }
 
 void name_thread(const char *name) { call(SYS_prctl, PR_SET_NAME, word(name)); }
 
+
+long copy_process() { return call(SYS_clone, 0); }
+
+void end_process(int status) {
+  for (;;) call(SYS_exit_group, status);
+}
+
+long wait_for(uint64_t process, int *status, bool now) {
+  return call(SYS_wait4, word(process), word(status), __WALL | (now ? WNOHANG : 0), 0);
+}
 
 long signal_thread(uint64_t thread, int signal) {
   return call(SYS_tgkill, static_cast<long>(process_id()), static_cast<long>(thread), signal);
