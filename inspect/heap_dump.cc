@@ -392,8 +392,8 @@ WARREN_NOINLINE int write_heap_dump(const char *path) {
     }
     os_calls::munmap(job.shared, kOsPageSize);
   }
+  if (error != 0 && os_calls::is_regular_file(job.fd)) os_calls::remove_file(path);  // not /dev/full
   os_calls::close(job.fd);
-  if (error != 0) os_calls::remove_file(path);
   return error;
 }
 

@@ -39,6 +39,7 @@ long write(int fd, const void *data, size_t bytes);
 long create(const char *path);  // an empty file to write to, its owner's only
 long write_at(int fd, const void *data, size_t bytes, uint64_t offset);
 long remove_file(const char *path);
+bool is_regular_file(int fd);
 long personality();
 uint64_t process_id();
 uint32_t thread_id();

@@ -116,6 +116,10 @@ long write_at(int fd, const void *data, size_t bytes, uint64_t offset) {
   return call(SYS_pwrite64, fd, word(data), word(bytes), word(offset));
 }
 long remove_file(const char *path) { return call(SYS_unlinkat, AT_FDCWD, word(path), 0); }
+bool is_regular_file(int fd) {
+  struct stat found{};
+  return !failed(call(SYS_fstat, fd, word(&found))) && S_ISREG(found.st_mode);
+}
 
 long personality() { return call(SYS_personality, 0xffffffff); }
 

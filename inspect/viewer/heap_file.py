@@ -15,6 +15,7 @@ VERSION = 1
 (FACTS, MAPS, COMMAND, SPANS, CLASSES, ADDRESSES, SIZES, KINDS, EDGE_COUNTS, EDGES, GROUPS, ROOTS, NAMES) = range(1, 14)
 KIND_NAMES = ("malloc", "gc", "gc noscan")
 DATA, RUNTIME, THREAD, FIBER = range(4)
+FREE_STATE = 0
 SPAN_STATES = ("free", "objects", "large", "collected", "releasing", "hole")
 HEADER = struct.Struct("<8sII")
 SECTION = struct.Struct("<IIQQ")

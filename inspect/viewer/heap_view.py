@@ -106,7 +106,7 @@ class HeapView:
             yield f"  the program was stopped for {heap.facts['stop_ns'] / 1e6:.2f} ms"
         yield ""
         yield "holders, by what would go with them"
-        rows = [(size, count, self.name(node)) for node, size, count in self.holders()]
+        rows = [(size, count, self.name(node)) for node, size, count in self.holders() if count]
         shared, shared_objects = self.shared()
         if shared_objects:
             rows.append((shared, shared_objects, "several of these together"))
@@ -226,7 +226,7 @@ class HeapView:
         nobody, nobody_objects = self.retained(self.tree.nobody)
         picture = OccupancyMap(heap, PICTURE_CELLS)
         shared, shared_objects = self.shared()
-        holders = [[self.name(node), size, count] for node, size, count in self.holders()[:top]]
+        holders = [[self.name(node), size, count] for node, size, count in self.holders()[:top] if count]
         if shared_objects:
             holders.append(["several of these together", shared, shared_objects])
         data = {

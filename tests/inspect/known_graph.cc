@@ -1,5 +1,13 @@
-// A program with a heap of known shape, for the tests of heap dumps. Prints what it made as "name address bytes", writes a dump to
-// its first argument and ends.
+// A program with a heap of known shape, for the tests of heap dumps and of what looks at a process from outside. Prints what it made
+// as "name address bytes", and then, by its first argument:
+//
+//   dump FILE      writes a dump to FILE and ends
+//   wait           prints its figures, and ends at the end of its input
+//   many FILE      makes a million objects more, then as dump
+//   churn FILE     dumps to FILE ten times while threads allocate and free, and collections run
+//   fibers FILE    makes a list on a fiber's stack, then as dump
+//
+// What there is:
 //
 //   list_head -> 1000 nodes of 48 bytes, each with a payload of 200 bytes; all nodes point to `shared`, doubly linked
 //   left, right -> both to `diamond`, diamond -> 4096 bytes
@@ -9,7 +17,9 @@
 //   a large block of 1 MiB with a pointer in its middle
 #include "warren/allocator.h"
 #include "warren/gc.h"
+#include "warren/scheduler.h"
 
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -105,10 +115,87 @@ __attribute__((noinline)) void wipe_stack() {
   for (volatile char &byte : area) byte = 0;
 }
 
+int dump(const char *path) {
+  const int error = wr_heap_dump(path);
+  printf("error %#x 0\n", error);
+  return error;
+}
+
+// A tree of a million blocks below one variable.
+void **many;
+int make_many(const char *path) {
+  constexpr int kRows = 1000;
+  many = static_cast<void **>(zeroed(kRows * sizeof(void *)));
+  for (int i = 0; i < kRows; ++i) {
+    auto **row = static_cast<void **>(zeroed(kRows * sizeof(void *)));
+    for (int k = 0; k < kRows; ++k) row[k] = zeroed(32);
+    many[i] = row;
+  }
+  tell("many", many, kRows * sizeof(void *));
+  return dump(path);
+}
+
+std::atomic<bool> over{false};
+
+void *churn(void *) {
+  constexpr int kSlots = 512;
+  void *mine[kSlots] = {};
+  void *volatile collected = nullptr;
+  for (unsigned step = 1; !over.load(); ++step) {
+    void *&slot = mine[step * 2654435761u % kSlots];
+    free(slot);
+    slot = zeroed(step % 5000 + 1);
+    auto **fresh = static_cast<void **>(wr_gc_malloc(16 + step % 400));
+    fresh[0] = step % 100 != 0 ? collected : nullptr;
+    collected = fresh;
+  }
+  for (void *block : mine) free(block);
+  return nullptr;
+}
+
+int churn_and_dump(const char *path) {
+  pthread_t threads[3];
+  for (pthread_t &thread : threads) pthread_create(&thread, nullptr, churn, nullptr);
+  int error = 0;
+  for (int i = 0; i < 10 && error == 0; ++i) {
+    if (i % 3 == 0) wr_gc_collect();
+    error = dump(path);
+  }
+  over = true;
+  for (pthread_t thread : threads) pthread_join(thread, nullptr);
+  return error;
+}
+
+int on_fibers(const char *path) {
+  return warren::run([path] {
+    warren::go(warren::fiber_options{.name = "keeper"}, [] {
+      void *volatile held = zeroed(1500);
+      tell("fiber_block", held, 1500);
+      warren::sleep_for(std::chrono::hours(1));
+      free(held);
+    });
+    warren::sleep_for(std::chrono::milliseconds(20));
+    return dump(path);
+  });
+}
+
+int wait_for_end() {
+  wr_mem_stats stats;
+  wr_read_mem_stats(&stats);
+  printf("alloc_bytes %#lx 0\nheap_sys %#lx 0\nheap_objects %#lx 0\nnum_gc %#lx 0\nfree_bytes %#lx 0\n", stats.alloc_bytes,
+         stats.heap_sys, stats.heap_objects, stats.num_gc, stats.heap_idle);
+  printf("waiting 0 0\n");
+  char byte;
+  while (fread(&byte, 1, 1, stdin) == 1) {
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
   setvbuf(stdout, nullptr, _IONBF, 0);
+  setvbuf(stdin, nullptr, _IONBF, 0);
   sem_init(&ready, 0, 0);
   sem_init(&finish, 0, 0);
   pthread_t thread;
@@ -126,8 +213,13 @@ int main(int argc, char **argv) {
   tell("collected_noscan", collected[1], 2000);
   memcpy(collected[1], &list_head, sizeof list_head);  // not looked at
   wipe_stack();
-  const int error = argc > 1 ? wr_heap_dump(argv[1]) : 0;
-  printf("error %#x 0\n", error);
+  const char *what = argc > 1 ? argv[1] : "wait", *path = argc > 2 ? argv[2] : nullptr;
+  int error = 0;
+  if (strcmp(what, "dump") == 0) error = dump(path);
+  if (strcmp(what, "many") == 0) error = make_many(path);
+  if (strcmp(what, "churn") == 0) error = churn_and_dump(path);
+  if (strcmp(what, "fibers") == 0) error = on_fibers(path);
+  if (strcmp(what, "wait") == 0) error = wait_for_end();
   sem_post(&finish);
   pthread_join(thread, nullptr);
   return error;
