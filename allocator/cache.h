@@ -96,6 +96,8 @@ struct Cache : CacheHead {
   // What the bins may hold together, in bytes.
   size_t allowed_bytes() const { return allowed_bytes_; }
 
+  struct Layout;
+
   Cache *next;  // the registry's list
   Cache *prev;
 

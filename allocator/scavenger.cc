@@ -1,6 +1,7 @@
 // See scavenger.h.
 #include "allocator/scavenger.h"
 
+#include "allocator/base/layout.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_process.h"
@@ -34,6 +35,7 @@ LeastOf looks;
 uint64_t refused_at = 0;  // when the kernel last refused a thread
 
 std::atomic<uint64_t> spent{0};  // relaxed: statistics
+WARREN_SHOW_ADDRESS("scavenger.ns", &spent);
 
 // The option may change at any time: an hour's delay is slept in parts of this.
 constexpr uint64_t kLongestSleep = 500 * kMillisecond;
