@@ -5,7 +5,8 @@
 //   wait           prints its figures, and ends at the end of its input
 //   many FILE      makes a million objects more, then as dump
 //   churn FILE     dumps to FILE ten times while threads allocate and free, and collections run
-//   fibers FILE    makes a list on a fiber's stack, then as dump
+//   fibers FILE    holds a block on a fiber's stack, then as dump
+//   crash          likewise, and aborts
 //
 // What there is:
 //
@@ -175,6 +176,7 @@ int on_fibers(const char *path) {
       free(held);
     });
     warren::sleep_for(std::chrono::milliseconds(20));
+    if (path == nullptr) abort();
     return dump(path);
   });
 }
@@ -219,6 +221,7 @@ int main(int argc, char **argv) {
   if (strcmp(what, "many") == 0) error = make_many(path);
   if (strcmp(what, "churn") == 0) error = churn_and_dump(path);
   if (strcmp(what, "fibers") == 0) error = on_fibers(path);
+  if (strcmp(what, "crash") == 0) error = on_fibers(nullptr);
   if (strcmp(what, "wait") == 0) error = wait_for_end();
   sem_post(&finish);
   pthread_join(thread, nullptr);
