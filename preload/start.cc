@@ -16,9 +16,9 @@
 
 namespace {
 
-enum StatsOption : uint64_t { kStatsOff, kStatsExit };
+enum StatsOption : uint64_t { kStatsOff, kStatsExit, kStatsJson };
 
-bool wants_table_at_exit() { return warren::options.stats.load(std::memory_order_relaxed) == kStatsExit; }
+uint64_t wanted_statistics() { return warren::options.stats.load(std::memory_order_relaxed); }
 
 // Where the table at exit goes. Many programs close stderr before they end, so a copy is kept, out of the
 // way of descriptors that the program may count on.
@@ -37,13 +37,18 @@ __attribute__((constructor(101))) void on_load() {
   warren::fork_handlers::install();
   warren::fiber_roots::install();
   warren::gc::world::install_fork_handlers();  // after the heap's: locks first, unlocks last
-  if (wants_table_at_exit()) keep_stderr();
+  if (wanted_statistics() != kStatsOff) keep_stderr();
   warren::inspect::dump_request::install();
 }
 
 __attribute__((destructor(101))) void on_exit() {
   warren::inspect::dump_request::at_exit();
-  if (wants_table_at_exit()) warren::stats::print(table_fd);
+  if (wanted_statistics() == kStatsExit) warren::stats::print(table_fd);
+  if (wanted_statistics() == kStatsJson) {
+    wr_mem_stats now;
+    wr_read_mem_stats(&now);
+    warren::stats::print_json(now, table_fd);
+  }
 }
 
 }  // namespace

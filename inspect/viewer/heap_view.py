@@ -281,7 +281,7 @@ def main():
     elif addresses:
         for address in addresses:
             print("\n".join(view.why(address)))
-    elif not arguments.html or sys.stdout.isatty() or arguments.top:
+    else:
         print("\n".join(view.summary(arguments.top)))
 
 
