@@ -1,6 +1,6 @@
 """Heap dumps of a program whose heap is known, and what the viewer says of them.
 
-Run by meson, suite 'inspect'. Environment: KNOWN_GRAPH, the program; WARREN_LIB; VIEWER, the folder of the viewer.
+Run by meson, suite 'inspect'. Environment: KNOWN_GRAPH, the program; WARREN_LIB; INSPECT, the folder of that name.
 """
 import json
 import os
@@ -14,7 +14,7 @@ import time
 import unittest
 
 PROGRAM = os.environ["KNOWN_GRAPH"]
-VIEWER = pathlib.Path(os.environ["VIEWER"])
+VIEWER = pathlib.Path(os.environ["INSPECT"]) / "viewer"
 sys.path.insert(0, str(VIEWER))
 from dominators import Dominators  # noqa: E402
 from heap_file import FREE_STATE, HeapFile, NotADump  # noqa: E402

@@ -1,6 +1,6 @@
 """What looks at a process from outside: warren top, and the commands of gdb.
 
-Run by meson, suite 'inspect'. Environment: KNOWN_GRAPH, the program; VIEWER, the folder of top.py; GDB_SCRIPT.
+Run by meson, suite 'inspect'. Environment: KNOWN_GRAPH, the program; INSPECT, the folder of that name.
 """
 import json
 import os
@@ -14,8 +14,9 @@ import tempfile
 import unittest
 
 PROGRAM = os.environ["KNOWN_GRAPH"]
-TOP = pathlib.Path(os.environ["VIEWER"]) / "top.py"
-GDB_SCRIPT = os.environ["GDB_SCRIPT"]
+INSPECT = pathlib.Path(os.environ["INSPECT"])
+TOP = INSPECT / "viewer" / "top.py"
+GDB_SCRIPT = str(INSPECT / "gdb" / "warren-gdb.py")
 CLEAN = {k: v for k, v in os.environ.items() if k not in ("WARREN_CONF", "LD_PRELOAD")}
 
 
