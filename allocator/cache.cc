@@ -56,6 +56,7 @@ size_t share() {
 void Cache::set_up() {
   memcpy(static_cast<CacheHead *>(this), &hot.empty, sizeof(CacheHead));
   memset(batch_, 0, sizeof batch_);
+  random = rate = 0;
   allowed_bytes_ = 0;
   hand_ = 0;
 }

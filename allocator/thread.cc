@@ -46,8 +46,8 @@ void compiler_barrier() { std::atomic_signal_fence(std::memory_order_seq_cst); }
 Cache *make_cache() {
   Cache *cache = cache_allocator.allocate();
   if (cache == nullptr) return nullptr;
-  cache->set_up();
   MutexLock guard(registry_lock);
+  cache->set_up();  // with the table of the day: sampling.cc changes all of them under this lock
   registry.push_front(cache);
   caches.fetch_add(1, std::memory_order_relaxed);
   return cache;

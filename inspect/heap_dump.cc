@@ -392,8 +392,9 @@ WARREN_NOINLINE int write_heap_dump(const char *path) {
     }
     os_calls::munmap(job.shared, kOsPageSize);
   }
-  if (error != 0 && os_calls::is_regular_file(job.fd)) os_calls::remove_file(path);  // not /dev/full
+  if (error != 0 && !os_calls::is_special(path)) os_calls::unlink(path);  // not /dev/full
   os_calls::close(job.fd);
+  job.groups.release();
   return error;
 }
 
