@@ -38,10 +38,14 @@ bool stopped();
 // it is one of the collector's threads.
 void for_each_root_range(VisitRange visit, void *context);
 
-// The same without fibers that do not run; and their stacks, in a running world.
-void for_each_thread_range(VisitRange visit, void *context);
+// Those of threads only, with the kernel's id of the thread; for_each_root_range adds the parked fibers' to them.
+using VisitThreadRange = void (*)(uint32_t thread, uintptr_t low, uintptr_t high, void *context);
+void for_each_thread_range(VisitThreadRange visit, void *context);
+
+// The stacks of parked fibers alone; in a running world too.
 void for_each_parked_stack(VisitRange visit, void *context);
-// In the same place: the thread pointer of each stopped thread, and the caller's.
+
+// In a stopped world: the thread pointer of each stopped thread, and the caller's.
 void for_each_thread_pointer(void (*visit)(uintptr_t thread_pointer, void *context), void *context);
 
 // Threads of the program, the caller included; the collector's and the scavenger's are not.

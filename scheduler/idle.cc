@@ -2,6 +2,7 @@
 #include "scheduler/idle.h"
 
 #include "allocator/base/check.h"
+#include "allocator/base/layout.h"
 #include "scheduler/deadlock.h"
 #include "scheduler/find_runnable.h"
 #include "scheduler/netpoll.h"
@@ -13,6 +14,7 @@
 namespace warren::scheduler {
 
 Scheduler sched;
+WARREN_SHOW_ADDRESS("sched", &sched);
 
 void acquire_p(M *m, P *p) {
   DCHECK(m->p.load(std::memory_order_relaxed) == nullptr);

@@ -1,6 +1,7 @@
 // See report.h.
 #include "scheduler/report.h"
 
+#include "allocator/base/layout.h"
 #include "allocator/base/log.h"
 #include "allocator/base/mutex.h"
 #include "allocator/base/os_calls.h"
@@ -30,6 +31,32 @@ constexpr int kStatus = 2;  // of a process that ends here, as in Go
 constexpr uint64_t kLongestStop = kSecond;
 // For a running thread to answer with its stack.
 constexpr uint64_t kLongestAnswer = 200 * kMillisecond;
+
+// By WaitReason.
+constexpr const char *kWaitReasons[] = {
+    "waiting",
+    "chan receive",
+    "chan send",
+    "chan receive (nil chan)",
+    "chan send (nil chan)",
+    "select",
+    "select (no cases)",
+    "sleep",
+    "IO wait",
+    "sync.Mutex.Lock",
+    "sync.RWMutex.RLock",
+    "sync.RWMutex.Lock",
+    "sync.WaitGroup.Wait",
+    "sync.Cond.Wait",
+    "semacquire",
+    "sync.Once.Do",
+    "finalizer wait",
+    "GC assist wait",
+    "locked thread",
+};
+static_assert(sizeof kWaitReasons / sizeof kWaitReasons[0] == static_cast<size_t>(WaitReason::kLockedThread) + 1);
+WARREN_SHOW_ADDRESS("wait_reasons", &kWaitReasons);
+WARREN_SHOW_NUMBER("wait_reasons.count", sizeof kWaitReasons / sizeof kWaitReasons[0]);
 
 // What a thread that runs a fiber is asked to fill in by SIGURG.
 struct Question {
@@ -278,28 +305,8 @@ const char *state_name(const G *g) {
     }
     case GStatus::kWaiting: break;
   }
-  switch (g->reason) {
-    case WaitReason::kNone: return "waiting";
-    case WaitReason::kChanReceive: return "chan receive";
-    case WaitReason::kChanSend: return "chan send";
-    case WaitReason::kChanReceiveNil: return "chan receive (nil chan)";
-    case WaitReason::kChanSendNil: return "chan send (nil chan)";
-    case WaitReason::kSelect: return "select";
-    case WaitReason::kSelectNoCases: return "select (no cases)";
-    case WaitReason::kSleep: return "sleep";
-    case WaitReason::kIoWait: return "IO wait";
-    case WaitReason::kMutexLock: return "sync.Mutex.Lock";
-    case WaitReason::kRwMutexRLock: return "sync.RWMutex.RLock";
-    case WaitReason::kRwMutexLock: return "sync.RWMutex.Lock";
-    case WaitReason::kWaitGroupWait: return "sync.WaitGroup.Wait";
-    case WaitReason::kCondWait: return "sync.Cond.Wait";
-    case WaitReason::kSemaphore: return "semacquire";
-    case WaitReason::kOnce: return "sync.Once.Do";
-    case WaitReason::kFinalizerWait: return "finalizer wait";
-    case WaitReason::kGcAssist: return "GC assist wait";
-    case WaitReason::kLockedThread: return "locked thread";
-  }
-  return "waiting";
+  const auto reason = static_cast<size_t>(g->reason);
+  return reason < sizeof kWaitReasons / sizeof kWaitReasons[0] ? kWaitReasons[reason] : kWaitReasons[0];
 }
 
 }  // namespace warren::scheduler

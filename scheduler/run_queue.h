@@ -59,6 +59,8 @@ struct Batch {
 template <class Item>
 class RunQueue {
  public:
+  struct Layout;
+
   // Larger: a burst stays local for longer, and a thief copies more. A power of two.
   static constexpr uint32_t kSlots = 256;
 
@@ -215,6 +217,12 @@ class RunQueue {
   std::atomic<uint32_t> tail_{0};
   std::atomic<Item *> next_{nullptr};
   std::atomic<Item *> slots_[kSlots] = {};
+};
+
+// For looks from outside (allocator/base/layout.h).
+template <class Item>
+struct RunQueue<Item>::Layout {
+  static constexpr size_t kHead = offsetof(RunQueue, head_), kTail = offsetof(RunQueue, tail_), kNext = offsetof(RunQueue, next_);
 };
 
 }  // namespace warren::scheduler

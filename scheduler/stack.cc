@@ -2,6 +2,7 @@
 #include "scheduler/stack.h"
 
 #include "allocator/base/address.h"
+#include "allocator/base/layout.h"
 #include "allocator/base/mutex.h"
 #include "allocator/base/os_calls.h"
 #include "scheduler/stacks.h"
@@ -52,6 +53,16 @@ static_assert(sizeof(G) % 64 == 0 && sizeof(G) + kColours * 64 + 1024 <= kOsPage
 // whole.
 Slab *slabs[kMostSlabs];
 std::atomic<uint32_t> slab_count{0};
+
+WARREN_SHOW_ADDRESS("slabs", &slabs);
+WARREN_SHOW_ADDRESS("slab_count", &slab_count);
+WARREN_SHOW_NUMBER("Slab.first", offsetof(Slab, first));
+WARREN_SHOW_NUMBER("Slab.order", offsetof(Slab, order));
+WARREN_SHOW_NUMBER("Slab.capacity", offsetof(Slab, capacity));
+WARREN_SHOW_NUMBER("Slab.carved", offsetof(Slab, carved));
+WARREN_SHOW_NUMBER("stack.least_bytes", kLeastBytes);
+WARREN_SHOW_NUMBER("stack.colours", kColours);
+WARREN_SHOW_NUMBER("stack.colour_bytes", Slab::kColourBytes);
 
 Mutex lock{LockRank::kStacks};
 struct Order {

@@ -132,6 +132,10 @@ long ioctl(int fd, unsigned long request, void *argument) { return call(SYS_ioct
 
 long write(int fd, const void *data, size_t bytes) { return call(SYS_write, fd, word(data), word(bytes)); }
 
+long write_at(int fd, const void *data, size_t bytes, uint64_t offset) {
+  return call(SYS_pwrite64, fd, word(data), word(bytes), word(offset));
+}
+
 long personality() { return call(SYS_personality, 0xffffffff); }
 
 uint64_t process_id() { return static_cast<uint64_t>(call(SYS_getpid)); }
@@ -242,6 +246,16 @@ void leave_working_directory() { call(SYS_unshare, CLONE_FS); }
 
 void name_thread(const char *name) { call(SYS_prctl, PR_SET_NAME, word(name)); }
 
+
+long copy_process() { return call(SYS_clone, 0); }
+
+void end_process(int status) {
+  for (;;) call(SYS_exit_group, status);
+}
+
+long wait_for(uint64_t process, int *status, bool now) {
+  return call(SYS_wait4, word(process), word(status), __WALL | (now ? WNOHANG : 0), 0);
+}
 
 long signal_thread(uint64_t thread, int signal) {
   return call(SYS_tgkill, static_cast<long>(process_id()), static_cast<long>(thread), signal);
