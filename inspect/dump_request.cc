@@ -6,6 +6,7 @@
 #include "allocator/base/os_calls.h"
 #include "gc/world.h"
 #include "inspect/heap_dump.h"
+#include "inspect/heap_profile.h"
 
 #include <atomic>
 #include <csignal>
@@ -59,6 +60,7 @@ void in_child() {
 }  // namespace
 
 void install() {
+  if (wanted()) heap_profile::start(0);  // so that the dump can say where some of the objects were allocated
   const uint64_t signal = options.heap_dump_signal.load(std::memory_order_relaxed);
   if (!wanted() || signal == 0 || signal == kNoLimit || !gc::world::set_up()) return;
   if (os_calls::failed(os_calls::handle_signal(static_cast<int>(signal), on_signal))) return;

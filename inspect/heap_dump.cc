@@ -23,6 +23,8 @@
 #include "gc/world.h"
 #include "inspect/dump_file.h"
 #include "inspect/heap_graph.h"
+#include "inspect/heap_profile.h"
+#include "inspect/stack_table.h"
 #include "scheduler/stack.h"
 
 #include <cerrno>
@@ -113,6 +115,7 @@ class Writer {
     write_file(out, SectionKind::kMaps, "/proc/self/maps");
     write_file(out, SectionKind::kCommand, "/proc/self/cmdline");
     write_facts(out);
+    write_samples(out);
     const int error = write_edges(out);
     if (error != 0) return error;
     DumpStream head(job_.fd, 0, buffers_);
@@ -279,6 +282,31 @@ class Writer {
       LogLine line;
       line << fact.name << " " << fact.value << "\n";
       out.put(line.data(), line.size());
+    }
+    end(out);
+  }
+
+  void write_samples(DumpStream &out) {
+    struct Samples {
+      DumpStream &out;
+      const HeapGraph &graph;
+    } samples{out, graph_};
+    begin(out, SectionKind::kSamples, sizeof(SampleItem));
+    heap_profile::for_each_live(
+        [](const heap_profile::LiveSample &sample, void *context) {
+          const auto *to = static_cast<const Samples *>(context);
+          uint32_t object;
+          if (!to->graph.find(sample.block, &object)) return;
+          to->out.put(SampleItem{object, sample.stack, sample.size, double{sample.weight}});
+        },
+        &samples);
+    end(out);
+    begin(out, SectionKind::kStacks, sizeof(uint64_t));
+    for (uint32_t stack = 1; stack <= stack_table::count(); ++stack) {
+      const stack_table::Frames frames = stack_table::frames_of(stack);
+      out.put(uint64_t{stack});
+      out.put(uint64_t{frames.count});
+      for (unsigned i = 0; i < frames.count; ++i) out.put(uint64_t{address_of(frames.address[i])});
     }
     end(out);
   }

@@ -143,7 +143,7 @@ class Asked(Dump):
 
     def test_by_a_signal_and_at_the_end(self):
         process = subprocess.Popen([PROGRAM, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                   env=environment(f"heap_dump={self.path}"))
+                                   env=environment(f"heap_dump={self.path},prof_rate=1"))
         text = ""
         while "waiting" not in text:
             text += process.stdout.readline()
@@ -158,6 +158,11 @@ class Asked(Dump):
             number = heap.find(made["list_head"][0])
             self.assertEqual(heap.size(number), 48)
             self.assertGreater(heap.facts["stop_ns"], 0)
+            frames = heap.frames(heap.samples[number][0])  # at this rate every allocation is sampled
+            self.assertTrue(any("make_list" in frame for frame in frames), frames)
+            self.assertEqual(heap.samples[number][1:], (48, 1.0))
+        shown = view(os.path.join(self.folder.name, "heap"), "--why", hex(made["list_last"][0])).stdout
+        self.assertRegex(shown, r"allocated \(48 bytes were asked for\) by\n(  .*\n)*?  .*make_list")
 
     def test_a_place_where_no_file_can_be(self):
         process = subprocess.run([PROGRAM, "dump", "/nonexistent/heap"], capture_output=True, text=True, env=environment(), timeout=60)
