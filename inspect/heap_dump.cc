@@ -20,6 +20,7 @@
 #include "allocator/page_heap.h"
 #include "gc/cycle.h"
 #include "gc/roots.h"
+#include "gc/specials.h"
 #include "gc/world.h"
 #include "inspect/dump_file.h"
 #include "inspect/heap_graph.h"
@@ -100,12 +101,17 @@ void note_fiber(scheduler::G *g, void *context) {
        address_of(g->low) + scheduler::stacks::bytes_of(g->stack_order));
 }
 
+void note_finalizer(uintptr_t low, uintptr_t high, void *context) {
+  note(*static_cast<Job *>(context), GroupKind::kFinalizers, 0, low, high);
+}
+
 class Writer {
  public:
   explicit Writer(Job &job) : job_(job) {}
 
   int write() {
     scheduler::stacks::for_each(note_fiber, &job_);
+    gc::specials::for_each_root(note_finalizer, &job_);
     buffers_ = static_cast<char *>(map(3 * DumpStream::kBuffer, MAP_PRIVATE));
     if (buffers_ == nullptr || !job_.complete || !graph_.build()) return ENOMEM;
     DumpStream out(job_.fd, sizeof(FileHeader), buffers_);
@@ -383,6 +389,18 @@ long stop_and_copy(Job &job) NO_THREAD_SAFETY_ANALYSIS {
   return copy;
 }
 
+// Where the file is written until it is complete: beside its place, so that two processes may have the same name in mind.
+bool name_part(const char *path, char (&part)[4096]) {
+  LogLine suffix;
+  suffix << "." << os_process::id() << ".part";
+  const size_t length = strlen(path);
+  if (length + suffix.size() + 1 > sizeof part) return false;
+  memcpy(part, path, length);
+  memcpy(part + length, suffix.data(), suffix.size());
+  part[length + suffix.size()] = '\0';
+  return true;
+}
+
 }  // namespace
 
 WARREN_NOINLINE int write_heap_dump(const char *path) {
@@ -394,7 +412,10 @@ WARREN_NOINLINE int write_heap_dump(const char *path) {
       : "r"(registers)
       : "memory");
   if (!heap::is_set_up() && !heap::set_up()) return ENOMEM;
-  const long fd = os_calls::create(path);
+  char part[4096];
+  if (!name_part(path, part)) return ENAMETOOLONG;
+  const bool in_place = os_calls::is_special(path);  // /dev/full is not to be replaced
+  const long fd = os_calls::create(in_place ? path : part);
   if (os_calls::failed(fd)) return static_cast<int>(-fd);
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
@@ -420,8 +441,12 @@ WARREN_NOINLINE int write_heap_dump(const char *path) {
     }
     os_calls::munmap(job.shared, kOsPageSize);
   }
-  if (error != 0 && !os_calls::is_special(path)) os_calls::unlink(path);  // not /dev/full
   os_calls::close(job.fd);
+  if (!in_place && error == 0) {
+    const long renamed = os_calls::rename(part, path);
+    if (os_calls::failed(renamed)) error = static_cast<int>(-renamed);
+  }
+  if (!in_place && error != 0) os_calls::unlink(part);
   job.groups.release();
   return error;
 }

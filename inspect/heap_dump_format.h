@@ -61,7 +61,7 @@ struct SpanItem {
 };
 static_assert(sizeof(SpanItem) == 24);
 
-enum class GroupKind : uint32_t { kData, kRuntime, kThread, kFiber };
+enum class GroupKind : uint32_t { kData, kRuntime, kThread, kFiber, kFinalizers };
 
 struct GroupItem {
   GroupKind kind;

@@ -243,7 +243,7 @@ void leave_working_directory() { call(SYS_unshare, CLONE_FS); }
 void name_thread(const char *name) { call(SYS_prctl, PR_SET_NAME, word(name)); }
 
 
-long copy_process() { return call(SYS_clone, 0); }
+long copy_process() { return call(SYS_clone, CLONE_UNTRACED); }  // a debugger would take it for a thread
 
 void end_process(int status) {
   for (;;) call(SYS_exit_group, status);

@@ -14,7 +14,7 @@ MAGIC = b"WRHEAP\r\n"
 VERSION = 1
 (FACTS, MAPS, COMMAND, SPANS, CLASSES, ADDRESSES, SIZES, KINDS, EDGE_COUNTS, EDGES, GROUPS, ROOTS, NAMES, SAMPLES, STACKS) = range(1, 16)
 KIND_NAMES = ("malloc", "gc", "gc noscan")
-DATA, RUNTIME, THREAD, FIBER = range(4)
+DATA, RUNTIME, THREAD, FIBER, FINALIZERS = range(5)
 FREE_STATE = 0
 SPAN_STATES = ("free", "objects", "large", "collected", "releasing", "hole")
 HEADER = struct.Struct("<8sII")
@@ -131,6 +131,8 @@ class HeapFile:
                 key = f"thread {ident}" + (f" ({name})" if name else "")
             elif kind == FIBER:
                 key = f"fiber {ident}" + (f" ({name})" if name else "")
+            elif kind == FINALIZERS:
+                key = "finalizers"
             else:
                 path, symbol, _ = self.space.name(address)
                 module = modules.get(path)
