@@ -4,6 +4,7 @@
 #include "allocator/base/stop_gate.h"
 #include "allocator/metadata.h"
 #include "gc/phase.h"
+#include "gc/poison.h"
 
 #include <cstring>
 #include <pthread.h>
@@ -112,6 +113,7 @@ bool next_run(Span *span, Run &run, size_t *taken) {
   span->search_from = static_cast<uint16_t>(first + count);
   run.next = span->start() + first * shape.object_size;
   run.end = run.next + count * shape.object_size;
+  if (WARREN_UNLIKELY(poison::is_on())) poison::check(run.next, shape.object_size, count);
   if (!span->zero) memset(at_address<void>(run.next), 0, run.end - run.next);
   *taken += run.end - run.next;
   if (marking) phase::note_allocated_black(run.end - run.next, span->noscan);

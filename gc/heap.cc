@@ -8,6 +8,7 @@
 #include "allocator/page_heap.h"
 #include "gc/cycle.h"
 #include "gc/phase.h"
+#include "gc/poison.h"
 #include "gc/specials.h"
 
 #include <cstring>
@@ -91,6 +92,7 @@ bool release_small(const Slot &slot) {
   Span *span = page_map::at(arena.page_of(slot.object));
   forget_specials(span, slot);
   if (!phase::may_sweep()) return false;
+  if (WARREN_UNLIKELY(poison::is_on())) poison::fill(slot.object, object_size(slot));  // before anybody can take it
   return caches::free_in_mine(span, slot) || set_of(span).free_object(span, slot);
 }
 
@@ -103,6 +105,7 @@ bool release_large(const Slot &slot) {
   const stop_gate::Inside gate;
   if (!phase::may_sweep()) return false;
   if (!set_of(span).take_large(span)) return false;
+  if (WARREN_UNLIKELY(poison::is_on())) poison::fill(span->start(), span->bytes());
   free_span(span);
   return true;
 }

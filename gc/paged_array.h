@@ -23,8 +23,10 @@ class PagedArray {
   T *end() { return data_ + size_; }
   const T *begin() const { return data_; }
   const T *end() const { return data_ + size_; }
+  size_t capacity_bytes() const { return mapped_bytes_; }
   void clear() { size_ = 0; }
   void shrink(size_t size) { size_ = size; }
+  void grow(size_t by) { size_ += by; }  // within what was reserved
 
   // Gives the memory back. Arrays have no destructors: most live as long as the process.
   void release() {

@@ -4,6 +4,7 @@
 #include "allocator/base/bitmap.h"
 #include "allocator/page_heap.h"
 #include "gc/phase.h"
+#include "gc/poison.h"
 
 #include <cstring>
 
@@ -134,6 +135,7 @@ size_t sweep(Span *span) {
   BitPair *pairs = pairs_of(span);
   const size_t count = pair_count(span);
   size_t live = 0, before = 0;
+  if (WARREN_UNLIKELY(poison::is_on())) poison::fill_dead(span);
   for (size_t i = 0; i < count; ++i) {
     const uint64_t marked = pairs[i].marked;
     before += bits::count(pairs[i].allocated);
@@ -183,6 +185,10 @@ Span *new_span(PageCount pages, SizeClass size_class, bool noscan) {
   span->search_from = 0;
   span->generation = generation.load(std::memory_order_relaxed);
   memset(pairs_of(span), 0, pair_count(span) * sizeof(BitPair));
+  if (WARREN_UNLIKELY(poison::is_on()) && !size_class.is_large()) {
+    poison::fill(span->start(), span->bytes());
+    span->zero = false;
+  }
   set_tags(span);
   return span;
 }

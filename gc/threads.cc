@@ -482,11 +482,14 @@ bool stop() NO_THREAD_SAFETY_ANALYSIS {
   return false;
 }
 
-void start() NO_THREAD_SAFETY_ANALYSIS {
+void start() {
+  const uint64_t stood = os_calls::now() - stop_began;
+  start(stood < kLongestRun ? stood : kLongestRun);
+}
+
+void start(uint64_t least_run) NO_THREAD_SAFETY_ANALYSIS {
   stopper = 0;
-  const uint64_t now = os_calls::now();
-  const uint64_t stood = now - stop_began;
-  runs_until.store(now + (stood < kLongestRun ? stood : kLongestRun), std::memory_order_relaxed);
+  runs_until.store(os_calls::now() + least_run, std::memory_order_relaxed);
   release_all();
   mappings::forget();
   lock.unlock();
@@ -551,6 +554,20 @@ void for_each_root_range(VisitRange visit, void *context) {
   if (fibers != nullptr) fibers->for_each_parked(visit, context);
 }
 
+void for_each_parked_stack(VisitRange visit, void *context) {
+  if (fibers != nullptr) fibers->for_each_parked_stack(visit, context);
+}
+
+void for_each_thread_pointer(void (*visit)(uintptr_t thread_pointer, void *context), void *context) {
+  for (size_t i = 0; i < record_count; ++i) {
+    const Record &stopped = record(i);
+    // relaxed: awaited_ was read as 0 since.
+    if (stopped.state.load(std::memory_order_relaxed) % 4 != static_cast<uint64_t>(State::kArrived)) continue;
+    visit(stopped.thread_pointer, context);
+  }
+  visit(reinterpret_cast<uintptr_t>(__builtin_thread_pointer()), context);
+}
+
 size_t thread_count() {
   TaskList tasks;
   size_t count = 0;
@@ -558,7 +575,10 @@ size_t thread_count() {
   return count;
 }
 
+bool on_collector_thread() { return is_quiet(os_calls::thread_id()); }
+
 void set_fiber_stacks(const FiberStacks *stacks) { fibers = stacks; }
+const FiberStacks *fiber_stacks() { return fibers; }
 
 void block_signals_but_the_stop() {
   // Faults of the code that runs here are the program's to handle; and blocked, they end the process.

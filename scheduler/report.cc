@@ -72,7 +72,8 @@ struct sigaction before_urg;
 // In frames that are not worth showing: how one got to the switch.
 bool is_plumbing(uintptr_t address) {
   const char *name = symbol_name(address);
-  for (const char *plumbing : {"warren_switch", "warren_call_on_saved", "warren_fiber_start", "warren_fiber_main"}) {
+  for (const char *plumbing : {"warren_switch", "warren_call_on_saved", "warren_fiber_start", "warren_fiber_main",
+                               "wr_stack_here"}) {
     if (strcmp(name, plumbing) == 0) return true;
   }
   return strstr(name, "warren9scheduler") != nullptr && strncmp(name, "_ZN6warren9scheduler", 20) == 0;
@@ -194,18 +195,22 @@ G *calling_fiber() {
   return m != nullptr ? m->current : nullptr;
 }
 
-void print_own_block(int fd, G *g) {
+void print_own_block(int fd, G *g, const Frames *frames) {
   print_head(fd, g, GStatus::kRunning);
-  Frames frames;
-  frames_here(frames);
-  print_frames(fd, g, frames);
+  Frames here;
+  if (frames == nullptr) {
+    frames_here(here);
+    frames = &here;
+  }
+  print_frames(fd, g, *frames);
 }
 
-void print_all(int fd) {
+// `frames`: the calling fiber's, where it has left them since.
+void print_all(int fd, const Frames *frames) {
   G *own = calling_fiber();
   Printing printing{fd, own, true};
   if (own != nullptr) {
-    print_own_block(fd, own);
+    print_own_block(fd, own, frames);
     printing.first = false;
   }
   stacks::for_each(print_block, &printing);
@@ -218,7 +223,7 @@ void claim_report() {
   if (claimed.exchange(1, std::memory_order_relaxed) != 0) note_sleep(never);
 }
 
-[[noreturn]] void report_and_exit(const char *kind, const char *text) {
+[[noreturn]] void report_and_exit(const char *kind, const char *text, const Frames *frames = nullptr) {
   claim_report();
   LogLine line;
   line << kind;
@@ -234,7 +239,7 @@ void claim_report() {
   M *m = this_m();
   if (m != nullptr) enter_runtime(m);
   stop_world(kLongestStop);
-  print_all(2);
+  print_all(2, frames);
   _exit(kStatus);
 }
 
@@ -250,7 +255,7 @@ void segv(int signal, siginfo_t *info, void *context) {
     line << "fiber " << g->id << " has used its stack of " << (stacks::bytes_of(g->stack_order) >> 10) << " KiB";
     line.write_to(2);
     blank_line(2);
-    print_own_block(2, g);
+    print_own_block(2, g, nullptr);
     std::signal(SIGABRT, SIG_DFL);
     std::abort();
   }
@@ -311,13 +316,32 @@ using namespace warren::scheduler;
 extern "C" {
 
 void wr_fatal_panic(const char *text) { report_and_exit("panic: ", text); }
+
+void wr_fatal_panic_at(const char *text, void *const *frames, int count) {
+  Frames given;
+  while (given.count < count && given.count < Frames::kMost) {
+    given.address[given.count] = reinterpret_cast<uintptr_t>(frames[given.count]);
+    ++given.count;
+  }
+  report_and_exit("panic: ", text, given.count != 0 ? &given : nullptr);
+}
+
+int wr_stack_here(void **frames, int most) {
+  find_unwinder();
+  Frames here;
+  frames_here(here);
+  int count = 0;
+  for (; count < here.count && count < most; ++count) frames[count] = reinterpret_cast<void *>(here.address[count]);
+  return count;
+}
+
 void wr_fatal_error(const char *text) { report_and_exit("fatal error: ", text); }
 
 void wr_dump_fibers(int fd) {
   M *m = this_m();
   if (m != nullptr) enter_runtime(m);
   stop_world();
-  print_all(fd);
+  print_all(fd, nullptr);
   start_world(sched.p_count.load(std::memory_order_relaxed));
   if (m != nullptr) leave_runtime(m);
 }

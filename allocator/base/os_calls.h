@@ -28,6 +28,7 @@ long unlink(const char *path);
 long file_size(int fd);
 bool is_special(const char *path);  // there, and no regular file
 long map_file(int fd, size_t bytes);  // its address, to be read
+long open_for_append(const char *path);  // made if it is not there
 long close(int fd);
 long duplicate_from(int fd, int least);  // on the first free number from `least` on, closed by exec
 long read_at(int fd, void *data, size_t bytes, uint64_t offset);
@@ -103,6 +104,9 @@ long signal_thread(uint64_t thread, int signal);
 long copy_process();
 [[noreturn]] void end_process(int status);
 long wait_for(uint64_t process, int *status, bool now);  // waitpid for threads and processes of any kind; now: does not wait
+long trace(int request, uint64_t thread, uintptr_t address, uintptr_t data);  // ptrace
+void allow_tracing_by(uint64_t process);  // where only ancestors may trace
+void close_all_but(int fd, int other);  // descriptors; either may be -1
 
 // A fence in every thread of this process that runs. False where the kernel does not offer it (register once, first).
 bool register_remote_fences();

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <initializer_list>
 
 namespace warren::os_calls {
 namespace {
@@ -103,6 +104,9 @@ bool is_special(const char *path) {
 }
 
 long map_file(int fd, size_t bytes) { return call(SYS_mmap, 0, word(bytes), PROT_READ, MAP_PRIVATE, fd, 0); }
+long open_for_append(const char *path) {
+  return call(SYS_openat, AT_FDCWD, word(path), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+}
 long close(int fd) { return call(SYS_close, fd); }
 long duplicate_from(int fd, int least) { return call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, least); }
 long read_at(int fd, void *data, size_t bytes, uint64_t offset) {
@@ -255,6 +259,33 @@ long wait_for(uint64_t process, int *status, bool now) {
 
 long signal_thread(uint64_t thread, int signal) {
   return call(SYS_tgkill, static_cast<long>(process_id()), static_cast<long>(thread), signal);
+}
+
+long copy_process() { return call(SYS_clone, 0, 0, 0, 0, 0); }
+
+void end_process(int status) {
+  for (;;) call(SYS_exit_group, status);
+}
+
+long wait_for(uint64_t process, int *status, bool at_once) {
+  return call(SYS_wait4, word(process), word(status), __WALL | (at_once ? WNOHANG : 0), 0);
+}
+
+long trace(int request, uint64_t thread, uintptr_t address, uintptr_t data) {
+  return call(SYS_ptrace, request, word(thread), word(address), word(data));
+}
+
+void allow_tracing_by(uint64_t process) { call(SYS_prctl, PR_SET_PTRACER, word(process)); }
+
+void close_all_but(int fd, int other) {
+  const unsigned low = static_cast<unsigned>(fd < other ? fd : other), high = static_cast<unsigned>(fd < other ? other : fd);
+  unsigned from = 0;
+  for (const unsigned kept : {low, high}) {
+    if (kept > 0x7fffffff) continue;  // -1
+    if (from < kept) call(SYS_close_range, from, kept - 1, 0);
+    from = kept + 1;
+  }
+  call(SYS_close_range, from, 0xffffffff, 0);
 }
 
 bool register_remote_fences() { return call(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0; }
