@@ -6,6 +6,7 @@
 #include "allocator/base/os_calls.h"
 #include "gc/world.h"
 #include "inspect/heap_dump.h"
+#include "inspect/heap_profile.h"
 
 #include <atomic>
 #include <csignal>
@@ -21,6 +22,17 @@ std::atomic<uint32_t> signals{0};
 const uint32_t *word() { return reinterpret_cast<const uint32_t *>(&signals); }
 
 bool wanted() { return options.heap_dump[0] != '\0'; }
+
+uint64_t first_process = 0;  // the one that was started with the option
+
+LogLine own_name() {
+  const uint64_t named = options.heap_dump_pid.load(std::memory_order_relaxed);
+  const uint64_t process = os_calls::process_id();
+  LogLine path;
+  path << options.heap_dump;
+  if (process != (named != 0 && named != kNoLimit ? named : first_process)) path << ".pid" << process;
+  return path;
+}
 
 void complain(const char *path, int error) {
   LogLine line;
@@ -42,8 +54,8 @@ void wait_for_signals(void *) {
     os_calls::futex_wait(word(), seen);
     if (signals.load(std::memory_order_relaxed) == seen) continue;
     ++seen;
-    LogLine path;
-    path << options.heap_dump << "." << uint64_t{seen};
+    LogLine path = own_name();
+    path << "." << uint64_t{seen};
     path.text("", 1);
     dump(path.data());
   }
@@ -59,15 +71,21 @@ void in_child() {
 }  // namespace
 
 void install() {
+  if (!wanted()) return;
+  first_process = os_calls::process_id();
+  heap_profile::start(0);  // so that the dump can say where some of the objects were allocated
   const uint64_t signal = options.heap_dump_signal.load(std::memory_order_relaxed);
-  if (!wanted() || signal == 0 || signal == kNoLimit || !gc::world::set_up()) return;
+  if (signal == 0 || signal == kNoLimit || !gc::world::set_up()) return;
   if (os_calls::failed(os_calls::handle_signal(static_cast<int>(signal), on_signal))) return;
   start_thread();
   pthread_atfork(nullptr, nullptr, in_child);
 }
 
 void at_exit() {
-  if (wanted()) dump(options.heap_dump);
+  if (!wanted()) return;
+  LogLine path = own_name();
+  path.text("", 1);
+  dump(path.data());
 }
 
 }  // namespace warren::inspect::dump_request

@@ -20,9 +20,12 @@
 #include "allocator/page_heap.h"
 #include "gc/cycle.h"
 #include "gc/roots.h"
+#include "gc/specials.h"
 #include "gc/world.h"
 #include "inspect/dump_file.h"
 #include "inspect/heap_graph.h"
+#include "inspect/heap_profile.h"
+#include "inspect/stack_table.h"
 #include "scheduler/stack.h"
 
 #include <cerrno>
@@ -98,12 +101,17 @@ void note_fiber(scheduler::G *g, void *context) {
        address_of(g->low) + scheduler::stacks::bytes_of(g->stack_order));
 }
 
+void note_finalizer(uintptr_t low, uintptr_t high, void *context) {
+  note(*static_cast<Job *>(context), GroupKind::kFinalizers, 0, low, high);
+}
+
 class Writer {
  public:
   explicit Writer(Job &job) : job_(job) {}
 
   int write() {
     scheduler::stacks::for_each(note_fiber, &job_);
+    gc::specials::for_each_root(note_finalizer, &job_);
     buffers_ = static_cast<char *>(map(3 * DumpStream::kBuffer, MAP_PRIVATE));
     if (buffers_ == nullptr || !job_.complete || !graph_.build()) return ENOMEM;
     DumpStream out(job_.fd, sizeof(FileHeader), buffers_);
@@ -113,6 +121,7 @@ class Writer {
     write_file(out, SectionKind::kMaps, "/proc/self/maps");
     write_file(out, SectionKind::kCommand, "/proc/self/cmdline");
     write_facts(out);
+    write_samples(out);
     const int error = write_edges(out);
     if (error != 0) return error;
     DumpStream head(job_.fd, 0, buffers_);
@@ -283,6 +292,31 @@ class Writer {
     end(out);
   }
 
+  void write_samples(DumpStream &out) {
+    struct Samples {
+      DumpStream &out;
+      const HeapGraph &graph;
+    } samples{out, graph_};
+    begin(out, SectionKind::kSamples, sizeof(SampleItem));
+    heap_profile::for_each_live(
+        [](const heap_profile::LiveSample &sample, void *context) {
+          const auto *to = static_cast<const Samples *>(context);
+          uint32_t object;
+          if (!to->graph.find(sample.block, &object)) return;
+          to->out.put(SampleItem{object, sample.stack, sample.size, double{sample.weight}});
+        },
+        &samples);
+    end(out);
+    begin(out, SectionKind::kStacks, sizeof(uint64_t));
+    for (uint32_t stack = 1; stack <= stack_table::count(); ++stack) {
+      const stack_table::Frames frames = stack_table::frames_of(stack);
+      out.put(uint64_t{stack});
+      out.put(uint64_t{frames.count});
+      for (unsigned i = 0; i < frames.count; ++i) out.put(uint64_t{address_of(frames.address[i])});
+    }
+    end(out);
+  }
+
   // The targets in one stream, how many there are of each object's in another, whose length is known.
   int write_edges(DumpStream &out) {
     begin(out, SectionKind::kEdgeCounts, sizeof(uint32_t));
@@ -355,6 +389,18 @@ long stop_and_copy(Job &job) NO_THREAD_SAFETY_ANALYSIS {
   return copy;
 }
 
+// Where the file is written until it is complete: beside its place, so that two processes may have the same name in mind.
+bool name_part(const char *path, char (&part)[4096]) {
+  LogLine suffix;
+  suffix << "." << os_process::id() << ".part";
+  const size_t length = strlen(path);
+  if (length + suffix.size() + 1 > sizeof part) return false;
+  memcpy(part, path, length);
+  memcpy(part + length, suffix.data(), suffix.size());
+  part[length + suffix.size()] = '\0';
+  return true;
+}
+
 }  // namespace
 
 WARREN_NOINLINE int write_heap_dump(const char *path) {
@@ -366,7 +412,10 @@ WARREN_NOINLINE int write_heap_dump(const char *path) {
       : "r"(registers)
       : "memory");
   if (!heap::is_set_up() && !heap::set_up()) return ENOMEM;
-  const long fd = os_calls::create(path);
+  char part[4096];
+  if (!name_part(path, part)) return ENAMETOOLONG;
+  const bool in_place = os_calls::is_special(path);  // /dev/full is not to be replaced
+  const long fd = os_calls::create(in_place ? path : part);
   if (os_calls::failed(fd)) return static_cast<int>(-fd);
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
@@ -392,8 +441,12 @@ WARREN_NOINLINE int write_heap_dump(const char *path) {
     }
     os_calls::munmap(job.shared, kOsPageSize);
   }
-  if (error != 0 && !os_calls::is_special(path)) os_calls::unlink(path);  // not /dev/full
   os_calls::close(job.fd);
+  if (!in_place && error == 0) {
+    const long renamed = os_calls::rename(part, path);
+    if (os_calls::failed(renamed)) error = static_cast<int>(-renamed);
+  }
+  if (!in_place && error != 0) os_calls::unlink(part);
   job.groups.release();
   return error;
 }

@@ -9,7 +9,8 @@
 
 namespace warren::inspect {
 
-// 0, or the errno of what went wrong: then there is no file. Any thread that holds no lock of the heap's; not a signal handler.
+// 0, or the errno of what went wrong: then there is no file, or the one that was there before. Its place is taken at the end.
+// Any thread that holds no lock of the heap's; not a signal handler.
 int write_heap_dump(const char *path);
 
 }  // namespace warren::inspect

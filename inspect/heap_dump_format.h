@@ -13,6 +13,8 @@
 //   edges          uint32_t, the objects that each object's words point to or into, object by object
 //   groups         GroupItem: what holds roots
 //   roots          RootItem: words outside of the heap that point to or into an object
+//   samples        SampleItem: objects of which the heap profile knows where they were allocated
+//   stacks         uint64_t: for each stack its number, how many frames it has, and the frames, innermost first
 //   names          text that GroupItem::name_at points into
 //
 // Callers: heap_dump.cc writes it, inspect/viewer/heap_file.py reads it.
@@ -24,9 +26,10 @@
 namespace warren::inspect {
 
 enum class SectionKind : uint32_t {
-  kFacts = 1, kMaps, kCommand, kSpans, kClasses, kAddresses, kSizes, kKinds, kEdgeCounts, kEdges, kGroups, kRoots, kNames
+  kFacts = 1, kMaps, kCommand, kSpans, kClasses, kAddresses, kSizes, kKinds, kEdgeCounts, kEdges, kGroups, kRoots, kNames,
+  kSamples, kStacks
 };
-inline constexpr uint32_t kSections = 13;
+inline constexpr uint32_t kSections = 15;
 
 struct Section {
   SectionKind kind;
@@ -58,7 +61,7 @@ struct SpanItem {
 };
 static_assert(sizeof(SpanItem) == 24);
 
-enum class GroupKind : uint32_t { kData, kRuntime, kThread, kFiber };
+enum class GroupKind : uint32_t { kData, kRuntime, kThread, kFiber, kFinalizers };
 
 struct GroupItem {
   GroupKind kind;
@@ -74,5 +77,13 @@ struct RootItem {
   uint32_t object;
 };
 static_assert(sizeof(RootItem) == 16);
+
+struct SampleItem {
+  uint32_t object;
+  uint32_t stack;
+  uint64_t asked;  // bytes
+  double weight;   // allocations that it stands for
+};
+static_assert(sizeof(SampleItem) == 24);
 
 }  // namespace warren::inspect

@@ -12,9 +12,9 @@ from elf_symbols import AddressSpace, demangle
 
 MAGIC = b"WRHEAP\r\n"
 VERSION = 1
-(FACTS, MAPS, COMMAND, SPANS, CLASSES, ADDRESSES, SIZES, KINDS, EDGE_COUNTS, EDGES, GROUPS, ROOTS, NAMES) = range(1, 14)
+(FACTS, MAPS, COMMAND, SPANS, CLASSES, ADDRESSES, SIZES, KINDS, EDGE_COUNTS, EDGES, GROUPS, ROOTS, NAMES, SAMPLES, STACKS) = range(1, 16)
 KIND_NAMES = ("malloc", "gc", "gc noscan")
-DATA, RUNTIME, THREAD, FIBER = range(4)
+DATA, RUNTIME, THREAD, FIBER, FINALIZERS = range(5)
 FREE_STATE = 0
 SPAN_STATES = ("free", "objects", "large", "collected", "releasing", "hole")
 HEADER = struct.Struct("<8sII")
@@ -22,6 +22,7 @@ SECTION = struct.Struct("<IIQQ")
 SPAN = struct.Struct("<QIIIBBBB")
 GROUP = struct.Struct("<IIQQQ")
 ROOT = struct.Struct("<QII")
+SAMPLE = struct.Struct("<IIQd")
 
 
 class NotADump(Exception):
@@ -86,6 +87,12 @@ class HeapFile:
         for kind, name_at, ident, low, high in GROUP.iter_unpack(read_bytes(GROUPS)):
             self.groups.append((kind, names[name_at:names.index(b"\0", name_at)].decode(errors="replace"), ident, low, high))
         self.roots = read_bytes(ROOTS)
+        self.samples = {number: (stack, asked, weight) for number, stack, asked, weight in SAMPLE.iter_unpack(read_bytes(SAMPLES))}
+        self.stacks, words, at = {}, read_array(STACKS, "Q"), 0
+        while at < len(words):
+            self.stacks[words[at]] = words[at + 2:at + 2 + words[at + 1]]
+            at += 2 + words[at + 1]
+        self.frame_names = {}
         if not len(self.addresses) == len(self.sizes) == len(self.kinds) == len(self.edge_counts):
             raise NotADump(f"{self.path}: its sections do not fit together")
         self.space = AddressSpace(self.maps)
@@ -104,6 +111,16 @@ class HeapFile:
             return number
         return None
 
+    def frames(self, stack):
+        """The functions of a stack, innermost first, without the allocator's own."""
+        addresses = self.stacks.get(stack, ())
+        unknown = [address for address in addresses if address not in self.frame_names]
+        found = [self.space.name(address) for address in unknown]
+        readable = demangle(name or "" for _, name, _ in found)
+        for address, name, (path, _, distance) in zip(unknown, readable, found):
+            self.frame_names[address] = name or f"{path.rsplit('/', 1)[-1] or '?'}+{distance:#x}"
+        return [self.frame_names[address] for address in addresses]
+
     def holders(self):
         """What holds roots, as (names, [(holder, object, address)]): one for each variable, thread and fiber."""
         keys, names, rows = {}, [], []
@@ -114,6 +131,8 @@ class HeapFile:
                 key = f"thread {ident}" + (f" ({name})" if name else "")
             elif kind == FIBER:
                 key = f"fiber {ident}" + (f" ({name})" if name else "")
+            elif kind == FINALIZERS:
+                key = "finalizers"
             else:
                 path, symbol, _ = self.space.name(address)
                 module = modules.get(path)

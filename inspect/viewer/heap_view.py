@@ -89,6 +89,15 @@ class HeapView:
                 row[1] += 1
         return sorted(((units * 8, count, size * 8, kind) for (size, kind), (units, count) in counts.items()), reverse=True)
 
+    def by_stack(self):
+        """(bytes, allocations, frames) that live, as the samples estimate them; most bytes first."""
+        sums = {}
+        for stack, asked, weight in self.heap.samples.values():
+            row = sums.setdefault(stack, [0.0, 0.0])
+            row[0] += asked * weight
+            row[1] += weight
+        return sorted(((size, count, self.heap.frames(stack)) for stack, (size, count) in sums.items()), key=lambda row: -row[0])
+
     def when(self):
         return datetime.datetime.fromtimestamp(self.heap.facts["unix_ns"] / 1e9).strftime("%Y-%m-%d %H:%M:%S")
 
@@ -127,6 +136,12 @@ class HeapView:
             rows.append((size, count, (f"{of_one:,} B" if of_one else "above 32 KiB") + f" {KIND_NAMES[kind]}"))
         yield from self.table(rows, top)
 
+        if heap.samples:
+            yield ""
+            yield f"by where it was allocated, estimated from {len(heap.samples):,} samples"
+            rows = [(size, round(count), " < ".join(frames[:4])) for size, count, frames in self.by_stack()]
+            yield from self.table(rows, top)
+
     def table(self, rows, top):
         for size, count, text in rows[:top]:
             yield f"  {size_text(size):>10} {size * 100 / max(self.total, 1):5.1f}% {count:>10,}  {text}"
@@ -151,6 +166,11 @@ class HeapView:
         size, count = self.retained(node)
         yield f"{address:#x} is " + (f"{inside} bytes into " if inside else "") + f"the object {self.name(node)}"
         yield f"  it retains {size_text(size)} in {count:,} objects"
+        if node in self.heap.samples:
+            stack, asked, _ = self.heap.samples[node]
+            yield ""
+            yield f"allocated ({asked:,} bytes were asked for) by"
+            yield from elide(f"  {frame}" for frame in self.heap.frames(stack))
         yield ""
         yield "retained by: each line keeps all above it alive, and nothing else does"
         yield from elide(f"  {self.name(at)}  [{size_text(self.retained(at)[0])}]" for at in self.tree.chain(node))
@@ -194,6 +214,7 @@ class HeapView:
             out["why"][f"{address:#x}"] = {
                 **node_figures(node), "address": self.heap.addresses[node], "size": self.heap.size(node),
                 "kind": KIND_NAMES[self.heap.kinds[node]],
+                "allocated_by": self.heap.frames(self.heap.samples[node][0]) if node in self.heap.samples else None,
                 "chain": [self.heap.addresses[at] if self.is_object(at) else self.name(at) for at in self.tree.chain(node)],
                 "path": [self.heap.addresses[at] if self.is_object(at) else self.name(at) for at in self.tree.shortest_path(node)],
                 "referrers": sorted(self.heap.addresses[at] for at in set(self.tree.referrers(node)) if self.is_object(at)),
@@ -235,6 +256,8 @@ class HeapView:
             "stop_ms": heap.facts.get("stop_ns", 0) / 1e6, "arena": heap.facts["arena_bytes"],
             "tree": self.tree_rows(), "holders": holders,
             "classes": [[f"{row[2]:,} B" if row[2] else "above 32 KiB", KIND_NAMES[row[3]], row[0], row[1]] for row in self.by_class()],
+            "samples": len(heap.samples),
+            "stacks": [[frames[:24], round(size), round(count)] for size, count, frames in self.by_stack()[:top]],
             "cell": size_text(picture.cell_bytes), "groups": [list(group) for group in GROUPS],
         }
         template = (pathlib.Path(__file__).resolve().parent / "heap_page.html").read_text(encoding="utf-8")

@@ -70,7 +70,7 @@ class KnownGraph(Dump):
                 ("left", 64, 64, 1), ("right", 64, 64, 1), ("bottom", 64, 64 + 4096, 2), ("bottom_block", 4096, 4096, 1),
                 ("ring", 64, 192, 3), ("large", 1 << 20, (1 << 20) + 512, 2), ("in_large", 512, 512, 1),
                 ("collected", 64, 64 + 320 + 2048, 3), ("collected_block", 320, 320, 1), ("collected_noscan", 2048, 2048, 1),
-                ("thread_block", 896, 896, 1)):
+                ("thread_block", 896, 896, 1), ("finalizer_block", 2048, 2048, 1)):
             found = of(name)
             self.assertEqual((found["address"], found["size"], found["retained"], found["objects"]),
                              (made[name][0], size, retained, objects), name)
@@ -89,6 +89,7 @@ class KnownGraph(Dump):
         # Nobody, a stack, a pointer in the middle of a large block.
         self.assertEqual(of("ring")["chain"], [made["ring"][0], NOBODY])
         self.assertRegex(of("thread_block")["chain"][-1], r"^thread \d+ \(holder\)$")
+        self.assertEqual(of("finalizer_block")["chain"][-1], "finalizers")
         self.assertRegex(of("collected")["chain"][-1], r"^thread \d+ \(known_graph\)$")
         self.assertEqual(of("in_large")["chain"], [made["in_large"][0], made["large"][0], "large_block (known_graph)"])
 
@@ -143,7 +144,7 @@ class Asked(Dump):
 
     def test_by_a_signal_and_at_the_end(self):
         process = subprocess.Popen([PROGRAM, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                   env=environment(f"heap_dump={self.path}"))
+                                   env=environment(f"heap_dump={self.path},prof_rate=1"))
         text = ""
         while "waiting" not in text:
             text += process.stdout.readline()
@@ -158,6 +159,24 @@ class Asked(Dump):
             number = heap.find(made["list_head"][0])
             self.assertEqual(heap.size(number), 48)
             self.assertGreater(heap.facts["stop_ns"], 0)
+            frames = heap.frames(heap.samples[number][0])  # at this rate every allocation is sampled
+            self.assertTrue(any("make_list" in frame for frame in frames), frames)
+            self.assertEqual(heap.samples[number][1:], (48, 1.0))
+        shown = view(os.path.join(self.folder.name, "heap"), "--why", hex(made["list_last"][0])).stdout
+        self.assertRegex(shown, r"allocated \(48 bytes were asked for\) by\n(  .*\n)*?  .*make_list")
+
+    def test_of_a_program_made_for_nothing_of_the_kind_and_of_its_child(self):
+        code = "import os; child = os.fork(); child and os.waitpid(child, 0); print(child, end=' ')"
+        process = subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, text=True, timeout=60,
+                                 env={**environment(f"heap_dump={self.path}"), "LD_PRELOAD": os.environ["WARREN_LIB"]})
+        self.assertEqual((process.returncode, process.stderr), (0, ""))
+        child = max(map(int, process.stdout.split()))
+        self.assertEqual(sorted(os.listdir(self.folder.name)), ["heap", f"heap.pid{child}"])
+        for name, is_child in (("heap", False), (f"heap.pid{child}", True)):
+            heap = HeapFile(os.path.join(self.folder.name, name))
+            self.assertGreater(len(heap), 0)
+            self.assertEqual(heap.facts["process"] == child, is_child)
+            self.assertEqual(heap.command[:2], ["/usr/bin/python3", "-c"])
 
     def test_a_place_where_no_file_can_be(self):
         process = subprocess.run([PROGRAM, "dump", "/nonexistent/heap"], capture_output=True, text=True, env=environment(), timeout=60)

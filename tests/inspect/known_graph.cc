@@ -14,6 +14,7 @@
 //   left, right -> both to `diamond`, diamond -> 4096 bytes
 //   a ring of three blocks that nobody holds
 //   a collected object on the stack of main, holding a malloc block and a noscan object
+//   a collected object with a finalizer, whose argument nothing else holds
 //   a block that only the stack of a waiting thread holds
 //   a large block of 1 MiB with a pointer in its middle
 #include "warren/allocator.h"
@@ -214,6 +215,10 @@ int main(int argc, char **argv) {
   tell("collected_block", collected[0], 300);
   tell("collected_noscan", collected[1], 2000);
   memcpy(collected[1], &list_head, sizeof list_head);  // not looked at
+  void *argument = zeroed(1800);
+  tell("finalizer_block", argument, 1800);
+  wr_gc_set_finalizer(collected, [](void *, void *) {}, argument);
+  argument = nullptr;
   wipe_stack();
   const char *what = argc > 1 ? argv[1] : "wait", *path = argc > 2 ? argv[2] : nullptr;
   int error = 0;
