@@ -48,6 +48,7 @@ struct CacheHead {
   uint8_t *fine_from_zero;  // Arena's
   uint8_t class_of[kMaxSmallSize + 1];  // all 0 while allocations are counted (sampling.h)
   int64_t countdown;  // then: bytes to the next one that is sampled
+  uint8_t counted_class_of[kMaxSmallSize / kTinySize + 1];  // of sizes rounded up to words; all 0 except then
 };
 
 namespace cache_detail {

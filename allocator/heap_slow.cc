@@ -234,12 +234,8 @@ void *allocate_aligned_uncounted(size_t align, size_t size) {
 
 WARREN_NOINLINE void *allocate_slow(size_t size) {
   if (WARREN_LIKELY(!sampling::counts())) return allocate_uncounted(size);
-  return sampling::counted(size, [](size_t bytes) {
-    if (bytes - kTinySize - 1 < kMaxSmallSize - kTinySize) {
-      if (void *block = allocate_of_class(class_of_small_size(bytes))) return block;
-    }
-    return allocate_uncounted(bytes);
-  });
+  if (void *block = allocate_counted(size)) return block;
+  return sampling::counted(size, allocate_uncounted);
 }
 
 void *allocate_zeroed(size_t size) {

@@ -58,23 +58,28 @@ int64_t draw(Cache *cache) {
   return static_cast<int64_t>(-logarithm(uniform) * static_cast<double>(cache->rate));
 }
 
-// The table from small sizes to classes, of one cache or of the threads that have none.
-void set_table(CacheHead &head, bool counted) {
+// The tables from small sizes to classes, of one cache or of the threads that have none.
+void set_table(CacheHead &head, bool counted, bool noted) {
+  for (size_t words = 0; words <= kMaxSmallSize / kTinySize; ++words) {
+    const uint8_t size_class = counted && !noted ? class_of_small_size(words * kTinySize).value : uint8_t{0};
+    __atomic_store_n(&head.counted_class_of[words], size_class, __ATOMIC_RELAXED);
+  }
   for (size_t size = 0; size <= kMaxSmallSize; ++size) {
-    __atomic_store_n(&head.class_of[size], counted ? uint8_t{0} : class_of_small_size(size).value, __ATOMIC_RELAXED);
+    __atomic_store_n(&head.class_of[size], counted ? uint8_t{kSampledBin} : class_of_small_size(size).value, __ATOMIC_RELAXED);
   }
 }
 
 void set_tables() {
-  const bool counted = each_block.load(std::memory_order_relaxed) != nullptr || sampling_on.load(std::memory_order_relaxed);
+  bool noted = each_block.load(std::memory_order_relaxed) != nullptr;
+  const bool counted = noted || sampling_on.load(std::memory_order_relaxed);
   counting.store(counted, std::memory_order_relaxed);
-  set_table(hot.empty, counted);
-  threads::for_each_cache([](Cache &cache, void *) {
+  set_table(hot.empty, counted, noted);
+  threads::for_each_cache([](Cache &cache, void *each_is_noted) {
     // Its thread may be counting just then and write the old value back: any countdown is as good as another.
     __atomic_store_n(&cache.countdown, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&cache.rate, 0, __ATOMIC_RELAXED);
-    set_table(cache, hot.empty.class_of[0] == 0);
-  }, nullptr);
+    set_table(cache, hot.empty.class_of[0] == kSampledBin, *static_cast<bool *>(each_is_noted));
+  }, &noted);
 }
 
 }  // namespace

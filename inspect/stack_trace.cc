@@ -68,7 +68,10 @@ class Walk {
     const FrameRule rule = here != nullptr ? find_rule(pc_, *here) : FrameRule{};
     uintptr_t cfa = 0;
     switch (rule.kind) {
-      case FrameRule::Kind::kUnknown: return step_by_frame_pointer();
+      case FrameRule::Kind::kUnknown:
+        // The collector's and the scheduler's own handlers return to code without a table.
+        if (here != nullptr && os_calls::returns_from_signal(at_address<void>(pc_ + 1))) return step_over_signal();
+        return step_by_frame_pointer();
       case FrameRule::Kind::kEnd: return false;
       case FrameRule::Kind::kFromRsp: cfa = rsp_ + static_cast<uintptr_t>(int64_t{rule.cfa_offset}); break;
       case FrameRule::Kind::kFromRbp: cfa = rbp_ + static_cast<uintptr_t>(int64_t{rule.cfa_offset}); break;

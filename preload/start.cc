@@ -8,12 +8,14 @@
 #include "allocator/heap.h"
 #include "allocator/stats.h"
 #include "gc/world.h"
+#include "inspect/heap_profile.h"
 #include "inspect/leaks.h"
 #include "preload/bypass.h"
 #include "preload/fiber_roots.h"
 
 #include <cstdio>
 #include <fcntl.h>
+#include <pthread.h>
 #include <unistd.h>
 
 namespace {
@@ -32,18 +34,28 @@ void keep_stderr() {
   if (copy >= 0) table_fd = copy;
 }
 
+namespace heap_profile = warren::inspect::heap_profile;
+
+void install_profile_fork_handlers() {
+  pthread_atfork(heap_profile::lock_for_fork, [] { heap_profile::unlock_after_fork(false); },
+                 [] { heap_profile::unlock_after_fork(true); });
+}
+
 __attribute__((constructor(101))) void on_load() {
   if (warren::bypass::active()) return;
   // Without options the heap waits for the first malloc: /bin/true takes 93 us more than without, not 149.
   if (warren::os_process::environment("WARREN_CONF") != nullptr) warren::heap::set_up();
   warren::fork_handlers::install();
+  install_profile_fork_handlers();  // after the heap's: locks first, unlocks last; so do those that follow
   warren::fiber_roots::install();
-  warren::gc::world::install_fork_handlers();  // after the heap's: locks first, unlocks last
+  warren::gc::world::install_fork_handlers();
   if (wants_table_at_exit()) keep_stderr();
   warren::inspect::leaks::set_up();
+  heap_profile::set_up_from_options();
 }
 
 __attribute__((destructor(101))) void on_exit() {
+  heap_profile::dump_at_exit();
   if (wants_table_at_exit()) warren::stats::print(table_fd);
   if (!warren::inspect::leaks::leaked_at_exit()) return;
   fflush(nullptr);  // what exit would have done after this

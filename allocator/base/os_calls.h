@@ -23,6 +23,12 @@ long futex_wait_for(const uint32_t *word, uint32_t expected, uint64_t nanosecond
 long futex_wake(const uint32_t *word, int count);
 long open(const char *path, int flags);
 long open_for_append(const char *path);  // made if it is not there
+long create(const char *path);  // for writing, empty, 0666 less the mask
+long rename(const char *from, const char *to);
+long unlink(const char *path);
+long file_size(int fd);
+bool is_special(const char *path);  // there, and no regular file
+long map_file(int fd, size_t bytes);  // its address, to be read
 long close(int fd);
 long duplicate_from(int fd, int least);  // on the first free number from `least` on, closed by exec
 long read_at(int fd, void *data, size_t bytes, uint64_t offset);

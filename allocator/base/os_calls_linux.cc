@@ -9,6 +9,7 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -88,6 +89,24 @@ long open(const char *path, int flags) { return call(SYS_openat, AT_FDCWD, word(
 long open_for_append(const char *path) {
   return call(SYS_openat, AT_FDCWD, word(path), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 }
+long create(const char *path) {
+  return call(SYS_openat, AT_FDCWD, word(path), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+}
+long rename(const char *from, const char *to) { return call(SYS_rename, word(from), word(to)); }
+long unlink(const char *path) { return call(SYS_unlink, word(path)); }
+
+long file_size(int fd) {
+  struct stat found {};
+  const long result = call(SYS_fstat, fd, word(&found));
+  return failed(result) ? result : static_cast<long>(found.st_size);
+}
+
+bool is_special(const char *path) {
+  struct stat found {};
+  return !failed(call(SYS_newfstatat, AT_FDCWD, word(path), word(&found), 0)) && !S_ISREG(found.st_mode);
+}
+
+long map_file(int fd, size_t bytes) { return call(SYS_mmap, 0, word(bytes), PROT_READ, MAP_PRIVATE, fd, 0); }
 long close(int fd) { return call(SYS_close, fd); }
 long duplicate_from(int fd, int least) { return call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, least); }
 long read_at(int fd, void *data, size_t bytes, uint64_t offset) {

@@ -168,9 +168,9 @@ def programs():
 
 
 def against_valgrind():
-    """g++ and tar do leak: what valgrind says, and no more."""
+    """The g++ command does leak: what valgrind says, and no more."""
     valgrind = shutil.which("valgrind")
-    for program in (["g++", "-dumpversion"], ["tar", "cf", "/dev/null", VICTIM]):
+    for program in (["g++", "-dumpversion"],):
         path = shutil.which(program[0])
         if valgrind is None or path is None:
             print(f"skipped: valgrind or {program[0]} is not there")
