@@ -122,9 +122,11 @@ void add(void *block, size_t size, uint32_t stack) {
   const Watcher *who = watcher.load(std::memory_order_relaxed);
   CacheAccess access;
   if (access.cache() == nullptr) return;
+  const uint64_t rate = access.cache()->rate;
+  if (rate == 0) return;  // meanwhile somebody has begun or ended to watch
   const Block found = find_block(address_of(block));
   if (found.kind == Block::Kind::kNone) return;  // of the emergency pool
-  if (who->add(block, size, access.cache()->rate, stack)) __atomic_store_n(found.mark, object_map::kSampledMark, __ATOMIC_RELAXED);
+  if (who->add(block, size, rate, stack)) __atomic_store_n(found.mark, object_map::kSampledMark, __ATOMIC_RELAXED);
 }
 
 Removal remove(const void *block) {

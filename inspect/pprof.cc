@@ -130,11 +130,12 @@ class Writer {
   explicit Writer(const gc::PagedArray<Sample> &samples) : samples_(samples) {}
 
   // False: no memory.
-  bool prepare() { return find_locations() && symbols_.read(); }
+  bool prepare() { return find_locations() && symbols_.read() && named_.reserve(symbols_.modules().count() + 1); }
 
   void release() {
     symbols_.release();
     locations_.release();
+    named_.release();
   }
 
   bool open(const char *path) { return output_.open(path); }
@@ -158,8 +159,8 @@ class Writer {
     output_.number(kDropFrames, static_cast<int64_t>(string("malloc|calloc|realloc|reallocarray|memalign|posix_memalign|"
                                                             "aligned_alloc|operator new.*|_Zn[wa]m.*|warren::.*|_ZN6warren.*")));
     for (const Sample &sample : samples_) write_sample(sample);
-    write_mappings();
     write_locations();
+    write_mappings();
   }
 
  private:
@@ -226,6 +227,7 @@ class Writer {
       message.number(4, module.file_offset);
       message.number(5, path);
       if (id.count != 0) message.number(6, build_id(id));
+      if (named_.begin()[i]) message.number(7, 1);
       output_.message(kMapping, message);
     }
   }
@@ -255,6 +257,7 @@ class Writer {
       if (module != modules.count()) message.number(2, module + 1);
       message.number(3, address);
       if (function.name != nullptr) {
+        named_.begin()[module] = true;
         if (function_count == 0 || function_start != address - function.offset) {
           function_start = address - function.offset;
           write_function(++function_count, function.name);
@@ -281,6 +284,7 @@ class Writer {
 
   const gc::PagedArray<Sample> &samples_;
   gc::PagedArray<uintptr_t> locations_;
+  gc::PagedArray<bool> named_;  // by module: some of its functions have names
   size_t most_unsorted_ = kSortedTogether;
   Symbols symbols_;
   Output output_;

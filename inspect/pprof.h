@@ -1,6 +1,7 @@
 // Profiles in pprof's format: profile.proto of github.com/google/pprof, written by hand and not compressed.
-// Caller: heap_profile.cc. Functions are named as far as symbol tables know them; mappings carry build ids, so that pprof
-// adds files and lines where it finds debug information. Invariant: a file appears whole, under its name, or not
+// Caller: heap_profile.cc. Functions are named as far as symbol tables know them. A mapping with names says so, and pprof leaves
+// it alone unless told `-symbolize=force`: go tool pprof finds files and lines, but no names of C++ functions, in debug information.
+// Build ids are there for readers that look for debug files. Invariant: a file appears whole, under its name, or not
 // at all (pipes and devices are written to as they are).
 // Source of the sample types: the heap profiles of Go, which pprof's own options and views know.
 #pragma once
