@@ -104,6 +104,7 @@ def acts():
         ("busy", 0, (0, 0, 0, 0)),
         ("counts", LEAKED, (192, 4, 144, 3)),
         ("children", LEAKED, (144, 3, 0, 0)),
+        ("untraceable", LEAKED, (144, 3, 0, 0)),
         ("own_handler", 0, (0, 0, 0, 0)),
         ("exit_in_thread", LEAKED, (144, 3, 0, 0)),
     ]:
