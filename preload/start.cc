@@ -65,8 +65,8 @@ __attribute__((constructor(101))) void on_load() {
   warren::gc::rooted_memory::install_fork_handlers();
   warren::gc::world::install_fork_handlers();
   if (wanted_statistics() != kStatsOff) keep_stderr();
-  heap_profile::set_up_from_options();
   warren::inspect::leaks::set_up();
+  heap_profile::set_up_from_options();
   warren::inspect::dump_request::install();
 }
 
