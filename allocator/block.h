@@ -12,7 +12,16 @@ struct Block {
   Kind kind;
   SizeClass size_class;  // of tiny, small and medium
   uint8_t *mark;         // its byte in the object map
+  bool sampled = false;  // which is kSampledMark
 };
+
+// A live block that the byte does not tell the class of.
+inline Block sampled_block(uintptr_t pointer, uint8_t *mark) {
+  const Span *span = page_map::at(arena.page_of(pointer));
+  if (span->state == SpanState::kLarge) return {Block::Kind::kLarge, SizeClass{0}, mark, true};
+  const bool small = info(span->size_class).object_size <= kMaxSmallSize;
+  return {small ? Block::Kind::kSmall : Block::Kind::kMedium, span->size_class, mark, true};
+}
 
 inline Block find_block(uintptr_t pointer) {
   const Block none{Block::Kind::kNone, SizeClass{0}, nullptr};
@@ -23,10 +32,12 @@ inline Block find_block(uintptr_t pointer) {
   }
   uint8_t *mark = object_map::fine(pointer);
   if (*mark == kTinyClass) return {Block::Kind::kTiny, SizeClass{kTinyClass}, mark};
+  if (*mark == object_map::kSampledMark) return sampled_block(pointer, mark);
   if (*mark != 0) return *mark < kSentinelMark ? Block{Block::Kind::kSmall, SizeClass{*mark}, mark} : none;
   if ((pointer & ((size_t{1} << kCoarseShift) - 1)) != 0) return none;
   mark = object_map::coarse(pointer);
   if (*mark == object_map::kLargeMark) return {Block::Kind::kLarge, SizeClass{0}, mark};
+  if (*mark == object_map::kSampledMark) return sampled_block(pointer, mark);
   return *mark != 0 && *mark < kSentinelMark ? Block{Block::Kind::kMedium, SizeClass{*mark}, mark} : none;
 }
 

@@ -23,9 +23,10 @@ namespace warren {
 
 // Bins 1..67 are the classes. kTinyClass's own bin stays shut, since its blocks are marked in two planes:
 // the fast paths miss and the slow ones use kTinyBin. kSentinelMark's stays shut so that a free of the
-// sentinel's address is caught.
+// sentinel's address is caught, kSampledMark's so that the free of a sampled block is noticed.
 inline constexpr unsigned kTinyBin = 69;
-inline constexpr unsigned kBinCount = 70;
+inline constexpr unsigned kSampledBin = 70;
+inline constexpr unsigned kBinCount = 71;
 
 constexpr unsigned bin_of(SizeClass size_class) { return size_class.value == kTinyClass ? kTinyBin : size_class.value; }
 
@@ -45,7 +46,9 @@ struct CacheHead {
   uint64_t frees[kBinCount];  // blocks freed; with the blocks that live, this gives the blocks allocated
   // The same in every cache: here they are reached from the register that reaches the bins.
   uint8_t *fine_from_zero;  // Arena's
-  uint8_t class_of[kMaxSmallSize + 1];
+  uint8_t class_of[kMaxSmallSize + 1];  // all 0 while allocations are counted (sampling.h)
+  int64_t countdown;  // then: bytes to the next one that is sampled
+  uint8_t counted_class_of[kMaxSmallSize / kTinySize + 1];  // of sizes rounded up to words; all 0 except then
 };
 
 namespace cache_detail {
@@ -95,6 +98,12 @@ struct Cache : CacheHead {
 
   // What the bins may hold together, in bytes.
   size_t allowed_bytes() const { return allowed_bytes_; }
+
+  struct Layout;
+
+  // Of sampling.h.
+  uint64_t random;
+  uint64_t rate;  // that drew the countdown; 0: none was drawn
 
   Cache *next;  // the registry's list
   Cache *prev;

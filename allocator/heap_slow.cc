@@ -13,6 +13,7 @@
 #include "allocator/metadata.h"
 #include "allocator/misuse.h"
 #include "allocator/page_heap.h"
+#include "allocator/sampling.h"
 #include "allocator/scavenger.h"
 #include "allocator/thread.h"
 
@@ -45,7 +46,7 @@ void fill_freed(void *block, size_t size) {
 }
 
 SizeClass class_of_size(size_t size) {
-  return size <= kMaxSmallSize ? SizeClass{hot.empty.class_of[size]} : class_of_medium_size(size);
+  return size <= kMaxSmallSize ? class_of_small_size(size) : class_of_medium_size(size);
 }
 
 // Frees of signal handlers that found this heap busy, see emergency.h.
@@ -53,6 +54,7 @@ WARREN_COLD void drain_deferred() {
   for (emergency::Deferred *entry = emergency::take_deferred(); entry != nullptr;) {
     void *block = entry;
     entry = entry->next;
+    sampling::remove_deferred(block);
     const Span *span = page_map::at(arena.page_of(address_of(block)));
     if (span->state == SpanState::kLarge) {
       large::free(block);
@@ -123,6 +125,24 @@ void release_object(void *block, const Block &found) {
   }
 }
 
+// A sampled block is freed: it becomes one like any other. False: its free is settled.
+WARREN_COLD bool remove_sample(void *block, const Block &found, const char *function) {
+  switch (sampling::remove(block)) {
+    case sampling::Removal::kDone: break;
+    case sampling::Removal::kRaced: misuse::report(function, block); return false;
+    case sampling::Removal::kBusy:
+      // The exchange settles a race of two frees.
+      if (__atomic_exchange_n(found.mark, 0, __ATOMIC_ACQ_REL) == object_map::kSampledMark) {
+        emergency::defer_free(block);
+      } else {
+        misuse::report(function, block);
+      }
+      return false;
+  }
+  *found.mark = found.kind == Block::Kind::kLarge ? object_map::kLargeMark : found.size_class.value;
+  return true;
+}
+
 void release_large(void *block, const Block &found, const char *function) {
   // The exchange settles a race of two frees: one of them finds nothing to free.
   if (__atomic_exchange_n(found.mark, 0, __ATOMIC_ACQ_REL) != object_map::kLargeMark) return misuse::report(function, block);
@@ -162,7 +182,11 @@ WARREN_COLD bool set_up() {
 
 }  // namespace heap
 
-WARREN_NOINLINE void *allocate_slow(size_t size) {
+namespace {
+
+// What the public functions do, but for counting.
+
+void *allocate_uncounted(size_t size) {
   if (size > kMaxSmallSize && size <= kMaxClassSize) {
     if (void *block = allocate_of_class(class_of_medium_size(size))) return block;
   }
@@ -178,20 +202,14 @@ WARREN_NOINLINE void *allocate_slow(size_t size) {
   return block;
 }
 
-void *allocate_zeroed(size_t size) {
-  if (size > kMaxClassSize && is_possible(size)) {
-    if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
-    const large::Allocated allocated = allocate_large(size, kPageSize);
-    return allocated.block == nullptr || allocated.zero ? allocated.block : memset(allocated.block, 0, size);
-  }
-  void *block = allocate<allocate_slow>(size);
-  return block == nullptr ? nullptr : memset(block, 0, size);
+void *allocate_large_zeroed(size_t size) {
+  if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
+  const large::Allocated allocated = allocate_large(size, kPageSize);
+  return allocated.block == nullptr || allocated.zero ? allocated.block : memset(allocated.block, 0, size);
 }
 
-void *allocate_aligned(size_t align, size_t size) {
-  DCHECK(is_power_of_two(align));
-  if (size == 0) size = 1;
-  if (align <= kMinAlign && size > kTinySize) return allocate<allocate_slow>(size);
+void *allocate_aligned_uncounted(size_t align, size_t size) {
+  if (align <= kMinAlign && size > kTinySize) return allocate<allocate_uncounted>(size);
   if (!is_possible(size) || align > size_t{1} << 46) return nullptr;
   if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
   void *block = nullptr;
@@ -212,6 +230,29 @@ void *allocate_aligned(size_t align, size_t size) {
   return block;
 }
 
+}  // namespace
+
+WARREN_NOINLINE void *allocate_slow(size_t size) {
+  if (WARREN_LIKELY(!sampling::counts())) return allocate_uncounted(size);
+  if (void *block = allocate_counted(size)) return block;
+  return sampling::counted(size, allocate_uncounted);
+}
+
+void *allocate_zeroed(size_t size) {
+  if (size > kMaxClassSize && is_possible(size)) {
+    return WARREN_LIKELY(!sampling::counts()) ? allocate_large_zeroed(size) : sampling::counted(size, allocate_large_zeroed);
+  }
+  void *block = allocate<allocate_slow>(size);
+  return block == nullptr ? nullptr : memset(block, 0, size);
+}
+
+void *allocate_aligned(size_t align, size_t size) {
+  DCHECK(is_power_of_two(align));
+  if (size == 0) size = 1;
+  if (WARREN_LIKELY(!sampling::counts())) return allocate_aligned_uncounted(align, size);
+  return sampling::counted(size, [align](size_t bytes) { return allocate_aligned_uncounted(align, bytes); });
+}
+
 WARREN_NOINLINE void release_slow(void *block, const char *function) {
   if (WARREN_LIKELY(release_medium(block))) return;
   if (block == nullptr) return;
@@ -219,6 +260,7 @@ WARREN_NOINLINE void release_slow(void *block, const char *function) {
   if (WARREN_UNLIKELY(emergency::contains(address))) return emergency::free(block);
   const Block found = find_block(address);
   if (WARREN_UNLIKELY(found.kind == Block::Kind::kNone)) return misuse::report(function, block);
+  if (WARREN_UNLIKELY(found.sampled) && !remove_sample(block, found, function)) return;
   if (WARREN_UNLIKELY(fills())) fill_freed(block, block_size(found, address));
   if (found.kind == Block::Kind::kLarge) return release_large(block, found, function);
   release_object(block, found);
@@ -248,7 +290,9 @@ size_t release_free_memory() {
   drain_deferred();
   if (access.cache() != nullptr) access.cache()->flush();
   for (Central &central : centrals) central.release_kept();
-  return page_heap::release_all();
+  const size_t bytes = page_heap::release_all();
+  scavenger::note_released(bytes);
+  return bytes;
 }
 
 }  // namespace warren

@@ -9,6 +9,7 @@
 //   odd      16 bytes       tiny blocks that start at 8 mod 16        kTinyClass
 //   coarse   128 bytes      medium blocks (1152 .. 32768 bytes)       33..67 the class
 //                           large blocks                              kLargeMark
+//   both                    blocks that the heap profile has sampled  kSampledMark: the span knows the class
 //
 // Three planes so that each kind of block pays for its own: a byte in 16 is 6% of a heap of small
 // blocks, and would be for one of 4 KiB blocks, whose bytes lie far apart but on every OS page.
@@ -24,6 +25,7 @@
 namespace warren::object_map {
 
 inline constexpr uint8_t kLargeMark = 255;
+inline constexpr uint8_t kSampledMark = kSampledBin;
 static_assert(kSentinelMark >= kClassCount && kSentinelMark < kLargeMark);
 
 // For any address; only the parts of the plane that belong to the grown arena may be touched.

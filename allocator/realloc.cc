@@ -4,6 +4,7 @@
 #include "allocator/heap.h"
 #include "allocator/large.h"
 #include "allocator/misuse.h"
+#include "allocator/sampling.h"
 #include "allocator/thread.h"
 
 #include <cstring>
@@ -25,6 +26,28 @@ void *copy_to_new(void *block, size_t old_size, size_t size) {
 // common, and moving costs more than the slack.
 bool fits(size_t size, size_t usable) { return size <= usable && size > usable / 2; }
 
+void *reallocate_large(void *block, size_t old_size, size_t size) {
+  {
+    CacheAccess access;
+    if (!access.reentered()) return large::reallocate(block, size);
+  }
+  return copy_to_new(block, old_size, size);
+}
+
+// While allocations are counted: as if a block had been freed and another allocated, whether it moves or not. A sampled one
+// counts as freed also when there is no memory for its new size.
+WARREN_COLD void *reallocate_large_counted(void *block, const Block &found, size_t old_size, size_t size, const char *function) {
+  if (found.sampled) {
+    switch (sampling::remove(block)) {
+      case sampling::Removal::kDone: *found.mark = object_map::kLargeMark; break;
+      case sampling::Removal::kRaced: misuse::report(function, block); return nullptr;
+      case sampling::Removal::kBusy: return copy_to_new(block, old_size, size);
+    }
+  }
+  if (!sampling::counts()) return reallocate_large(block, old_size, size);
+  return sampling::counted(size, [block, old_size](size_t bytes) { return reallocate_large(block, old_size, bytes); });
+}
+
 }  // namespace
 
 void *reallocate(void *block, size_t size, const char *function) {
@@ -40,8 +63,8 @@ void *reallocate(void *block, size_t size, const char *function) {
     if (fits(size, usable) || rounded_size(size) == usable) return block;
   } else if (size > kMaxClassSize) {
     if (rounded_size(size) == 0) return nullptr;
-    CacheAccess access;
-    if (!access.reentered()) return large::reallocate(block, size);
+    if (WARREN_UNLIKELY(found.sampled || sampling::counts())) return reallocate_large_counted(block, found, usable, size, function);
+    return reallocate_large(block, usable, size);
   }
   return copy_to_new(block, usable, size);
 }

@@ -1,5 +1,5 @@
 // The size classes: request -> class -> object size, and the shape of each class's spans.
-// Callers: the fast path (class_of_small_size lives in heap.h's hot tables), central, page heap, stats.
+// Callers: the fast path (whose table is in each cache), central, page heap, stats.
 // Invariant: the class of a request is the smallest that holds it and, for malloc, is 16-aligned.
 #pragma once
 
@@ -55,7 +55,24 @@ constexpr MediumTable make_medium_table() {
 
 inline constexpr MediumTable kMediumTable = make_medium_table();
 
+struct SmallTable {
+  uint8_t class_of[kMaxSmallSize / kTinySize + 1];
+};
+
+constexpr SmallTable make_small_table() {
+  SmallTable table{};
+  for (size_t i = 0; i <= kMaxSmallSize / kTinySize; ++i) table.class_of[i] = search(i * kTinySize);
+  return table;
+}
+
+inline constexpr SmallTable kSmallTable = make_small_table();
+
 }  // namespace size_class_detail
+
+// For sizes up to kMaxSmallSize. All classes are multiples of kTinySize.
+inline SizeClass class_of_small_size(size_t size) {
+  return SizeClass{size_class_detail::kSmallTable.class_of[(size + kTinySize - 1) / kTinySize]};
+}
 
 // For kMaxSmallSize < size <= kMaxClassSize. All those classes are multiples of kMediumStep.
 inline SizeClass class_of_medium_size(size_t size) {

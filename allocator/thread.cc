@@ -2,6 +2,7 @@
 #include "allocator/thread.h"
 
 #include "allocator/base/intrusive_list.h"
+#include "allocator/base/layout.h"
 #include "allocator/base/options.h"
 #include "allocator/heap.h"
 #include "allocator/metadata.h"
@@ -31,6 +32,9 @@ metadata::FixedAllocator<Cache> cache_allocator;
 // relaxed: statistics.
 std::atomic<uint64_t> retired[kBinCount];
 
+WARREN_SHOW_ADDRESS("caches", &registry);
+WARREN_SHOW_ADDRESS("retired_frees", &retired);
+
 std::atomic<size_t> caches{0};  // written under registry_lock. relaxed: a share that is a moment old serves as well
 
 pthread_key_t exit_key;
@@ -42,8 +46,8 @@ void compiler_barrier() { std::atomic_signal_fence(std::memory_order_seq_cst); }
 Cache *make_cache() {
   Cache *cache = cache_allocator.allocate();
   if (cache == nullptr) return nullptr;
-  cache->set_up();
   MutexLock guard(registry_lock);
+  cache->set_up();  // with the table of the day: sampling.cc changes all of them under this lock
   registry.push_front(cache);
   caches.fetch_add(1, std::memory_order_relaxed);
   return cache;

@@ -1,6 +1,7 @@
 // See cycle.h for the order of things.
 #include "gc/cycle.h"
 
+#include "allocator/base/layout.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/stop_gate.h"
@@ -61,6 +62,12 @@ uint64_t set_up_at = 0;
 
 // relaxed, all: statistics.
 std::atomic<uint64_t> cycles{0}, last_end{0}, pause_total{0}, pause_longest{0}, collector_time{0};
+WARREN_SHOW_ADDRESS("gc.cycles", &cycles);
+WARREN_SHOW_ADDRESS("gc.last_end_unix_ns", &last_end);
+WARREN_SHOW_ADDRESS("gc.pause_total_ns", &pause_total);
+WARREN_SHOW_ADDRESS("gc.pause_longest_ns", &pause_longest);
+WARREN_SHOW_ADDRESS("gc.cpu_ns", &collector_time);
+WARREN_SHOW_ADDRESS("gc.is_set_up", &ready);
 
 // What the collector's thread scans between two looks at its own account.
 constexpr size_t kSlice = size_t{64} << 10;
@@ -160,6 +167,8 @@ class Cycle {
     const bool concurrent = begin_marking();
     if (concurrent) {
       roots::for_each_data_range(visit_copy, &marker_);
+      rooted_memory::for_each(visit_range, &marker_);
+      world::for_each_parked_stack(visit_range, &marker_);
       malloc_roots::scan(marker_);
       specials::scan_roots(marker_);
       drain_all();
@@ -209,10 +218,10 @@ class Cycle {
     phase::black_scannable_bytes.store(0, std::memory_order_relaxed);
     phase::current.store(phase::Phase::kMark, std::memory_order_relaxed);
     const uint64_t before = marker_.scanned_bytes();
-    world::for_each_root_range(visit_thread_range, &marker_);
-    rooted_memory::for_each(visit_range, &marker_);
-    trace_.stacks = marker_.scanned_bytes() - before;
     if (concurrent) {
+      world::for_each_thread_range(
+          [](uint32_t, uintptr_t low, uintptr_t high, void *context) { visit_thread_range(low, high, context); }, &marker_);
+      trace_.stacks = marker_.scanned_bytes() - before;
       marker_.flush();
       trace_.clock.first_pause = pause.lap();
       world::start();

@@ -2,6 +2,7 @@
 #include "gc/heap.h"
 
 #include "allocator/base/fatal.h"
+#include "allocator/base/layout.h"
 #include "allocator/base/stop_gate.h"
 #include "allocator/heap.h"
 #include "allocator/page_heap.h"
@@ -21,6 +22,8 @@ namespace {
 
 // relaxed, both: sums that nothing hangs on.
 std::atomic<uint64_t> total_bytes{0};
+WARREN_SHOW_ADDRESS("gc.live_bytes", &live_bytes);
+WARREN_SHOW_ADDRESS("gc.total_bytes", &total_bytes);
 
 constexpr size_t kTinyBlock = 16;
 

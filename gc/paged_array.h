@@ -1,6 +1,6 @@
 // A growing array of plain values for what the collector keeps about threads, mappings and roots.
 // Its memory comes straight from the kernel, since the heap's locks may be held by threads that are stopped.
-// Callers: threads.cc, mappings.cc, roots.cc. Invariant: a growth that fails leaves the array as it was.
+// Callers: threads.cc, mappings.cc, roots.cc, inspect/. Invariant: a growth that fails leaves the array as it was.
 #pragma once
 
 #include "allocator/base/address.h"
@@ -23,8 +23,16 @@ class PagedArray {
   T *end() { return data_ + size_; }
   const T *begin() const { return data_; }
   const T *end() const { return data_ + size_; }
+  size_t capacity_bytes() const { return mapped_bytes_; }
   void clear() { size_ = 0; }
   void shrink(size_t size) { size_ = size; }
+  void grow(size_t by) { size_ += by; }  // within what was reserved
+
+  // Gives the memory back. Arrays have no destructors: most live as long as the process.
+  void release() {
+    if (data_ != nullptr) os_memory::unreserve(data_, mapped_bytes_);
+    *this = PagedArray();
+  }
 
   bool push_back(const T &value) {
     if (size_ == capacity_ && !reserve(size_ + 1)) return false;

@@ -126,6 +126,8 @@ void set_up() {
   }
 }
 
+size_t control_block_bytes() { return control_bytes; }
+
 void for_each_range(const Thread &thread, const world::FiberStacks *fibers, VisitRange visit_range, void *context) {
   const Visitor visit{visit_range, context};
   if (thread.context != nullptr) visit_registers(*thread.context, visit);

@@ -1,5 +1,5 @@
 // Where a thread keeps roots: its registers, the stack it runs on, the stack libc gave it, its thread-local storage.
-// Caller: threads.cc, in a stopped world. Invariant: nothing is visited that cannot be read, and no page is touched for
+// Callers: threads.cc, in a stopped world; inspect/, in a copy of one. Invariant: nothing is visited that cannot be read, and no page is touched for
 // the first time.
 #pragma once
 
@@ -11,6 +11,7 @@ namespace warren::gc::stacks {
 
 // What libc does not say in its headers: sizes and offsets of its control block. Once.
 void set_up();
+size_t control_block_bytes();
 
 // Of a stopped thread.
 struct Thread {

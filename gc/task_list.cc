@@ -40,14 +40,25 @@ uint64_t hex_at(const char *text) {
   }
 }
 
+long open_below(uint64_t process, const LogLine &rest, int flags) {
+  LogLine path;
+  if (process == kThisProcess) {
+    path << "/proc/self/task";
+  } else {
+    path << "/proc/" << process << "/task";
+  }
+  path.text(rest.data(), rest.size());
+  char text[96] = "";
+  memcpy(text, path.data(), path.size() < sizeof text ? path.size() : sizeof text - 1);
+  return os_calls::open(text, flags);
+}
+
 // The beginning of a file of a thread's, as a string. Its length, or a negative number.
 template <size_t kSize>
-long read_task_file(uint32_t id, const char *name, char (&text)[kSize]) {
+long read_task_file(uint64_t process, uint32_t id, const char *name, char (&text)[kSize]) {
   LogLine path;
-  path << "/proc/self/task/" << uint64_t{id} << "/" << name;
-  char path_text[64] = "";
-  memcpy(path_text, path.data(), path.size() < sizeof path_text ? path.size() : sizeof path_text - 1);
-  const long fd = os_calls::open(path_text, O_RDONLY);
+  path << "/" << uint64_t{id} << "/" << name;
+  const long fd = open_below(process, path, O_RDONLY);
   if (os_calls::failed(fd)) return fd;
   const long length = os_calls::read(static_cast<int>(fd), text, kSize - 1);
   os_calls::close(static_cast<int>(fd));
@@ -57,7 +68,7 @@ long read_task_file(uint32_t id, const char *name, char (&text)[kSize]) {
 
 }  // namespace
 
-TaskList::TaskList() : fd_(static_cast<int>(os_calls::open("/proc/self/task", O_RDONLY | O_DIRECTORY))) {}
+TaskList::TaskList(uint64_t process) : fd_(static_cast<int>(open_below(process, LogLine(), O_RDONLY | O_DIRECTORY))) {}
 
 TaskList::~TaskList() {
   if (fd_ >= 0) os_calls::close(fd_);
@@ -88,9 +99,9 @@ uint32_t TaskList::next() {
   }
 }
 
-TaskState task_state(uint32_t id) {
+TaskState task_state(uint32_t id, uint64_t process) {
   char text[512];
-  if (read_task_file(id, "stat", text) <= 0) return TaskState::kGone;
+  if (read_task_file(process, id, "stat", text) <= 0) return TaskState::kGone;
   // "ID (NAME) STATE parent group session terminal foreground FLAGS …"; the name may hold anything.
   const char *at = strrchr(text, ')');
   if (at == nullptr || at[1] == '\0') return TaskState::kAlive;
@@ -108,7 +119,7 @@ TaskState task_state(uint32_t id) {
 
 uint64_t blocked_signals(uint32_t id) {
   char text[4096];
-  if (read_task_file(id, "status", text) <= 0) return 0;
+  if (read_task_file(kThisProcess, id, "status", text) <= 0) return 0;
   const char *line = strstr(text, "\nSigBlk:\t");
   return line == nullptr ? 0 : hex_at(line + strlen("\nSigBlk:\t"));
 }

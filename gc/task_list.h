@@ -1,5 +1,5 @@
-// The threads of this process as the kernel lists them, in /proc/self/task.
-// Caller: threads.cc. Invariant: nothing is allocated; one descriptor, which the program never sees for longer than a
+// The threads of a process as the kernel lists them, in /proc/PROCESS/task.
+// Callers: threads.cc, of this process; inspect/snapshot.cc, of the one it looks at. Invariant: nothing is allocated; one descriptor, which the program never sees for longer than a
 // stop.
 #pragma once
 
@@ -8,9 +8,11 @@
 
 namespace warren::gc {
 
+inline constexpr uint64_t kThisProcess = 0;
+
 class TaskList {
  public:
-  TaskList();
+  explicit TaskList(uint64_t process = kThisProcess);
   ~TaskList();
   TaskList(const TaskList &) = delete;
   TaskList &operator=(const TaskList &) = delete;
@@ -45,7 +47,7 @@ enum class TaskState : uint8_t {
   kGone,    // ended, or past its last instruction of the program's
   kKernel,  // one of the kernel's own, as io_uring makes them
 };
-TaskState task_state(uint32_t id);
+TaskState task_state(uint32_t id, uint64_t process = kThisProcess);
 
 // The signals that a thread blocks.
 uint64_t blocked_signals(uint32_t id);

@@ -497,7 +497,23 @@ void start(uint64_t least_run) NO_THREAD_SAFETY_ANALYSIS {
 
 bool stopped() { return epoch_.load(std::memory_order_relaxed) % 2 != 0; }
 
-WARREN_NOINLINE void for_each_root_range(VisitRange visit, void *context) {
+namespace {
+
+// Hands on what is visited of one thread, with its id.
+struct OneThread {
+  VisitThreadRange visit;
+  void *context;
+  uint32_t thread;
+};
+
+void visit_of(uintptr_t low, uintptr_t high, void *context) {
+  const auto *one = static_cast<const OneThread *>(context);
+  one->visit(one->thread, low, high, one->context);
+}
+
+}  // namespace
+
+WARREN_NOINLINE void for_each_thread_range(VisitThreadRange visit, void *context) {
   const uint64_t first = process.load(std::memory_order_relaxed);
   for (size_t i = 0; i < record_count; ++i) {
     const Record &stopped = record(i);
@@ -505,9 +521,9 @@ WARREN_NOINLINE void for_each_root_range(VisitRange visit, void *context) {
     if (stopped.state.load(std::memory_order_relaxed) % 4 != static_cast<uint64_t>(State::kArrived)) continue;
     const auto sp = static_cast<uintptr_t>(stopped.context->uc_mcontext.gregs[REG_RSP]);
     const stacks::Thread thread{stopped.thread_pointer, sp, stopped.context, stopped.thread == first};
-    stacks::for_each_range(thread, fibers, visit, context);
+    OneThread one{visit, context, stopped.thread};
+    stacks::for_each_range(thread, fibers, visit_of, &one);
   }
-  if (fibers != nullptr) fibers->for_each_parked(visit, context);
   if (is_quiet(stopper)) return;
   // What the caller has in registers that a call preserves; the others are on its stack already.
   uintptr_t registers[6];
@@ -518,9 +534,38 @@ WARREN_NOINLINE void for_each_root_range(VisitRange visit, void *context) {
       : "r"(registers)
       : "memory");
   const uintptr_t low = address_of(registers);
-  visit(low, low + sizeof registers, context);
+  visit(stopper, low, low + sizeof registers, context);
   const auto thread_pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
-  stacks::for_each_range({thread_pointer, low, nullptr, stopper == first}, fibers, visit, context);
+  OneThread one{visit, context, stopper};
+  stacks::for_each_range({thread_pointer, low, nullptr, stopper == first}, fibers, visit_of, &one);
+}
+
+void for_each_root_range(VisitRange visit, void *context) {
+  struct Any {
+    VisitRange visit;
+    void *context;
+  } any{visit, context};
+  for_each_thread_range(
+      [](uint32_t, uintptr_t low, uintptr_t high, void *argument) {
+        const auto *inner = static_cast<const Any *>(argument);
+        inner->visit(low, high, inner->context);
+      },
+      &any);
+  if (fibers != nullptr) fibers->for_each_parked(visit, context);
+}
+
+void for_each_parked_stack(VisitRange visit, void *context) {
+  if (fibers != nullptr) fibers->for_each_parked_stack(visit, context);
+}
+
+void for_each_thread_pointer(void (*visit)(uintptr_t thread_pointer, void *context), void *context) {
+  for (size_t i = 0; i < record_count; ++i) {
+    const Record &stopped = record(i);
+    // relaxed: awaited_ was read as 0 since.
+    if (stopped.state.load(std::memory_order_relaxed) % 4 != static_cast<uint64_t>(State::kArrived)) continue;
+    visit(stopped.thread_pointer, context);
+  }
+  visit(reinterpret_cast<uintptr_t>(__builtin_thread_pointer()), context);
 }
 
 size_t thread_count() {
@@ -533,6 +578,7 @@ size_t thread_count() {
 bool on_collector_thread() { return is_quiet(os_calls::thread_id()); }
 
 void set_fiber_stacks(const FiberStacks *stacks) { fibers = stacks; }
+const FiberStacks *fiber_stacks() { return fibers; }
 
 void block_signals_but_the_stop() {
   // Faults of the code that runs here are the program's to handle; and blocked, they end the process.

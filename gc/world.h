@@ -38,6 +38,16 @@ bool stopped();
 // it is one of the collector's threads.
 void for_each_root_range(VisitRange visit, void *context);
 
+// Those of threads only, with the kernel's id of the thread; for_each_root_range adds the parked fibers' to them.
+using VisitThreadRange = void (*)(uint32_t thread, uintptr_t low, uintptr_t high, void *context);
+void for_each_thread_range(VisitThreadRange visit, void *context);
+
+// The stacks of parked fibers alone; in a running world too.
+void for_each_parked_stack(VisitRange visit, void *context);
+
+// In a stopped world: the thread pointer of each stopped thread, and the caller's.
+void for_each_thread_pointer(void (*visit)(uintptr_t thread_pointer, void *context), void *context);
+
 // Threads of the program, the caller included; the collector's and the scavenger's are not.
 size_t thread_count();
 
@@ -47,13 +57,16 @@ bool start_collector_thread(void (*body)(void *), void *argument, const char *na
 // Whether the caller is such a thread.
 bool on_collector_thread();
 
-// Stacks that threads run on which are not their own. bounds_of: whether `sp` is on one, and which. Called in a stopped
-// world: neither may take a lock.
+// Stacks that threads run on which are not their own. bounds_of: whether `sp` is on one, and which. for_each_parked: what is in
+// use of the stacks of fibers that do not run, and their closures. Called in a stopped world: neither may take a lock.
 struct FiberStacks {
   bool (*bounds_of)(uintptr_t sp, uintptr_t *low, uintptr_t *high);
   void (*for_each_parked)(VisitRange visit, void *context);
+  // The stacks alone, in a running world too: what is in use changes then, but stays readable.
+  void (*for_each_parked_stack)(VisitRange visit, void *context);
 };
 void set_fiber_stacks(const FiberStacks *stacks);  // must stay; nullptr: none any more
+const FiberStacks *fiber_stacks();
 
 // For fork, called before any other library's handlers are registered but after the heap's.
 void install_fork_handlers();

@@ -20,9 +20,14 @@ void *fail(int error) {
 
 void *or_no_memory(void *block) { return WARREN_LIKELY(block != nullptr) ? block : fail(ENOMEM); }
 
-WARREN_NOINLINE void *malloc_slow(size_t size) {
+WARREN_NOINLINE void *malloc_otherwise(size_t size) {
   if (WARREN_UNLIKELY(bypass::active())) return bypass::next<void *(size_t)>(bypass::Name::k_malloc)(size);
   return or_no_memory(warren::allocate_slow(size));
+}
+
+WARREN_NOINLINE void *malloc_slow(size_t size) {
+  if (void *block = warren::allocate_counted(size)) return block;
+  return malloc_otherwise(size);
 }
 
 WARREN_NOINLINE void free_slow(void *block) {

@@ -43,8 +43,18 @@ void *not_throwing(size_t size, size_t align) {
   return cxx_runtime::nothrow_new(size, align);
 }
 
-WARREN_NOINLINE void *new_slow(size_t size) { return throwing(size, kUnaligned); }
-WARREN_NOINLINE void *nothrow_new_slow(size_t size) { return not_throwing(size, kUnaligned); }
+WARREN_NOINLINE void *new_otherwise(size_t size) { return throwing(size, kUnaligned); }
+WARREN_NOINLINE void *nothrow_new_otherwise(size_t size) { return not_throwing(size, kUnaligned); }
+
+WARREN_NOINLINE void *new_slow(size_t size) {
+  if (void *block = warren::allocate_counted(size)) return block;
+  return new_otherwise(size);
+}
+
+WARREN_NOINLINE void *nothrow_new_slow(size_t size) {
+  if (void *block = warren::allocate_counted(size)) return block;
+  return nothrow_new_otherwise(size);
+}
 
 WARREN_NOINLINE void delete_slow(void *block) {
   if (WARREN_UNLIKELY(bypass::active())) return ::free(block);

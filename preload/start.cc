@@ -10,16 +10,22 @@
 #include "allocator/stats.h"
 #include "gc/rooted_memory.h"
 #include "gc/world.h"
+#include "inspect/dump_request.h"
+#include "inspect/heap_profile.h"
+#include "inspect/leaks.h"
 #include "preload/bypass.h"
 #include "preload/fiber_roots.h"
 
+#include <cstdio>
 #include <fcntl.h>
+#include <pthread.h>
+#include <unistd.h>
 
 namespace {
 
-enum StatsOption : uint64_t { kStatsOff, kStatsExit };
+enum StatsOption : uint64_t { kStatsOff, kStatsExit, kStatsJson };
 
-bool wants_table_at_exit() { return warren::options.stats.load(std::memory_order_relaxed) == kStatsExit; }
+uint64_t wanted_statistics() { return warren::options.stats.load(std::memory_order_relaxed); }
 
 // Where the table at exit goes. Many programs close stderr before they end, so a copy is kept, out of the
 // way of descriptors that the program may count on.
@@ -42,19 +48,40 @@ void refuse_to_collect_blocks() {
   line.write_to(2);
 }
 
+namespace heap_profile = warren::inspect::heap_profile;
+
+void install_profile_fork_handlers() {
+  pthread_atfork(heap_profile::lock_for_fork, [] { heap_profile::unlock_after_fork(false); },
+                 [] { heap_profile::unlock_after_fork(true); });
+}
+
 __attribute__((constructor(101))) void on_load() {
   if (warren::bypass::active()) return;
   // Without options the heap waits for the first malloc: /bin/true takes 93 us more than without, not 149.
   if (warren::os_process::environment("WARREN_CONF") != nullptr && warren::heap::set_up()) refuse_to_collect_blocks();
   warren::fork_handlers::install();
+  install_profile_fork_handlers();  // after the heap's: locks first, unlocks last; so do those that follow
   warren::fiber_roots::install();
   warren::gc::rooted_memory::install_fork_handlers();
-  warren::gc::world::install_fork_handlers();  // after the heap's: locks first, unlocks last
-  if (wants_table_at_exit()) keep_stderr();
+  warren::gc::world::install_fork_handlers();
+  if (wanted_statistics() != kStatsOff) keep_stderr();
+  heap_profile::set_up_from_options();
+  warren::inspect::leaks::set_up();
+  warren::inspect::dump_request::install();
 }
 
 __attribute__((destructor(101))) void on_exit() {
-  if (wants_table_at_exit()) warren::stats::print(table_fd);
+  heap_profile::dump_at_exit();
+  warren::inspect::dump_request::at_exit();
+  if (wanted_statistics() == kStatsExit) warren::stats::print(table_fd);
+  if (wanted_statistics() == kStatsJson) {
+    wr_mem_stats now;
+    wr_read_mem_stats(&now);
+    warren::stats::print_json(now, table_fd);
+  }
+  if (!warren::inspect::leaks::leaked_at_exit()) return;
+  fflush(nullptr);  // what exit would have done after this
+  _exit(warren::inspect::leaks::kExitStatus);
 }
 
 }  // namespace

@@ -62,7 +62,6 @@ G *make_fiber(M *m, void (*entry)(void *argument), void *argument, size_t room, 
   g->creator = m != nullptr && m->current != nullptr ? m->current->id : 0;
   g->generation = sched.generation.load(std::memory_order_relaxed);
   g->reason = WaitReason::kNone;
-  g->saved_errno = 0;
   g->face_word = nullptr;
   g->wake_argument = nullptr;
   g->name[0] = '\0';
@@ -71,6 +70,7 @@ G *make_fiber(M *m, void (*entry)(void *argument), void *argument, size_t room, 
     memcpy(g->name, name, length);
     g->name[length] = '\0';
   }
+  stack_tools::fiber_made(g->tool_stack, g->low, g);
   g->sp = prepare_stack(top, kDefaultMxcsr, kDefaultX87Control);
   count_live(p, 1);
   set_status(g, GStatus::kRunnable);
@@ -78,6 +78,7 @@ G *make_fiber(M *m, void (*entry)(void *argument), void *argument, size_t room, 
 }
 
 void finish_end(M *m, G *g) {
+  stack_tools::fiber_ended(g->tool_stack, g->sp);
   set_status(g, GStatus::kDead);
   P *p = m->p.load(std::memory_order_relaxed);
   if (g->generation == sched.generation.load(std::memory_order_relaxed)) count_live(p, -1);
@@ -95,17 +96,16 @@ void finish_end(M *m, G *g) {
 
 M *regain_p(M *m) {
   if (acquire_idle_p(m)) return m;
-  return switch_away(m, After::kPreempted);
+  return switch_away<After::kPreempted>(m);
 }
 
 void warren_fiber_main(M *m) {
+  stack_tools::arrive(m->current->tool_stack);
   finish_switch(m);
   *m->errno_location = 0;
-  leave_runtime(m);
-  {
-    const G *g = current();
-    g->entry(g->argument);
-  }
+  const G *g = m->current;
+  leave_to_outside(m);
+  g->entry(g->argument);
   wr_end_fiber();
 }
 
@@ -193,7 +193,7 @@ void wr_end_fiber(void) {
     m->ends = true;
   }
   if (WARREN_UNLIKELY(g->is_main)) main_fiber_ends(g);
-  switch_away(m, After::kEnd);
+  switch_away<After::kEnd>(m);
   __builtin_unreachable();
 }
 

@@ -16,8 +16,8 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Lowest first; nobody includes upwards. include/ holds the public headers, which include nothing of ours but each other.
-LADDER = ["include", "allocator/base", "allocator", "gc", "scheduler", "preload"]
-BELOW_PRELOAD = LADDER[1:5]
+LADDER = ["include", "allocator/base", "allocator", "gc", "scheduler", "inspect", "preload"]
+BELOW_PRELOAD = LADDER[1:6]
 BANNED_HEADERS = {"string", "vector", "mutex", "iostream", "map", "memory", "functional"}
 BANNED_WORDS = ["util", "common", "misc", "manager", "helper"]
 MAX_LINES = 700
@@ -30,6 +30,7 @@ CONDITIONAL = {
     "allocator/base/log.h": "compilers",
     "allocator/base/log.cc": "compilers",
     "allocator/base/tls.h": "compilers",
+    "scheduler/stack_tools.h": "sanitizers and valgrind",
 }
 
 SOURCES = {".cc", ".c", ".h", ".inc", ".def", ".py", ".map", ".sh", ".pl", ".sql"}

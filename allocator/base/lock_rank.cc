@@ -7,10 +7,10 @@
 namespace warren::lock_rank {
 namespace {
 
-// One counter of three bits a rank. Only this thread and its signal handlers touch it.
+// One counter a rank. Only this thread and its signal handlers touch it.
 WARREN_TLS uint64_t held = 0;
 
-constexpr uint64_t unit(LockRank rank) { return uint64_t{1} << (3 * static_cast<unsigned>(rank)); }
+constexpr uint64_t unit(LockRank rank) { return uint64_t{1} << (kBitsPerRank * static_cast<unsigned>(rank)); }
 
 }  // namespace
 
@@ -39,6 +39,8 @@ const char *name(LockRank rank) {
     case LockRank::kScheduler: return "scheduler";
     case LockRank::kStacks: return "stacks";
     case LockRank::kRootedMemory: return "rooted memory";
+    case LockRank::kSamples: return "samples";
+    case LockRank::kStackTable: return "stack table";
     case LockRank::kHeapInit: return "heap init";
     case LockRank::kCacheRegistry: return "cache registry";
     case LockRank::kCentral: return "central";

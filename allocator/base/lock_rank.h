@@ -19,6 +19,8 @@
 //   kScheduler      global run queue, idle threads and Ps         a scan of the Ps     no
 //   kStacks         free fiber stacks and the slabs of them       an mmap              no
 //   kRootedMemory   a list of blocks that are roots               some instructions    no
+//   kSamples        the blocks that the heap profile has sampled  a few words, a copy  metadata
+//   kStackTable     stacks of allocations                         an entry             metadata
 //   kHeapInit       the first call's set-up of the heap           some 20 system calls metadata
 //   kCacheRegistry  the list of thread caches                     a walk of the list   metadata
 //   kCentral        one class's spans and their free bits         a batch of objects   no
@@ -34,11 +36,13 @@ namespace warren {
 
 enum class LockRank : uint8_t {
   kFiberWorld, kBackground, kWorld, kCycle, kSpecials, kCollectCaches, kSpanSet, kPacing, kMarkWork,
-  kTakeP, kPollTable, kPoll, kTimers, kScheduler, kStacks, kRootedMemory,
+  kTakeP, kPollTable, kPoll, kTimers, kScheduler, kStacks, kRootedMemory, kSamples, kStackTable,
   kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata, kProtection
 };
 
 namespace lock_rank {
+
+inline constexpr unsigned kBitsPerRank = 2;  // of the counters that debug builds keep, all in one word
 
 // Debug builds stop the process when `rank` is not below every rank this thread holds.
 void check_acquire(LockRank rank);

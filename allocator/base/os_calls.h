@@ -22,6 +22,13 @@ long futex_wait(const uint32_t *word, uint32_t expected);
 long futex_wait_for(const uint32_t *word, uint32_t expected, uint64_t nanoseconds);  // -ETIMEDOUT at the latest then
 long futex_wake(const uint32_t *word, int count);
 long open(const char *path, int flags);
+long create(const char *path);  // for writing, empty, 0666 less the mask
+long rename(const char *from, const char *to);
+long unlink(const char *path);
+long file_size(int fd);
+bool is_special(const char *path);  // there, and no regular file
+long map_file(int fd, size_t bytes);  // its address, to be read
+long open_for_append(const char *path);  // made if it is not there
 long close(int fd);
 long duplicate_from(int fd, int least);  // on the first free number from `least` on, closed by exec
 long read_at(int fd, void *data, size_t bytes, uint64_t offset);
@@ -36,6 +43,7 @@ long directory_entries(int fd, void *entries, size_t bytes);  // of struct linux
 long link_count(int fd);
 long ioctl(int fd, unsigned long request, void *argument);
 long write(int fd, const void *data, size_t bytes);
+long write_at(int fd, const void *data, size_t bytes, uint64_t offset);
 long personality();
 uint64_t process_id();
 uint32_t thread_id();
@@ -90,6 +98,15 @@ void leave_working_directory();  // the process's: setns to another mount namesp
 void name_thread(const char *name);  // the calling one; at most 15 characters
 
 long signal_thread(uint64_t thread, int signal);
+
+// A copy of this process, with the calling thread only: 0 in the copy, which runs on the same stack. Its end is told to
+// nobody by a signal, and no wait but one for such processes sees it. Handlers of pthread_atfork do not run.
+long copy_process();
+[[noreturn]] void end_process(int status);
+long wait_for(uint64_t process, int *status, bool now);  // waitpid for threads and processes of any kind; now: does not wait
+long trace(int request, uint64_t thread, uintptr_t address, uintptr_t data);  // ptrace
+void allow_tracing_by(uint64_t process);  // where only ancestors may trace
+void close_all_but(int fd, int other);  // descriptors; either may be -1
 
 // A fence in every thread of this process that runs. False where the kernel does not offer it (register once, first).
 bool register_remote_fences();

@@ -9,10 +9,13 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
+#include <initializer_list>
 
 namespace warren::os_calls {
 namespace {
@@ -83,6 +86,27 @@ long futex_wait_for(const uint32_t *address, uint32_t expected, uint64_t nanosec
 long futex_wake(const uint32_t *address, int count) { return call(SYS_futex, word(address), FUTEX_WAKE_PRIVATE, count); }
 
 long open(const char *path, int flags) { return call(SYS_openat, AT_FDCWD, word(path), flags | O_CLOEXEC); }
+long create(const char *path) {
+  return call(SYS_openat, AT_FDCWD, word(path), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+}
+long rename(const char *from, const char *to) { return call(SYS_rename, word(from), word(to)); }
+long unlink(const char *path) { return call(SYS_unlink, word(path)); }
+
+long file_size(int fd) {
+  struct stat found {};
+  const long result = call(SYS_fstat, fd, word(&found));
+  return failed(result) ? result : static_cast<long>(found.st_size);
+}
+
+bool is_special(const char *path) {
+  struct stat found {};
+  return !failed(call(SYS_newfstatat, AT_FDCWD, word(path), word(&found), 0)) && !S_ISREG(found.st_mode);
+}
+
+long map_file(int fd, size_t bytes) { return call(SYS_mmap, 0, word(bytes), PROT_READ, MAP_PRIVATE, fd, 0); }
+long open_for_append(const char *path) {
+  return call(SYS_openat, AT_FDCWD, word(path), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+}
 long close(int fd) { return call(SYS_close, fd); }
 long duplicate_from(int fd, int least) { return call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, least); }
 long read_at(int fd, void *data, size_t bytes, uint64_t offset) {
@@ -107,6 +131,10 @@ long link_count(int fd) {
 long ioctl(int fd, unsigned long request, void *argument) { return call(SYS_ioctl, fd, word(request), word(argument)); }
 
 long write(int fd, const void *data, size_t bytes) { return call(SYS_write, fd, word(data), word(bytes)); }
+
+long write_at(int fd, const void *data, size_t bytes, uint64_t offset) {
+  return call(SYS_pwrite64, fd, word(data), word(bytes), word(offset));
+}
 
 long personality() { return call(SYS_personality, 0xffffffff); }
 
@@ -219,8 +247,45 @@ void leave_working_directory() { call(SYS_unshare, CLONE_FS); }
 void name_thread(const char *name) { call(SYS_prctl, PR_SET_NAME, word(name)); }
 
 
+long copy_process() { return call(SYS_clone, 0); }
+
+void end_process(int status) {
+  for (;;) call(SYS_exit_group, status);
+}
+
+long wait_for(uint64_t process, int *status, bool now) {
+  return call(SYS_wait4, word(process), word(status), __WALL | (now ? WNOHANG : 0), 0);
+}
+
 long signal_thread(uint64_t thread, int signal) {
   return call(SYS_tgkill, static_cast<long>(process_id()), static_cast<long>(thread), signal);
+}
+
+long copy_process() { return call(SYS_clone, 0, 0, 0, 0, 0); }
+
+void end_process(int status) {
+  for (;;) call(SYS_exit_group, status);
+}
+
+long wait_for(uint64_t process, int *status, bool at_once) {
+  return call(SYS_wait4, word(process), word(status), __WALL | (at_once ? WNOHANG : 0), 0);
+}
+
+long trace(int request, uint64_t thread, uintptr_t address, uintptr_t data) {
+  return call(SYS_ptrace, request, word(thread), word(address), word(data));
+}
+
+void allow_tracing_by(uint64_t process) { call(SYS_prctl, PR_SET_PTRACER, word(process)); }
+
+void close_all_but(int fd, int other) {
+  const unsigned low = static_cast<unsigned>(fd < other ? fd : other), high = static_cast<unsigned>(fd < other ? other : fd);
+  unsigned from = 0;
+  for (const unsigned kept : {low, high}) {
+    if (kept > 0x7fffffff) continue;  // -1
+    if (from < kept) call(SYS_close_range, from, kept - 1, 0);
+    from = kept + 1;
+  }
+  call(SYS_close_range, from, 0xffffffff, 0);
 }
 
 bool register_remote_fences() { return call(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0; }

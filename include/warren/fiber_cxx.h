@@ -26,10 +26,20 @@ namespace warren {
 
 using time_point = std::chrono::steady_clock::time_point;
 
-// What panic throws. Source: a Go panic; to catch it is to recover.
+// What panic throws. Source: a Go panic; to catch it is to recover. It knows where it was made: when it ends the process,
+// the fiber's frames are gone, but the report shows them.
 class panic_error : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit panic_error(const std::string &text) : runtime_error(text), count_(wr_stack_here(frames_, kMost)) {}
+
+  // Of the calls around it, innermost first.
+  void *const *frames() const noexcept { return frames_; }
+  int frame_count() const noexcept { return count_; }
+
+ private:
+  static constexpr int kMost = 48;
+  void *frames_[kMost];
+  int count_;
 };
 
 [[noreturn]] inline void panic(std::string text) { throw panic_error(text); }
@@ -48,6 +58,8 @@ bool run_to_end(F &f) noexcept {
     return false;
   } catch (const abi::__forced_unwind &) {
     wr_fatal_panic("a fiber's thread was cancelled, or ended with pthread_exit");
+  } catch (const panic_error &error) {
+    wr_fatal_panic_at(error.what(), error.frames(), error.frame_count());
   } catch (const std::exception &error) {
     wr_fatal_panic(error.what());
   } catch (const std::string &text) {

@@ -37,6 +37,8 @@ constexpr Named kNamed[] = {
     {LockRank::kScheduler, "scheduler"},
     {LockRank::kStacks, "stacks"},
     {LockRank::kRootedMemory, "rooted memory"},
+    {LockRank::kSamples, "samples"},
+    {LockRank::kStackTable, "stack table"},
     {LockRank::kHeapInit, "heap init"},
     {LockRank::kCacheRegistry, "cache registry"},
     {LockRank::kCentral, "central"},
@@ -47,7 +49,7 @@ constexpr Named kNamed[] = {
 
 std::string text(size_t taking, size_t held) {
   return std::string("warren: fatal error: lock order: taking ") + kNamed[taking].name + " while holding " +
-         std::to_string(uint64_t{1} << (3 * held)) + "; aborting\n";
+         std::to_string(uint64_t{1} << (lock_rank::kBitsPerRank * held)) + "; aborting\n";
 }
 
 void take_both(LockRank first, LockRank second) NO_THREAD_SAFETY_ANALYSIS {
@@ -89,7 +91,7 @@ TEST(LockRank, WhatAnotherThreadHoldsDoesNotMatter) {
 }
 
 TEST(LockRank, ForkMayHoldAllCentrals) {
-  for (int i = 0; i < 68; ++i) lock_rank::note_acquired(LockRank::kCentral);  // more than a counter of four bits holds
+  for (int i = 0; i < 68; ++i) lock_rank::note_acquired(LockRank::kCentral);  // more than a counter holds
   lock_rank::note_acquired(LockRank::kPageHeap);
   lock_rank::note_released(LockRank::kPageHeap);
   for (int i = 0; i < 68; ++i) lock_rank::note_released(LockRank::kCentral);

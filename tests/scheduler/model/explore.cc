@@ -142,11 +142,6 @@ void ready(G *g) {
 // Of channels with timers, which are not explored.
 void unref_timed_channel(wr_chan *) { abort(); }
 
-uint64_t now() {
-  static uint64_t time = 0;
-  return time += 100000;  // ten looks at the clock make a starving waiter
-}
-
 }  // namespace warren::scheduler
 
 namespace warren::os_calls {

@@ -1,0 +1,32 @@
+// The heap profile: which stacks allocate, and which of that is still there, from samples that stand for all bytes.
+// An allocation of `size` bytes is sampled with the chance p = 1 - exp(-size / rate) (each byte as likely as any other), and
+// counts for 1 / p allocations. So sums over many samples are right for every size, however rarely it is sampled.
+//
+// Callers: preload/ starts it and asks for files; allocator/sampling.h tells it of blocks.
+// Invariant: what a stack has in use is the sum over the samples in the table of live ones.
+#pragma once
+
+#include <cstdint>
+
+namespace warren::inspect::heap_profile {
+
+// Sampling begins: with the option prof, or when the program asks. 0 leaves the option prof_rate as it is.
+void start(uint64_t rate);
+void stop();
+bool has_started();
+
+// Which of a file's sums are shown first: what is in use, or all that was ever allocated, which is what is left to look at when
+// a program ends.
+enum class View : uint8_t { kInUse, kAllocated };
+
+// Writes all that is known. 0 or errno; ENODATA when it was never started. Waits for another thread's dump.
+int dump(const char *path, View view);
+
+// What the options ask for: files when the program ends, by a signal, from time to time.
+void set_up_from_options();
+void dump_at_exit();
+
+void lock_for_fork();
+void unlock_after_fork(bool in_child);
+
+}  // namespace warren::inspect::heap_profile

@@ -1,0 +1,150 @@
+// See reach.h.
+#include "inspect/reach.h"
+
+#include "allocator/base/address.h"
+#include "allocator/base/os_calls.h"
+#include "gc/mappings.h"
+#include "gc/paged_array.h"
+#include "inspect/heap_blocks.h"
+
+#include <sys/mman.h>
+
+namespace warren::inspect::reach {
+namespace {
+
+using heap_blocks::HeapBlock;
+
+struct Range {
+  uintptr_t low, high;
+};
+
+struct Region {
+  uintptr_t low, high;
+  bool reached;
+};
+
+constexpr unsigned kMarkShift = 3;  // the least block has 8 bytes
+uint64_t *marks = nullptr;          // one bit for each 8 bytes of the arena
+gc::PagedArray<Range> pending;      // reached and not searched yet
+gc::PagedArray<Region> regions;
+gc::PagedArray<size_t> pending_regions;
+uintptr_t regions_low = 0, regions_high = 0;
+bool out_of_memory = false;
+
+bool set_mark(uintptr_t block) {
+  const size_t bit = (block - arena.start) >> kMarkShift;
+  uint64_t &word = marks[bit / 64];
+  const uint64_t mask = uint64_t{1} << (bit % 64);
+  if ((word & mask) != 0) return false;
+  word |= mask;
+  return true;
+}
+
+void reach_region(uintptr_t word) {
+  size_t low = 0, high = regions.size();
+  while (low < high) {
+    const size_t middle = (low + high) / 2;
+    if (regions[middle].high <= word) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  if (low == regions.size() || word < regions[low].low || regions[low].reached) return;
+  regions[low].reached = true;
+  out_of_memory |= !pending_regions.push_back(low);
+}
+
+inline void consider(uintptr_t word) {
+  HeapBlock block;
+  if (heap_blocks::find(word, block)) {
+    if (set_mark(block.start)) out_of_memory |= !pending.push_back({block.start, block.start + block.bytes});
+  } else if (word - regions_low < regions_high - regions_low) {
+    reach_region(word);
+  }
+}
+
+void scan_words(uintptr_t low, uintptr_t high) {
+  for (uintptr_t at = low; at + sizeof at <= high; at += sizeof at) consider(*at_address<const uintptr_t>(at));
+}
+
+// Large blocks and mappings have pages that were never written to, and mappings some that cannot be read.
+constexpr size_t kSearchTouchedFrom = size_t{1} << 20;
+
+void scan_by_copy(uintptr_t low, uintptr_t high) {
+  alignas(8) static char buffer[size_t{64} << 10];
+  while (low < high) {
+    const size_t wanted = high - low < sizeof buffer ? high - low : sizeof buffer;
+    const size_t copied = gc::mappings::copy(buffer, low, wanted);
+    scan_words(address_of(buffer), address_of(buffer) + align_down(copied, sizeof(uintptr_t)));
+    // What could not be read is passed over by a page.
+    low = copied == wanted ? low + copied : align_down(low + copied, kOsPageSize) + kOsPageSize;
+  }
+}
+
+void drain() {
+  for (;;) {
+    while (pending.size() != 0) {
+      const Range range = pending[pending.size() - 1];
+      pending.shrink(pending.size() - 1);
+      if (range.high - range.low < kSearchTouchedFrom) {
+        scan_words(range.low, range.high);
+      } else {
+        scan_touched(range.low, range.high);
+      }
+    }
+    if (pending_regions.size() == 0) return;
+    const Region region = regions[pending_regions[pending_regions.size() - 1]];
+    pending_regions.shrink(pending_regions.size() - 1);
+    scan_touched(region.low, region.high);
+  }
+}
+
+}  // namespace
+
+bool prepare() {
+  heap_blocks::index();
+  const size_t bytes = align_up((arena.granule_count << kFineShift >> kMarkShift) / 8 + 8, kOsPageSize);
+  const long mapped = os_calls::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  if (os_calls::failed(mapped)) return false;
+  marks = reinterpret_cast<uint64_t *>(mapped);
+  return true;
+}
+
+void add_mapping(uintptr_t low, uintptr_t high) {
+  if (low >= high) return;
+  if (regions.size() == 0) regions_low = low;
+  regions_high = high;
+  out_of_memory |= !regions.push_back({low, high, false});
+}
+
+void scan_range(uintptr_t low, uintptr_t high) {
+  scan_words(align_up(low, sizeof(uintptr_t)), high);
+  drain();
+}
+
+void scan_touched(uintptr_t low, uintptr_t high) {
+  gc::mappings::for_each_touched(
+      low, high, [](uintptr_t from, uintptr_t to, void *) { scan_by_copy(from, to); }, nullptr);
+}
+
+void scan_word(uintptr_t word) {
+  consider(word);
+  drain();
+}
+
+void keep_unsearched(uintptr_t word) {
+  HeapBlock block;
+  if (heap_blocks::find(word, block)) set_mark(block.start);
+}
+
+void finish() { drain(); }
+
+bool is_reached(uintptr_t block) {
+  const size_t bit = (block - arena.start) >> kMarkShift;
+  return (marks[bit / 64] >> (bit % 64) & 1) != 0;
+}
+
+bool ran_out_of_memory() { return out_of_memory; }
+
+}  // namespace warren::inspect::reach

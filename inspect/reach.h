@@ -1,0 +1,34 @@
+// Which blocks of malloc's anything leads to. Marks from ranges of roots; words that point anywhere into a live block keep it.
+// Memory that the program has mapped by itself counts as one block for each mapping: it is searched once something points there.
+// (Interpreters keep their objects in such memory, and from there point to what they have from malloc.)
+//
+// Caller: leak_roots.cc gives it roots and mappings, leak_groups.cc asks. In a copy of the process.
+// Invariant: marks lie in memory of their own; the heap is read and never written to.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace warren::inspect::reach {
+
+// False: no memory.
+bool prepare();
+
+// A mapping to be searched when something points into it. In the order of addresses, before the first root.
+void add_mapping(uintptr_t low, uintptr_t high);
+
+// Roots: memory that can be read as it is; and any memory, where only pages that hold anything are looked at.
+void scan_range(uintptr_t low, uintptr_t high);
+void scan_touched(uintptr_t low, uintptr_t high);
+
+// One word; and a block that is reached but not searched.
+void scan_word(uintptr_t word);
+void keep_unsearched(uintptr_t word);
+
+// Follows everything that was found so far.
+void finish();
+
+bool is_reached(uintptr_t block);
+bool ran_out_of_memory();
+
+}  // namespace warren::inspect::reach

@@ -1,0 +1,433 @@
+// See snapshot.h. The tracer's code runs beside the program in the same memory, with the thread-local words of the thread that
+// started it: it makes system calls and nothing else. It has a task of its own, since a thread cannot trace its process.
+#include "inspect/snapshot.h"
+
+#include "allocator/base/address.h"
+#include "allocator/base/os_calls.h"
+#include "allocator/base/os_memory.h"
+#include "allocator/base/stop_gate.h"
+#include "gc/mappings.h"
+#include "gc/paged_array.h"
+#include "gc/stacks.h"
+#include "gc/task_list.h"
+
+#include <atomic>
+#include <cerrno>
+#include <elf.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+namespace warren::inspect::snapshot {
+namespace {
+
+constexpr uint64_t kMicrosecond = 1000, kMillisecond = 1'000'000, kSecond = 1'000'000'000;
+
+// So long all threads are waited for: one inside vfork cannot be stopped before its child calls exec. After a rest it is tried
+// again.
+constexpr uint64_t kPatience = 200 * kMillisecond, kRest = 300 * kMillisecond;
+constexpr int kAttempts = 10;
+constexpr uint64_t kFirstNap = 10 * kMicrosecond, kLastNap = kMillisecond, kGateNap = 30 * kMicrosecond;
+
+constexpr size_t kStackBytes = size_t{512} << 10;
+
+// Vector registers as the kernel saves them; what lies behind (tiles of matrices) holds no pointers.
+constexpr size_t kVectorBytes = 2816, kLegacyBytes = 512, kFirstVector = 160;
+
+struct Thread {
+  uint32_t id;
+  bool stopped;
+  int signal;  // that it was about to be delivered, and is when it goes on
+  user_regs_struct registers;
+  size_t vector_bytes;
+  alignas(16) char vectors[kVectorBytes];
+};
+
+gc::PagedArray<Thread> threads;  // of this snapshot
+
+// The part of an Outcome that the copy writes, shared with it.
+struct Shared {
+  std::atomic<uint64_t> finished;  // relaxed: the copy's end, which is waited for, is the barrier
+  uint64_t values[4];
+};
+
+struct Request {
+  Inspect inspect = nullptr;
+  Shared *shared = nullptr;
+  uint64_t process = 0;
+  ptrdiff_t gate_offset = 0;  // of stop_gate::inside, from a thread's pointer
+  uint64_t stopped_ns = 0;
+  bool forgotten = false;  // nobody waits for the tracer, which tidies up after itself
+  bool forbidden = false;
+  bool taken = false;
+};
+Request request;
+
+char *stack = nullptr;
+uint32_t tracer = 0;           // its id while it lives; the kernel stores 0 and wakes
+uint32_t unreaped = 0;         // a tracer that nobody has waited for
+std::atomic<uint32_t> may_go{0};
+std::atomic<uint64_t> busy{0};  // the process that takes a snapshot; a forked child finds its parent's and takes over
+
+bool by_signal = false;    // in the copy: which of the two ways
+uint64_t stop_began = 0, copied_at = 0;
+
+const uint32_t *word_of(const std::atomic<uint32_t> &word) { return reinterpret_cast<const uint32_t *>(&word); }
+
+// --- the tracer ---
+
+Thread *find(uint32_t id) {
+  for (Thread &thread : threads) {
+    if (thread.id == id) return &thread;
+  }
+  return nullptr;
+}
+
+// Calls that give up when a thread is stopped, though no handler has run, and that can be made again.
+bool begins_anew(uint64_t call) {
+  switch (call) {
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+    case SYS_epoll_pwait2:
+    case SYS_semop:
+    case SYS_semtimedop:
+    case SYS_msgrcv:
+    case SYS_msgsnd:
+    case SYS_rt_sigtimedwait:
+    case SYS_io_getevents:
+    case SYS_io_pgetevents:
+    case SYS_io_uring_enter:
+    case SYS_read:
+    case SYS_readv:
+    case SYS_write:
+    case SYS_writev:
+    case SYS_recvfrom:
+    case SYS_recvmsg:
+    case SYS_recvmmsg:
+    case SYS_sendto:
+    case SYS_sendmsg:
+    case SYS_accept:
+    case SYS_accept4: return true;
+    default: return false;
+  }
+}
+
+// The kernel decides when the thread goes on: if a handler is to run then, the call fails with EINTR as it would have.
+void make_restartable(Thread &thread) {
+  constexpr auto kInterrupted = static_cast<unsigned long long>(-EINTR);
+  constexpr auto kRestartUnlessHandled = static_cast<unsigned long long>(-514);  // the kernel's ERESTARTNOHAND
+  user_regs_struct &now = thread.registers;
+  if (thread.signal != 0 || now.rax != kInterrupted || static_cast<long long>(now.orig_rax) < 0) return;
+  if (!begins_anew(now.orig_rax)) return;
+  now.rax = kRestartUnlessHandled;
+  os_calls::trace(PTRACE_SETREGS, thread.id, 0, address_of(&now));
+}
+
+void read_registers(Thread &thread) {
+  os_calls::trace(PTRACE_GETREGS, thread.id, 0, address_of(&thread.registers));
+  iovec vectors{thread.vectors, sizeof thread.vectors};
+  const long result = os_calls::trace(PTRACE_GETREGSET, thread.id, NT_X86_XSTATE, address_of(&vectors));
+  thread.vector_bytes = os_calls::failed(result) ? 0 : vectors.iov_len;
+}
+
+// Whether it has stopped or ended by now.
+bool has_stopped(Thread &thread) {
+  int status = 0;
+  const long waited = os_calls::wait_for(thread.id, &status, true);
+  if (waited == 0) return false;
+  thread.stopped = true;
+  if (waited < 0 || !WIFSTOPPED(status)) {
+    thread.id = 0;  // gone
+    return true;
+  }
+  thread.signal = status >> 16 == 0 ? WSTOPSIG(status) : 0;
+  read_registers(thread);
+  return true;
+}
+
+bool await_all(uint64_t deadline) {
+  uint64_t nap = kFirstNap;
+  for (Thread &thread : threads) {
+    while (!thread.stopped && !has_stopped(thread)) {
+      if (os_calls::now() > deadline) return false;
+      os_calls::sleep(nap);
+      if (nap < kLastNap) nap *= 2;
+    }
+  }
+  return true;
+}
+
+enum class Attached : uint8_t { kAll, kLate, kForbidden };
+
+Attached attach(uint64_t deadline) {
+  for (;;) {
+    const size_t before = threads.size();
+    gc::TaskList tasks(request.process);
+    if (!tasks.is_open()) return Attached::kForbidden;
+    bool allowed = true;
+    const bool listed = tasks.walk([&](uint32_t id) {
+      if (!allowed || find(id) != nullptr) return;
+      const long seized = os_calls::trace(PTRACE_SEIZE, id, 0, 0);
+      if (os_calls::failed(seized)) {
+        allowed = seized == -ESRCH || gc::task_state(id, request.process) != gc::TaskState::kAlive;
+        return;
+      }
+      Thread fresh{};
+      fresh.id = id;
+      allowed = threads.push_back(fresh);
+    });
+    if (!listed || !allowed) return Attached::kForbidden;
+    if (threads.size() == before) return Attached::kAll;
+    for (size_t i = before; i < threads.size(); ++i) os_calls::trace(PTRACE_INTERRUPT, threads[i].id, 0, 0);
+    if (!await_all(deadline)) return Attached::kLate;
+  }
+}
+
+bool is_inside_gate(const Thread &thread) {
+  if (thread.id == 0 || thread.registers.fs_base == 0) return false;
+  uint32_t inside = 0;
+  const uintptr_t at = thread.registers.fs_base + static_cast<uintptr_t>(request.gate_offset);
+  if (os_calls::copy_memory(os_calls::process_id(), &inside, at, sizeof inside) != sizeof inside) return false;
+  return inside != 0;
+}
+
+void resume(Thread &thread, int how) {
+  os_calls::trace(how, thread.id, 0, static_cast<uintptr_t>(thread.signal));
+  thread.stopped = false;
+  thread.signal = 0;
+}
+
+// Lets those inside run until all have come out.
+Attached attach_outside_gate(uint64_t deadline) {
+  for (;;) {
+    const Attached attached = attach(deadline);
+    if (attached != Attached::kAll) return attached;
+    bool any = false;
+    for (Thread &thread : threads) {
+      if (!is_inside_gate(thread)) continue;
+      any = true;
+      resume(thread, PTRACE_CONT);
+    }
+    if (!any) return Attached::kAll;
+    os_calls::sleep(kGateNap);
+    for (const Thread &thread : threads) {
+      if (!thread.stopped) os_calls::trace(PTRACE_INTERRUPT, thread.id, 0, 0);
+    }
+    if (!await_all(deadline)) return Attached::kLate;
+  }
+}
+
+void let_go() {
+  for (Thread &thread : threads) {
+    if (thread.id == 0) continue;
+    // One that has not stopped yet is let go by the tracer's end.
+    if (thread.stopped) {
+      make_restartable(thread);
+      resume(thread, PTRACE_DETACH);
+    }
+  }
+}
+
+[[noreturn]] void inspect_and_end() {
+  copied_at = os_calls::now();
+  Shared &shared = *request.shared;
+  request.inspect(shared.values);
+  shared.finished.store(1, std::memory_order_relaxed);
+  os_calls::end_process(0);
+}
+
+// Those that have stopped run for a while; the others are asked once more.
+void rest() {
+  for (Thread &thread : threads) {
+    if (thread.stopped && thread.id != 0) {
+      make_restartable(thread);
+      resume(thread, PTRACE_CONT);
+    }
+  }
+  os_calls::sleep(kRest);
+  for (const Thread &thread : threads) {
+    if (!thread.stopped) os_calls::trace(PTRACE_INTERRUPT, thread.id, 0, 0);
+  }
+}
+
+void stop_and_copy() {
+  threads.clear();
+  Attached attached = Attached::kLate;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (attempt != 0) rest();
+    stop_began = os_calls::now();
+    attached = attach_outside_gate(stop_began + kPatience);
+    if (attached != Attached::kLate) break;
+  }
+  long copy = -1;
+  if (attached == Attached::kAll) {
+    copy = os_calls::copy_process();
+    if (copy == 0) inspect_and_end();
+  }
+  let_go();
+  request.stopped_ns = os_calls::now() - stop_began;
+  request.forbidden = attached == Attached::kForbidden;
+  if (os_calls::failed(copy)) return;
+  request.taken = true;
+  int status;
+  while (os_calls::wait_for(static_cast<uint64_t>(copy), &status, false) == -EINTR) {
+  }
+}
+
+void vacate() { busy.store(0, std::memory_order_release); }  // pairs with the acquire in occupy()
+
+void trace_program(void *) {
+  // acquire: pairs with the release in start_tracer().
+  while (may_go.load(std::memory_order_acquire) == 0) os_calls::futex_wait(word_of(may_go), 0);
+  stop_and_copy();
+  if (!request.forgotten) return;
+  if (request.forbidden) {
+    constexpr char kText[] = "warren: leaks: this program may not be traced, so a signal cannot make it look for leaks\n";
+    os_calls::write(2, kText, sizeof kText - 1);
+  }
+  os_calls::munmap(request.shared, kOsPageSize);
+  vacate();
+}
+
+// --- the program ---
+
+bool start_tracer() {
+  may_go.store(0, std::memory_order_relaxed);  // the clone is a barrier
+  constexpr unsigned long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_UNTRACED | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+  const uint64_t mask = os_calls::block_all_signals();
+  const long id = os_calls::clone_thread(kFlags, stack + kStackBytes, &tracer, nullptr, trace_program, nullptr);
+  if (!os_calls::failed(id)) os_calls::allow_tracing_by(static_cast<uint64_t>(id));
+  os_calls::restore_signals(mask);
+  may_go.store(1, std::memory_order_release);  // pairs with the acquire in trace_program()
+  os_calls::futex_wake(word_of(may_go), 1);
+  unreaped = os_calls::failed(id) ? 0 : static_cast<uint32_t>(id);
+  return !os_calls::failed(id);
+}
+
+void reap() {
+  // acquire: pairs with the kernel's store at the tracer's end.
+  for (uint32_t id; (id = __atomic_load_n(&tracer, __ATOMIC_ACQUIRE)) != 0;) os_calls::futex_wait_for(&tracer, id, 10 * kMillisecond);
+  if (unreaped == 0) return;
+  int status;
+  while (os_calls::wait_for(unreaped, &status, false) == -EINTR) {
+  }
+  unreaped = 0;
+}
+
+// The collector's signal instead.
+void stop_and_copy_by_signal() {
+  if (!gc::world::stop()) return;
+  by_signal = true;
+  stop_began = os_calls::now();
+  const uint64_t mask = os_calls::block_all_signals();
+  const long copy = os_calls::copy_process();
+  if (copy == 0) inspect_and_end();
+  os_calls::restore_signals(mask);
+  gc::world::start();
+  by_signal = false;
+  request.stopped_ns = os_calls::now() - stop_began;
+  if (os_calls::failed(copy)) return;
+  request.taken = true;
+  int status;
+  while (os_calls::wait_for(static_cast<uint64_t>(copy), &status, false) == -EINTR) {
+  }
+}
+
+bool occupy() {
+  const uint64_t self = os_calls::process_id();
+  uint64_t found = 0;
+  while (!busy.compare_exchange_strong(found, self, std::memory_order_acquire)) {  // pairs with the release in vacate()
+    if (found == self) return false;
+    tracer = unreaped = 0;  // the parent's
+  }
+  return true;
+}
+
+bool prepare(Inspect inspect) {
+  request = {};
+  request.inspect = inspect;
+  request.process = os_calls::process_id();
+  request.gate_offset = static_cast<ptrdiff_t>(address_of(&stop_gate::inside) - reinterpret_cast<uintptr_t>(__builtin_thread_pointer()));
+  const long page = os_calls::mmap(nullptr, kOsPageSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
+  if (os_calls::failed(page)) return false;
+  request.shared = reinterpret_cast<Shared *>(page);
+  return true;
+}
+
+}  // namespace
+
+bool set_up() {
+  if (stack != nullptr) return true;
+  const long mapped = os_calls::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  if (os_calls::failed(mapped)) return false;
+  stack = reinterpret_cast<char *>(mapped);
+  gc::stacks::set_up();
+  return true;
+}
+
+Outcome take(Inspect inspect) {
+  Outcome outcome{};
+  if (!set_up()) return outcome;
+  while (!occupy()) os_calls::sleep(kMillisecond);
+  reap();
+  if (prepare(inspect)) {
+    if (start_tracer()) reap();
+    if (!request.taken) stop_and_copy_by_signal();
+    outcome.taken = request.taken;
+    outcome.finished = request.shared->finished.load(std::memory_order_relaxed) != 0;
+    outcome.stopped_ns = request.stopped_ns;
+    for (size_t i = 0; i < 4; ++i) outcome.values[i] = request.shared->values[i];
+    os_calls::munmap(request.shared, kOsPageSize);
+  }
+  vacate();
+  return outcome;
+}
+
+bool take_and_forget(Inspect inspect) {
+  if (stack == nullptr || !occupy()) return false;
+  reap();
+  if (prepare(inspect)) {
+    request.forgotten = true;
+    if (start_tracer()) return true;
+    os_calls::munmap(request.shared, kOsPageSize);
+  }
+  vacate();
+  return false;
+}
+
+void for_each_root_range(gc::VisitRange visit, void *context) {
+  gc::mappings::forget();  // the program's list
+  gc::mappings::prepare();
+  if (by_signal) return gc::world::for_each_root_range(visit, context);
+  const gc::world::FiberStacks *fibers = gc::world::fiber_stacks();
+  for (const Thread &thread : threads) {
+    if (thread.id == 0) continue;
+    const uintptr_t general = address_of(&thread.registers);
+    visit(general, general + sizeof thread.registers, context);
+    const uintptr_t vectors = address_of(thread.vectors);
+    if (thread.vector_bytes > kLegacyBytes) visit(vectors + kFirstVector, vectors + align_down(thread.vector_bytes, sizeof(void *)), context);
+    const gc::stacks::Thread stopped{thread.registers.fs_base, thread.registers.rsp, nullptr, thread.id == request.process};
+    gc::stacks::for_each_range(stopped, fibers, visit, context);
+  }
+  if (fibers != nullptr) fibers->for_each_parked(visit, context);
+}
+
+void for_each_thread(void (*visit)(uintptr_t thread_pointer, void *context), void *context) {
+  if (by_signal) return gc::world::for_each_thread_pointer(visit, context);
+  for (const Thread &thread : threads) {
+    if (thread.id != 0) visit(thread.registers.fs_base, context);
+  }
+}
+
+void for_each_own_range(gc::VisitRange visit, void *context) {
+  visit(address_of(stack), address_of(stack) + kStackBytes, context);
+  visit(address_of(threads.begin()), address_of(threads.begin()) + threads.capacity_bytes(), context);
+}
+
+uint64_t stopped_so_far() { return copied_at - stop_began; }
+
+}  // namespace warren::inspect::snapshot

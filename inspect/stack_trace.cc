@@ -1,0 +1,163 @@
+// See stack_trace.h. Walks by the unwind tables (call_frame_info.h) and keeps the rules it has read in a small cache.
+// Code without tables (a JIT's) is walked by frame pointers, and from there on nothing is believed: every word is read by a
+// system call that fails where a load would fault.
+#include "inspect/stack_trace.h"
+
+#include "allocator/base/address.h"
+#include "allocator/base/annotations.h"
+#include "allocator/base/os_calls.h"
+#include "inspect/call_frame_info.h"
+
+#include <atomic>
+#include <bit>
+#include <link.h>
+
+// glibc 2.35. Weak: on an older one there are no stacks.
+extern "C" decltype(_dl_find_object) _dl_find_object __attribute__((weak));
+
+namespace warren::inspect {
+namespace {
+
+// Rules by place. Two words without a lock: the second is the place's hash mixed with the first, so that halves of two
+// writers do not fit together, and are read as a miss. More: nothing for most programs. Fewer: tables are read again, 200 ns each.
+constexpr size_t kCachedRules = 8192;
+struct CachedRule {
+  // relaxed, both: they prove one another.
+  std::atomic<uint64_t> rule, check;
+};
+CachedRule cached[kCachedRules];
+
+uint64_t place_of(uintptr_t pc, const dl_find_object &object) {
+  // With what was loaded there: another library may come to lie where one was.
+  const uint64_t identity = address_of(object.dlfo_link_map) * 31 + address_of(object.dlfo_eh_frame);
+  return (pc ^ identity * 0x9e3779b97f4a7c15) * 0xff51afd7ed558ccd;
+}
+
+FrameRule find_rule(uintptr_t pc, const dl_find_object &object) {
+  const uint64_t place = place_of(pc, object);
+  CachedRule &slot = cached[place >> 51];
+  static_assert(kCachedRules == uint64_t{1} << (64 - 51));
+  const uint64_t known = slot.rule.load(std::memory_order_relaxed);
+  if (WARREN_LIKELY((slot.check.load(std::memory_order_relaxed) ^ known) == place)) return std::bit_cast<FrameRule>(known);
+  const FrameRule rule = rule_at(pc, object);
+  const auto word = std::bit_cast<uint64_t>(rule);
+  slot.rule.store(word, std::memory_order_relaxed);
+  slot.check.store(word ^ place, std::memory_order_relaxed);
+  return rule;
+}
+
+// More is no frame: it is a mistake.
+constexpr uintptr_t kLargestFrame = uintptr_t{64} << 20;
+
+class Walk {
+ public:
+  Walk(uintptr_t pc, uintptr_t rsp, uintptr_t rbp) : pc_(pc), rsp_(rsp), rbp_(rbp) {}
+
+  uintptr_t pc() const { return pc_; }
+
+  // The object that holds pc(), or nullptr.
+  const dl_find_object *object() {
+    if (have_object_ && pc_ - address_of(object_.dlfo_map_start) < size_of_object()) return &object_;
+    have_object_ = _dl_find_object(at_address<void>(pc_), &object_) == 0;
+    return have_object_ ? &object_ : nullptr;
+  }
+
+  // To the caller. False: this was the outermost frame, or nobody knows.
+  bool step() {
+    const dl_find_object *here = object();
+    const FrameRule rule = here != nullptr ? find_rule(pc_, *here) : FrameRule{};
+    uintptr_t cfa = 0;
+    switch (rule.kind) {
+      case FrameRule::Kind::kUnknown:
+        // The collector's and the scheduler's own handlers return to code without a table.
+        if (here != nullptr && os_calls::returns_from_signal(at_address<void>(pc_ + 1))) return step_over_signal();
+        return step_by_frame_pointer();
+      case FrameRule::Kind::kEnd: return false;
+      case FrameRule::Kind::kFromRsp: cfa = rsp_ + static_cast<uintptr_t>(int64_t{rule.cfa_offset}); break;
+      case FrameRule::Kind::kFromRbp: cfa = rbp_ + static_cast<uintptr_t>(int64_t{rule.cfa_offset}); break;
+      case FrameRule::Kind::kFromRbpSlot:
+        if (!read(rbp_ + static_cast<uintptr_t>(int64_t{rule.cfa_offset}), cfa)) return false;
+        return go_to(cfa) && read(rbp_, rbp_);
+      case FrameRule::Kind::kPlt: cfa = rsp_ + ((pc_ & 15) >= 11 ? 16 : 8); break;
+      case FrameRule::Kind::kSignal: return step_over_signal();
+    }
+    if (!go_to(cfa)) return false;
+    return rule.rbp_words == FrameRule::kSameRbp || read(cfa + static_cast<uintptr_t>(int64_t{rule.rbp_words} * 8), rbp_);
+  }
+
+ private:
+  uintptr_t size_of_object() const { return address_of(object_.dlfo_map_end) - address_of(object_.dlfo_map_start); }
+
+  bool read(uintptr_t address, uintptr_t &word) {
+    if ((address & 7) != 0) return false;
+    if (WARREN_LIKELY(trusted_)) {
+      word = *at_address<const uintptr_t>(address);
+      return true;
+    }
+    return os_calls::copy_memory(os_calls::process_id(), &word, address, sizeof word) == sizeof word;
+  }
+
+  // The caller's frame begins at `cfa`, below which lies the address of its next instruction.
+  bool go_to(uintptr_t cfa) {
+    if (cfa - rsp_ - 1 >= kLargestFrame) return false;
+    uintptr_t return_address;
+    if (!read(cfa - 8, return_address) || return_address == 0) return false;
+    pc_ = return_address - 1;
+    rsp_ = cfa;
+    return true;
+  }
+
+  bool step_by_frame_pointer() {
+    trusted_ = false;
+    const uintptr_t frame = rbp_;
+    uintptr_t next;
+    if (frame < rsp_ || !read(frame, next) || !go_to(frame + 16)) return false;
+    rbp_ = next;
+    return true;
+  }
+
+  // rsp is at the handler's ucontext: words of it.
+  bool step_over_signal() {
+    constexpr uintptr_t kRbp = 120, kRsp = 160, kRip = 168;
+    uintptr_t rip, rsp, rbp;
+    if (!read(rsp_ + kRip, rip) || !read(rsp_ + kRsp, rsp) || !read(rsp_ + kRbp, rbp) || rip == 0) return false;
+    pc_ = rip;  // of the interrupted instruction itself; the handler's stack may lie anywhere
+    rsp_ = rsp;
+    rbp_ = rbp;
+    return true;
+  }
+
+  uintptr_t pc_, rsp_, rbp_;
+  bool trusted_ = true;
+  bool have_object_ = false;
+  dl_find_object object_{};
+};
+
+bool is_program(const dl_find_object &object) { return object.dlfo_link_map->l_name[0] == '\0'; }
+
+}  // namespace
+
+WARREN_NOINLINE unsigned capture(void **frames, unsigned most, unsigned skip) {
+  if (_dl_find_object == nullptr) return 0;
+  uintptr_t pc, rsp, rbp;
+  asm volatile("lea 0(%%rip), %0\n\tmov %%rsp, %1\n\tmov %%rbp, %2" : "=&r"(pc), "=&r"(rsp), "=&r"(rbp));
+  Walk walk(pc, rsp, rbp);
+  const dl_find_object *own = walk.object();
+  if (own == nullptr) return 0;
+  // Linked into the program the library's own frames cannot be told from it: then only this function's is left out.
+  bool inside = !is_program(*own);
+  const uintptr_t own_start = address_of(own->dlfo_map_start), own_end = address_of(own->dlfo_map_end);
+  unsigned count = 0;
+  while (count < most && walk.step()) {
+    inside = inside && walk.pc() - own_start < own_end - own_start;
+    if (inside) continue;
+    if (skip != 0) {
+      --skip;
+    } else {
+      frames[count++] = at_address<void>(walk.pc());
+    }
+  }
+  return count;
+}
+
+}  // namespace warren::inspect

@@ -1,0 +1,10 @@
+// The C ABI of the search for leaks; see warren/leaks.h. Validates and forwards. Invariant: no state.
+#include "warren/leaks.h"
+
+#include "inspect/leaks.h"
+#include "preload/bypass.h"
+#include "preload/entry_points.h"
+
+extern "C" WARREN_EXPORT int64_t wr_leak_check(void) {
+  return warren::bypass::active() ? -1 : warren::inspect::leaks::check();
+}

@@ -1,0 +1,279 @@
+"""The heap profile of programs whose allocations are known: sums, shares, names, forks, loaders, signals; and what pprof itself makes
+of the file where Go is installed.
+
+Run by meson, suite 'inspect'. Environment: WARREN_LIB, PROGRAMS (the folder of the test programs), WARREN (the command).
+Invariant: profiles are read by this file's own few lines, so that the format is checked against its definition and not
+against the writer.
+"""
+import collections
+import glob
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import unittest
+
+LIBRARY = os.environ["WARREN_LIB"]
+PROGRAMS = pathlib.Path(os.environ["PROGRAMS"])
+VICTIM = str(PROGRAMS / "profile_victim")
+ALL = "prof_rate=1"  # every allocation of more than a few bytes
+
+
+def varint(data, at):
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, at
+
+
+def fields(data):
+    """field number -> values: numbers, or bytes."""
+    found, at = collections.defaultdict(list), 0
+    while at < len(data):
+        key, at = varint(data, at)
+        if key & 7 == 0:
+            value, at = varint(data, at)
+        else:
+            assert key & 7 == 2, f"wire type {key & 7}"
+            size, at = varint(data, at)
+            value, at = data[at:at + size], at + size
+            assert len(value) == size
+        found[key >> 3].append(value)
+    return found
+
+
+def packed(data):
+    values, at = [], 0
+    while at < len(data):
+        value, at = varint(data, at)
+        values.append(value)
+    return values
+
+
+class Profile:
+    def __init__(self, path):
+        top = fields(pathlib.Path(path).read_bytes())
+        self.strings = [text.decode() for text in top[6]]
+        assert self.strings[0] == ""
+        self.types = [self.strings[fields(entry)[1][0]] for entry in top[1]]
+        self.default = self.strings[top[14][0]]
+        self.period = top[12][0]
+        self.mappings = {m[1][0]: m for m in map(fields, top[3])}
+        functions = {f[1][0]: self.strings[f[2][0]] for f in map(fields, top[5])}
+        self.functions, self.addresses = {}, {}
+        for location in map(fields, top[4]):
+            number = location[1][0]
+            self.addresses[number] = location[3][0]
+            if 2 in location:
+                mapping = self.mappings[location[2][0]]
+                assert mapping[2][0] <= location[3][0] < mapping[3][0]
+            self.functions[number] = functions[fields(location[4][0])[1][0]] if 4 in location else "?"
+        self.samples = []
+        for entry in map(fields, top[2]):
+            stack = [self.functions[number] for number in packed(entry[1][0])] if entry[1] else []
+            self.samples.append((stack, packed(entry[2][0])))
+
+    def of(self, function):
+        """The four sums over the stacks whose innermost frame is the function."""
+        sums = [0] * 4
+        for stack, values in self.samples:
+            if stack and stack[0] == function:
+                sums = [a + b for a, b in zip(sums, values)]
+        return sums
+
+    def total(self):
+        return [sum(values[i] for _, values in self.samples) for i in range(4)]
+
+
+def truth_of(text):
+    rows = re.findall(r"^(site_\w+) (\d+) (\d+) (\d+) (\d+)$", text, re.M)
+    return {name: [int(n) for n in numbers] for name, *numbers in rows}
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = os.path.join(folder.name, "heap")
+
+    def run_victim(self, *arguments, conf=ALL, status=0, prof=True):
+        environment = {k: v for k, v in os.environ.items() if k not in ("WARREN_CONF", "LD_PRELOAD")}
+        environment["LD_PRELOAD"] = LIBRARY
+        environment["WARREN_CONF"] = f"prof={self.path},{conf}" if prof else conf
+        process = subprocess.run([VICTIM, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+        self.assertEqual((process.returncode, process.stderr), (status, ""), process.stdout)
+        return process.stdout
+
+    def expect(self, profile, truth, within, columns=range(4)):
+        for site, wanted in truth.items():
+            found = profile.of(site)
+            for i in columns:
+                self.assertLessEqual(abs(found[i] - wanted[i]), within * wanted[i] + 100, f"{site} {profile.types[i]}: {found[i]} for {wanted[i]}")
+
+
+class EveryAllocation(Case):
+    def test_each_site_and_kind_of_call(self):
+        truth = truth_of(self.run_victim("sites", "2000"))
+        profile = Profile(self.path)
+        self.assertEqual(profile.types, ["alloc_objects", "alloc_space", "inuse_objects", "inuse_space"])
+        self.assertEqual((profile.period, profile.default), (1, "alloc_space"))
+        self.assertEqual(len([t for t in truth.values() if t[0]]), 8)
+        self.expect(profile, truth, 0.001)
+
+    def test_realloc(self):
+        truth = truth_of(self.run_victim("realloc"))
+        profile = Profile(self.path)
+        found, wanted = profile.of("site_realloc"), truth["site_realloc"]
+        # In place, where a block of a class has room, nothing is counted; all other calls are.
+        self.assertLessEqual(found[0], wanted[0])
+        self.assertGreaterEqual(found[0], wanted[0] * 0.9)
+        self.assertEqual(found[2], wanted[2])
+        self.assertLess(abs(found[3] - wanted[3]), wanted[3] * 0.01)
+
+    def test_threads(self):
+        truth = truth_of(self.run_victim("threads"))
+        self.expect(Profile(self.path), truth, 0.001)
+
+    def test_threads_that_allocate_once(self):
+        truth = truth_of(self.run_victim("short_threads"))
+        self.expect(Profile(self.path), truth, 0.001)
+
+    def test_with_every_block_filled(self):
+        truth = truth_of(self.run_victim("sites", "300", conf=ALL + ",junk=1"))
+        self.expect(Profile(self.path), truth, 0.001)
+
+    def test_stacks_reach_main_and_begin_at_the_caller(self):
+        self.run_victim("sites", "300")
+        stacks = [stack for stack, _ in Profile(self.path).samples if stack[0] == "site_new"]
+        self.assertTrue(stacks)
+        for stack in stacks:
+            self.assertIn("main", stack)
+            self.assertEqual(stack[-1], "_start")
+
+    def test_mappings_name_files_and_build_ids(self):
+        self.run_victim("sites", "10")
+        profile = Profile(self.path)
+        files = {profile.strings[m[5][0]]: m for m in profile.mappings.values()}
+        self.assertIn(VICTIM, files)
+        self.assertIn(LIBRARY, files)
+        notes = subprocess.run(["readelf", "-n", LIBRARY], capture_output=True, text=True).stdout
+        build_id = re.search(r"Build ID: (\w+)", notes)
+        if build_id:
+            self.assertEqual(profile.strings[files[LIBRARY][6][0]], build_id.group(1))
+
+
+class Sampled(Case):
+    def test_sums_are_within_five_percent(self):
+        truth = truth_of(self.run_victim("sites", "30000", conf="prof_rate=8KiB"))
+        profile = Profile(self.path)
+        wanted = [sum(numbers[i] for numbers in truth.values()) for i in range(4)]
+        sums = [sum(profile.of(site)[i] for site in truth) for i in range(4)]
+        for i in (1, 3):
+            self.assertLess(abs(sums[i] - wanted[i]), 0.05 * wanted[i], profile.types[i])
+        # Single sites of which there are some thousand samples.
+        large = {site: numbers for site, numbers in truth.items() if numbers[1] > 2000 * 8192}
+        self.assertGreaterEqual(len(large), 3)
+        self.expect(profile, large, 0.12, columns=(0, 1))
+
+    def test_at_the_default_rate_shares_are_right(self):
+        truth = truth_of(self.run_victim("sites", "60000", conf="prof_rate=64KiB"))
+        profile = Profile(self.path)
+        total = sum(numbers[1] for numbers in truth.values())
+        for site, numbers in truth.items():
+            self.assertLess(abs(profile.of(site)[1] / profile.total()[1] - numbers[1] / total), 0.03, site)
+
+
+class Processes(Case):
+    def test_forked_children_go_on_by_themselves(self):
+        text = self.run_victim("forks")
+        child, parent = text.split("parent\n")
+        number = re.search(r"child (\d+)", child).group(1)
+        self.assertEqual(sorted(os.path.basename(p) for p in glob.glob(self.path + "*")), ["heap", "heap." + number])
+        self.expect(Profile(self.path), truth_of(parent), 0.001)
+        # The child has its parent's past as well.
+        self.expect(Profile(self.path + "." + number), truth_of(child), 0.001)
+
+    def test_only_the_named_process_writes_the_file_itself(self):
+        self.run_victim("sites", "10", conf=ALL + ",prof_pid=1")
+        names = [os.path.basename(p) for p in glob.glob(self.path + "*")]
+        self.assertEqual(len(names), 1)
+        self.assertRegex(names[0], r"^heap\.\d+$")
+
+    def test_libraries_come_and_go_while_threads_are_sampled(self):
+        self.run_victim("loading", str(PROGRAMS / "libplugin_module.so"))
+        self.assertGreater(Profile(self.path).total()[0], 1000)
+
+    def test_a_handler_that_allocates(self):
+        self.run_victim("handler")
+        self.assertGreater(Profile(self.path).total()[0], 1000)
+
+    def test_files_by_signal(self):
+        self.run_victim("dumps_by_signal", conf=f"{ALL},prof_signal={int(signal.SIGUSR1)}")
+        numbered = glob.glob(self.path + ".*")
+        self.assertGreaterEqual(len(numbered), 21)
+        for path in numbered:
+            self.assertEqual(Profile(path).default, "inuse_space")
+
+    def test_files_from_time_to_time(self):
+        self.run_victim("sites", "20000", conf="prof_rate=64KiB,prof_interval=20")
+        self.assertGreaterEqual(len(glob.glob(self.path + ".*")), 2)
+        Profile(self.path + ".1")
+
+    def test_a_path_that_cannot_be_written_is_told_and_nothing_else_happens(self):
+        environment = {**os.environ, "LD_PRELOAD": LIBRARY, "WARREN_CONF": "prof=/nowhere/heap"}
+        process = subprocess.run([VICTIM, "sites", "1"], env=environment, capture_output=True, text=True, timeout=60)
+        self.assertEqual((process.returncode, process.stderr), (0, "warren: cannot write the heap profile to /nowhere/heap: error 2\n"))
+
+
+class ByHand(Case):
+    def test_start_stop_and_dump(self):
+        self.run_victim("by_hand", self.path, conf="stats=off", prof=False)
+        first, second = Profile(self.path + ".first"), Profile(self.path + ".second")
+        self.assertEqual(first.of("site_malloc"), [1000, 1000000, 1000, 1000000])
+        self.assertEqual(first.of("site_tiny"), [0] * 4)
+        self.assertEqual(second.of("site_new"), [500, 1500000, 0, 0])
+        self.assertEqual(second.of("site_array"), [0] * 4)
+        self.assertGreater(Profile(self.path + ".third").of("site_large")[0], 99)
+
+
+class Command(Case):
+    def run_command(self, *arguments):
+        return subprocess.run([os.environ["WARREN"], "profile", *arguments], capture_output=True, text=True, timeout=300,
+                              env={k: v for k, v in os.environ.items() if k not in ("WARREN_CONF", "LD_PRELOAD")})
+
+    def test_profile(self):
+        if not os.path.samefile(os.path.dirname(LIBRARY), os.path.join(os.path.dirname(os.environ["WARREN"]), "build")):
+            self.skipTest("the command runs the library of build/")
+        process = self.run_command("-o", self.path, "--rate", "1", "--", VICTIM, "sites", "100")
+        self.assertEqual(process.returncode, 0, process.stderr)
+        self.assertIn(f"go tool pprof -top {self.path}", process.stderr)
+        self.expect(Profile(self.path), truth_of(process.stdout), 0.001)
+
+    def test_wrong_usage(self):
+        for arguments in ((), ("-o",), ("--nonsense", "--", "true"), ("-o", "a,b", "true")):
+            self.assertEqual(self.run_command(*arguments).returncode, 2, arguments)
+
+
+@unittest.skipUnless(shutil.which("go"), "Go is not installed")
+class Pprof(Case):
+    def test_top_names_the_sites_with_their_shares(self):
+        truth = truth_of(self.run_victim("sites", "3000"))
+        environment = {**os.environ, "HOME": os.path.dirname(self.path)}
+        process = subprocess.run(["go", "tool", "pprof", "-top", "-nodecount=20", self.path], capture_output=True, text=True, timeout=120, env=environment)
+        self.assertEqual(process.returncode, 0, process.stderr)
+        shares = {name: float(share) for share, name in re.findall(r"^\s*\S+\s+([\d.]+)%\s.*?(site_\w+)", process.stdout, re.M)}
+        total = sum(numbers[1] for numbers in truth.values())
+        for site, numbers in truth.items():
+            if numbers[1] > 0.02 * total:
+                self.assertAlmostEqual(shares[site], 100 * numbers[1] / total, delta=1.5, msg=process.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,326 @@
+// What heap_profile_test.py profiles: one scene a run, named by the first argument. Prints what it has really allocated:
+// "site alloc_objects alloc_space inuse_objects inuse_space", sizes as they were asked for.
+// Invariant: every site is a function that is neither inlined nor left by a tail call.
+#include "warren/profile.h"
+
+#include <atomic>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <link.h>
+#include <map>
+#include <new>
+#include <string>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+struct Truth {
+  std::atomic<uint64_t> allocated{0}, bytes{0}, freed{0}, freed_bytes{0};
+};
+
+#define SITE(name, allocation)                                          \
+  Truth name##_truth;                                                   \
+  extern "C" __attribute__((noinline)) void *name(size_t size) {        \
+    void *block = allocation;                                           \
+    asm volatile("" : "+r"(block) : : "memory");                        \
+    name##_truth.allocated++;                                           \
+    name##_truth.bytes += size;                                         \
+    return block;                                                       \
+  }
+
+SITE(site_malloc, malloc(size))
+SITE(site_tiny, malloc(size))
+SITE(site_new, operator new(size))
+SITE(site_array, operator new[](size, std::nothrow))
+SITE(site_calloc, calloc(1, size))
+SITE(site_aligned, aligned_alloc(64, size))
+SITE(site_page, operator new(size, std::align_val_t{8192}))
+SITE(site_large, malloc(size))
+
+Truth site_realloc_truth;
+extern "C" __attribute__((noinline)) void *site_realloc(void *block, size_t before, size_t size) {
+  void *moved = realloc(block, size);
+  asm volatile("" : "+r"(moved) : : "memory");
+  site_realloc_truth.allocated++;
+  site_realloc_truth.bytes += size;
+  if (block != nullptr) {
+    site_realloc_truth.freed++;
+    site_realloc_truth.freed_bytes += before;
+  }
+  return moved;
+}
+
+void release(Truth &truth, void *block, size_t size) {
+  truth.freed++;
+  truth.freed_bytes += size;
+  free(block);
+}
+
+void tell(const char *name, const Truth &truth) {
+  printf("%s %llu %llu %llu %llu\n", name, static_cast<unsigned long long>(truth.allocated),
+         static_cast<unsigned long long>(truth.bytes), static_cast<unsigned long long>(truth.allocated - truth.freed),
+         static_cast<unsigned long long>(truth.bytes - truth.freed_bytes));
+}
+
+void tell_all() {
+  tell("site_malloc", site_malloc_truth);
+  tell("site_tiny", site_tiny_truth);
+  tell("site_new", site_new_truth);
+  tell("site_array", site_array_truth);
+  tell("site_calloc", site_calloc_truth);
+  tell("site_aligned", site_aligned_truth);
+  tell("site_page", site_page_truth);
+  tell("site_large", site_large_truth);
+  tell("site_realloc", site_realloc_truth);
+  fflush(stdout);
+}
+
+// Some of everything; every third block stays.
+void some_of_everything(int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    const bool stays = i % 3 == 0;
+    const auto size = static_cast<size_t>(i);
+    struct {
+      Truth &truth;
+      void *block;
+      size_t size;
+    } blocks[] = {
+        {site_malloc_truth, site_malloc(40 + size % 900), 40 + size % 900},
+        {site_tiny_truth, site_tiny(8), 8},
+        {site_new_truth, site_new(1500 + size % 5000), 1500 + size % 5000},
+        {site_array_truth, site_array(300), 300},
+        {site_calloc_truth, site_calloc(100 + size % 300), 100 + size % 300},
+        {site_aligned_truth, site_aligned(64 + 64 * (size % 20)), 64 + 64 * (size % 20)},
+    };
+    for (auto &block : blocks) {
+      memset(block.block, 1, block.size);
+      if (!stays) release(block.truth, block.block, block.size);
+    }
+    if (i % 50 == 0) {
+      void *page = site_page(10000), *large = site_large(100000);
+      if (!stays) {
+        release(site_page_truth, page, 10000);
+        release(site_large_truth, large, 100000);
+      }
+    }
+  }
+}
+
+void reallocations() {
+  for (int i = 0; i < 300; ++i) {
+    void *block = nullptr;
+    size_t before = 0;
+    for (size_t size = 64; size < 400000; size *= 2) {
+      block = site_realloc(block, before, size);
+      memset(block, 1, size);
+      before = size;
+    }
+    for (size_t size = 300000; size > 100000; size -= 60000) {
+      block = site_realloc(block, before, size);
+      before = size;
+    }
+    if (i % 2 == 0) {
+      site_realloc_truth.freed++;
+      site_realloc_truth.freed_bytes += before;
+      free(block);
+    }
+  }
+}
+
+int sites(int rounds) {
+  some_of_everything(rounds);
+  tell_all();
+  return 0;
+}
+
+// Threads that come, allocate and go, and blocks that others free.
+int threads() {
+  for (int generation = 0; generation < 20; ++generation) {
+    std::vector<void *> handed[4];
+    std::vector<std::thread> running;
+    for (auto &list : handed) {
+      running.emplace_back([&list] {
+        for (int i = 0; i < 2000; ++i) list.push_back(site_malloc(128));
+        some_of_everything(100);
+      });
+    }
+    for (auto &thread : running) thread.join();
+    for (auto &list : handed) {
+      for (void *block : list) release(site_malloc_truth, block, 128);
+    }
+  }
+  tell_all();
+  return 0;
+}
+
+// Threads that allocate once.
+int short_threads() {
+  std::vector<void *> blocks(3000);
+  for (void *&block : blocks) std::thread([&block] { block = site_malloc(5000); }).join();
+  tell_all();
+  return 0;
+}
+
+// Children allocate on their own account, while the parent's other threads allocate.
+int forks() {
+  std::atomic<bool> done{false};
+  std::thread busy([&] {
+    while (!done) free(malloc(200));
+  });
+  some_of_everything(200);
+  for (int i = 0; i < 20; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      some_of_everything(50);
+      if (i != 0) _exit(0);
+      done = true;
+      printf("child %d\n", getpid());
+      tell_all();
+      exit(0);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    if (status != 0) return 1;
+  }
+  done = true;
+  busy.join();
+  printf("parent\n");
+  tell_all();
+  return 0;
+}
+
+// A library comes and goes while others allocate; callbacks of dl_iterate_phdr allocate with the loader's lock held.
+int loading(const char *library) {
+  std::atomic<bool> done{false};
+  std::vector<std::thread> running;
+  for (int t = 0; t < 2; ++t) {
+    running.emplace_back([&] {
+      while (!done) {
+        std::map<int, std::string> words;
+        for (int i = 0; i < 50; ++i) words[i] = std::string(100, 'x');
+      }
+    });
+  }
+  running.emplace_back([&] {
+    while (!done) {
+      dl_iterate_phdr([](dl_phdr_info *, size_t, void *) {
+        free(malloc(300));
+        return 0;
+      }, nullptr);
+    }
+  });
+  for (int i = 0; i < 300; ++i) {
+    void *handle = dlopen(library, RTLD_NOW);
+    if (handle == nullptr) return 1;
+    auto *allocate = reinterpret_cast<void *(*)(size_t)>(dlsym(handle, "plugin_allocate"));
+    if (allocate == nullptr) return 1;
+    free(allocate(1000));
+    dlclose(handle);
+  }
+  done = true;
+  for (auto &thread : running) thread.join();
+  return 0;
+}
+
+volatile sig_atomic_t ticks = 0;
+
+// A handler that allocates, which nobody should do and many do.
+int handler() {
+  struct sigaction action{};
+  action.sa_handler = [](int) {
+    free(malloc(200));
+    ticks = ticks + 1;
+  };
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGALRM, &action, nullptr);
+  const itimerval often{{0, 200}, {0, 200}};
+  setitimer(ITIMER_REAL, &often, nullptr);
+  while (ticks < 1000) some_of_everything(20);
+  const itimerval never{};
+  setitimer(ITIMER_REAL, &never, nullptr);
+  return 0;
+}
+
+// A file whenever the signal comes, at any moment.
+int dumps_by_signal() {
+  for (int i = 0; i < 20; ++i) {
+    raise(SIGUSR1);
+    some_of_everything(20);
+  }
+  std::thread other([] {
+    for (int i = 0; i < 20; ++i) {
+      kill(getpid(), SIGUSR1);
+      usleep(1000);
+    }
+  });
+  while (true) {
+    some_of_everything(10);
+    if (other.joinable()) {
+      other.join();
+      break;
+    }
+  }
+  tell_all();
+  return 0;
+}
+
+// Sampling for a part of the program only, with files in between.
+int by_hand(const char *path) {
+  const std::string name(path);
+  if (wr_profile_dump((name + ".before").c_str()) != ENODATA) return 1;
+  some_of_everything(100);
+  wr_profile_start(1);
+  for (int i = 0; i < 1000; ++i) site_malloc(1000);
+  if (wr_profile_dump((name + ".first").c_str()) != 0) return 2;
+  std::vector<void *> blocks;
+  for (int i = 0; i < 500; ++i) blocks.push_back(site_new(3000));
+  wr_profile_stop();
+  for (int i = 0; i < 500; ++i) site_array(4000);
+  for (void *block : blocks) free(block);
+  if (wr_profile_dump((name + ".second").c_str()) != 0) return 3;
+  if (wr_profile_dump("/nowhere/at/all") != ENOENT) return 4;
+  std::vector<std::thread> running;
+  for (int t = 0; t < 4; ++t) {
+    running.emplace_back([&] {
+      for (int i = 0; i < 10; ++i) {
+        wr_profile_start(100);
+        site_large(50000);
+        if (wr_profile_dump((name + ".third").c_str()) != 0) abort();
+        wr_profile_stop();
+      }
+    });
+  }
+  for (auto &thread : running) thread.join();
+  wr_profile_start(1);
+  for (int i = 0; i < 100; ++i) site_large(50000);
+  return wr_profile_dump((name + ".third").c_str());
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+  const std::string scene = argc > 1 ? argv[1] : "";
+  const char *argument = argc > 2 ? argv[2] : "";
+  if (scene == "sites") return sites(std::atoi(argument));
+  if (scene == "realloc") {
+    reallocations();
+    tell_all();
+    return 0;
+  }
+  if (scene == "threads") return threads();
+  if (scene == "short_threads") return short_threads();
+  if (scene == "forks") return forks();
+  if (scene == "loading") return loading(argument);
+  if (scene == "handler") return handler();
+  if (scene == "dumps_by_signal") return dumps_by_signal();
+  if (scene == "by_hand") return by_hand(argument);
+  return 99;
+}
