@@ -11,4 +11,8 @@ namespace warren::gc::fork_handlers {
 
 void install_for_collector();  // again: nothing
 
+// For rooted memory, which there is without the collector as well. Called before the world's handlers are registered, so that
+// nobody stops the world while these wait.
+void install_for_rooted_memory();
+
 }  // namespace warren::gc::fork_handlers

@@ -70,7 +70,7 @@ void read_everything() {
   rooted_memory::for_each(read, nullptr);
   roots::for_each_data_range(read, nullptr);
   malloc_roots::for_each_range(read, nullptr);
-  specials::for_each_root(read, nullptr);
+  specials::for_each_marking_root(read, nullptr);
   while (waiting.size() != 0) {
     const uintptr_t start = waiting[waiting.size() - 1];
     waiting.shrink(waiting.size() - 1);
