@@ -105,8 +105,16 @@ void in_child() NO_THREAD_SAFETY_ANALYSIS {
 }  // namespace
 
 void install_for_rooted_memory() {
-  pthread_atfork([] { if (!active) rooted_memory::lock_for_fork(); }, [] { if (!active) rooted_memory::unlock_after_fork(false); },
-                 [] { if (!active) rooted_memory::unlock_after_fork(true); });
+  const auto lock = [] {
+    if (!active) rooted_memory::lock_for_fork();
+  };
+  const auto unlock = [] {
+    if (!active) rooted_memory::unlock_after_fork(false);
+  };
+  const auto reset = [] {
+    if (!active) rooted_memory::unlock_after_fork(true);
+  };
+  pthread_atfork(lock, unlock, reset);
 }
 
 void install_for_collector() {

@@ -1,5 +1,5 @@
-// The ends that the collector's heap makes of a program with a mistake, each by way of the public functions and in a child. Runs
-// with gc_poison=1; and once more with abort_on_error=0, where mistakes are reported and ignored.
+// The ends that the collector's heap makes of a program with a mistake, each by way of the public functions and in a
+// child. Runs with gc_poison=1; and once more with abort_on_error=0, where mistakes are reported and ignored.
 // Invariant: a child without the mistake writes nothing and exits with 0, which the tests of what is allowed check.
 #include "herd.h"
 
