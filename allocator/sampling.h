@@ -22,7 +22,7 @@ struct Watcher {
   uint64_t (*rate)();
   // Of the thread that allocates. Outside of the heap: may call anything that its thread could.
   uint32_t (*stack)();
-  // Inside of the heap, as a signal handler could be: may take locks below kRootedMemory, must not allocate.
+  // Inside of the heap, as a signal handler could be: may take locks below kStacks, must not allocate.
   // add() false: no memory, the block goes unwatched. `rate` is the one that chose it. remove() false: it is not there.
   bool (*add)(const void *block, size_t size, uint64_t rate, uint32_t stack);
   bool (*remove)(const void *block);

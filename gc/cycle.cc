@@ -40,7 +40,7 @@ Tables tables;
 namespace cycle {
 
 constinit Mutex background_lock(LockRank::kBackground);
-constinit Mutex set_up_lock(LockRank::kCycle);
+constinit Mutex set_up_lock(LockRank::kBackground);
 
 void sweep_everything() {
   uint64_t freed = 0;

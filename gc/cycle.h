@@ -46,7 +46,7 @@ void at_end(void (*callback)());
 // Waiting for it is no reason not to be stopped (allocator/base/mutex.cc).
 extern Mutex background_lock;
 
-// Held while the collector is set up. For fork.
+// Held while the collector is set up. For fork, which like all may wait for it and be stopped.
 extern Mutex set_up_lock;
 
 struct Stats {

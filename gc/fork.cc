@@ -11,6 +11,7 @@
 #include "gc/mark_work.h"
 #include "gc/pacing.h"
 #include "gc/phase.h"
+#include "gc/rooted_memory.h"
 #include "gc/span_set.h"
 #include "gc/specials.h"
 #include "gc/world.h"
@@ -46,12 +47,14 @@ void prepare() NO_THREAD_SAFETY_ANALYSIS {
   caches::lock_for_fork();
   span_sets_for_fork::lock();
   pacing::lock_for_fork();
+  rooted_memory::lock_for_fork();
   mark_work::lock_for_fork();
   if (stopped) world::let_run();
 }
 
 void release(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
   mark_work::unlock_after_fork(in_child);
+  rooted_memory::unlock_after_fork(in_child);
   pacing::unlock_after_fork(in_child);
   span_sets_for_fork::unlock(in_child);
   caches::unlock_after_fork(in_child);
@@ -100,6 +103,19 @@ void in_child() NO_THREAD_SAFETY_ANALYSIS {
 }
 
 }  // namespace
+
+void install_for_rooted_memory() {
+  const auto lock = [] {
+    if (!active) rooted_memory::lock_for_fork();
+  };
+  const auto unlock = [] {
+    if (!active) rooted_memory::unlock_after_fork(false);
+  };
+  const auto reset = [] {
+    if (!active) rooted_memory::unlock_after_fork(true);
+  };
+  pthread_atfork(lock, unlock, reset);
+}
 
 void install_for_collector() {
   static bool installed = false;  // by the constructor, or under the lock of the set-up

@@ -1,7 +1,7 @@
-// gc_poison=1: the collector's free objects are full of one byte, so that who uses one that has died reads what no pointer is, and
-// who writes to one is found out when it is handed out again.
-// Callers: span_set.cc (new spans, sweeping), heap.cc (explicit frees), cache.cc (a run is taken). Large objects are only filled:
-// their pages leave the collector.
+// gc_poison=1: the collector's free objects are full of one byte, so that who uses one that has died reads what no
+// pointer is, and who writes to one is found out when it is handed out again.
+// Callers: span_set.cc (new spans, sweeping), heap.cc (explicit frees), cache.cc (a run is taken). Large objects are
+// only filled: their pages leave the collector.
 // Invariant: with the option, every object in a small span whose allocated bit is 0 is full of kByte.
 #pragma once
 

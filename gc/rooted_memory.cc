@@ -8,7 +8,6 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <pthread.h>
 
 namespace warren::gc::rooted_memory {
 namespace {
@@ -31,23 +30,22 @@ List &list_of(const Header *header) { return lists[(address_of(header) >> 8) % k
 
 bool locked[kLists];  // by a fork that is under way: not if its thread had it already, in a handler of a signal
 
-void prepare_fork() NO_THREAD_SAFETY_ANALYSIS {
-  for (size_t i = 0; i < kLists; ++i) locked[i] = lists[i].lock.lock_for_fork();
-}
-void after_fork_in_parent() NO_THREAD_SAFETY_ANALYSIS {
-  for (size_t i = 0; i < kLists; ++i) {
-    if (locked[i]) lists[i].lock.unlock_after_fork();
-  }
-}
-void after_fork_in_child() NO_THREAD_SAFETY_ANALYSIS {
-  for (size_t i = 0; i < kLists; ++i) {
-    if (locked[i]) lists[i].lock.reset_in_child();
-  }
-}
-
 }  // namespace
 
-void install_fork_handlers() { pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child); }
+void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS {
+  for (size_t i = 0; i < kLists; ++i) locked[i] = lists[i].lock.lock_for_fork();
+}
+
+void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
+  for (size_t i = 0; i < kLists; ++i) {
+    if (!locked[i]) continue;
+    if (in_child) {
+      lists[i].lock.reset_in_child();
+    } else {
+      lists[i].lock.unlock_after_fork();
+    }
+  }
+}
 
 void *allocate(size_t bytes) {
   if (bytes > size_t{PTRDIFF_MAX} - sizeof(Header)) return nullptr;

@@ -13,8 +13,8 @@ void free(void *memory);       // nullptr: nothing
 
 void for_each(VisitRange visit, void *context);
 
-// For fork. Called after the heap's and before the world's: its locks are inside the stop gate, where no thread may wait for the
-// collector.
-void install_fork_handlers();
+// For fork. Where a thread that waits for them may not be waited for itself: they are inside the stop gate.
+void lock_for_fork();
+void unlock_after_fork(bool in_child);
 
 }  // namespace warren::gc::rooted_memory

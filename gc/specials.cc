@@ -212,7 +212,7 @@ void forget(const Slot &slot) {
   }
 }
 
-void for_each_root(VisitRange visit, void *context) {
+void for_each_marking_root(VisitRange visit, void *context) {
   const auto visit_word = [=](const void *word) { visit(address_of(word), address_of(word) + sizeof(uintptr_t), context); };
   MutexLock guard(lock);
   for (const Record *record = ready_first; record != nullptr; record = record->next) {
@@ -230,7 +230,7 @@ void for_each_root(VisitRange visit, void *context) {
 }
 
 void scan_roots(Marker &marker) {
-  for_each_root([](uintptr_t low, uintptr_t high, void *to) { static_cast<Marker *>(to)->scan_range(low, high); }, &marker);
+  for_each_marking_root([](uintptr_t low, uintptr_t high, void *to) { static_cast<Marker *>(to)->scan_range(low, high); }, &marker);
 }
 
 void scan_contents_on(const Span *span, Marker &marker) {

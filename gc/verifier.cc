@@ -70,7 +70,7 @@ void read_everything() {
   rooted_memory::for_each(read, nullptr);
   roots::for_each_data_range(read, nullptr);
   malloc_roots::for_each_range(read, nullptr);
-  specials::for_each_root(read, nullptr);
+  specials::for_each_marking_root(read, nullptr);
   while (waiting.size() != 0) {
     const uintptr_t start = waiting[waiting.size() - 1];
     waiting.shrink(waiting.size() - 1);
@@ -83,7 +83,8 @@ void read_everything() {
 
 void check_marks() {
   if (options.gc_verify.load(std::memory_order_relaxed) == 0) return;
-  // A thread of the program's that collects has more on its stack by now than when it was scanned, and older words among it.
+  // A thread of the program's that collects has more on its stack by now than when it was scanned, and older words
+  // among it.
   if (!world::on_collector_thread()) return;
   const size_t bytes = align_up(tables.bytes / kMinObjectSize / 8 + sizeof(uint64_t), kOsPageSize);
   void *table = os_memory::reserve(bytes, kOsPageSize);

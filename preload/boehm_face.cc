@@ -1,9 +1,10 @@
-// The names of Boehm's collector (libgc.so.1) over this one, for programs that were built against that: libwarren-gc.so.1.
+// The names of Boehm's collector (libgc.so.1) over this one, for programs that were built against that:
+// libwarren-gc.so.1.
 //
-// Different from the original: cycles are concurrent, finalizers run on a thread of their own, and GC_invoke_finalizers has nothing
-// to do; an object that refers to itself is never finalized, whatever the order that was asked for; the debugging functions
-// are the plain ones. Not here: disappearing links, kinds and mark procedures, GC_finalized_malloc. A program that needs them is
-// told so by the loader.
+// Different from the original: cycles are concurrent, finalizers run on a thread of their own, and
+// GC_invoke_finalizers has nothing to do; an object that refers to itself is never finalized, whatever the order that
+// was asked for; the debugging functions are the plain ones. Not here: disappearing links, kinds and mark procedures,
+// GC_finalized_malloc. A program that needs them is told so by the loader.
 //
 // Callers: programs. Invariant: only this library's public functions are used, so that the one collector of the process
 // serves, wherever it was loaded from. Signatures are those of gc.h 8.2.
@@ -246,7 +247,8 @@ void enable() {
   const Locked locked;
   if (disabled != 0 && --disabled == 0) wr_gc_set_percent(percent_before);
 }
-bool is_disabled() { return __atomic_load_n(&disabled, __ATOMIC_RELAXED) != 0; }  // relaxed: as with the original, who races may lose
+// relaxed: as with the original, who races may lose
+bool is_disabled() { return __atomic_load_n(&disabled, __ATOMIC_RELAXED) != 0; }
 
 wr_mem_stats stats() {
   wr_mem_stats now;
@@ -259,10 +261,11 @@ wr_mem_stats stats() {
 #define FACE extern "C" __attribute__((visibility("default")))
 
 // Data that programs set or read. What is set has no effect.
-FACE int GC_all_interior_pointers, GC_no_dls, GC_java_finalization, GC_finalize_on_demand, GC_find_leak, GC_parallel, GC_dont_gc,
-    GC_dont_expand, GC_use_entire_heap, GC_full_freq, GC_dont_precollect, GC_quiet;
+FACE int GC_all_interior_pointers, GC_no_dls, GC_java_finalization, GC_finalize_on_demand, GC_find_leak, GC_parallel,
+    GC_dont_gc, GC_dont_expand, GC_use_entire_heap, GC_full_freq, GC_dont_precollect, GC_quiet;
 int GC_all_interior_pointers = 1, GC_no_dls = 0, GC_java_finalization = 0, GC_finalize_on_demand = 0, GC_find_leak = 0,
-    GC_parallel = 1, GC_dont_gc = 0, GC_dont_expand = 0, GC_use_entire_heap = 0, GC_full_freq = 19, GC_dont_precollect = 0, GC_quiet = 0;
+    GC_parallel = 1, GC_dont_gc = 0, GC_dont_expand = 0, GC_use_entire_heap = 0, GC_full_freq = 19,
+    GC_dont_precollect = 0, GC_quiet = 0;
 FACE Word GC_gc_no, GC_free_space_divisor, GC_max_retries, GC_non_gc_bytes, GC_time_limit;
 Word GC_gc_no = 0, GC_free_space_divisor = 3, GC_max_retries = 0, GC_non_gc_bytes = 0, GC_time_limit = 50;
 FACE void *GC_stackbottom;
@@ -393,7 +396,9 @@ FACE int GC_is_incremental_mode() { return 1; }
 FACE void GC_add_roots(void *low, void *high) { wr_gc_add_root(low, high); }
 FACE void GC_remove_roots(void *low, void *high) { wr_gc_remove_root(low, high); }
 FACE int GC_expand_hp(size_t) { return 1; }
-FACE void GC_set_max_heap_size(Word bytes) { wr_gc_set_memory_limit(bytes == 0 || bytes > INT64_MAX ? INT64_MAX : static_cast<int64_t>(bytes)); }
+FACE void GC_set_max_heap_size(Word bytes) {
+  wr_gc_set_memory_limit(bytes == 0 || bytes > INT64_MAX ? INT64_MAX : static_cast<int64_t>(bytes));
+}
 
 FACE size_t GC_get_heap_size() { return stats().heap_sys - stats().heap_released; }
 FACE size_t GC_get_free_bytes() { return stats().heap_idle - stats().heap_released; }

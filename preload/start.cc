@@ -9,7 +9,6 @@
 #include "allocator/heap.h"
 #include "allocator/stats.h"
 #include "gc/fork.h"
-#include "gc/rooted_memory.h"
 #include "gc/world.h"
 #include "inspect/dump_request.h"
 #include "inspect/heap_profile.h"
@@ -63,7 +62,7 @@ __attribute__((constructor(101))) void on_load() {
   warren::fork_handlers::install();
   install_profile_fork_handlers();  // after the heap's: locks first, unlocks last; so do those that follow
   warren::fiber_roots::install();
-  warren::gc::rooted_memory::install_fork_handlers();
+  warren::gc::fork_handlers::install_for_rooted_memory();
   warren::gc::world::install_fork_handlers();
   warren::gc::fork_handlers::install_for_collector();
   if (wanted_statistics() != kStatsOff) keep_stderr();

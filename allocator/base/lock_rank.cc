@@ -30,6 +30,7 @@ const char *name(LockRank rank) {
     case LockRank::kCollectCaches: return "collector's caches";
     case LockRank::kSpanSet: return "span set";
     case LockRank::kPacing: return "pacing";
+    case LockRank::kRootedMemory: return "rooted memory";
     case LockRank::kMarkWork: return "mark work";
     case LockRank::kWorld: return "world";
     case LockRank::kTakeP: return "take P";
@@ -38,7 +39,6 @@ const char *name(LockRank rank) {
     case LockRank::kTimers: return "timers";
     case LockRank::kScheduler: return "scheduler";
     case LockRank::kStacks: return "stacks";
-    case LockRank::kRootedMemory: return "rooted memory";
     case LockRank::kSamples: return "samples";
     case LockRank::kStackTable: return "stack table";
     case LockRank::kHeapInit: return "heap init";

@@ -11,6 +11,7 @@
 //   kCollectCaches  the list of the collector's thread caches     a walk of the list   metadata
 //   kSpanSet        one class's spans in the collector's heap     some instructions    no
 //   kPacing         the pacer's state                             some instructions    no
+//   kRootedMemory   a list of blocks that are roots               marking them         metadata
 //   kMarkWork       buffers of grey objects                       some instructions    metadata
 //   kTakeP          who takes Ps from their threads               a membarrier         no
 //   kPollTable      who waits in wr_wait_fd                       an epoll_ctl         no
@@ -18,7 +19,6 @@
 //   kTimers         one heap of timers                            a sift               when it grows
 //   kScheduler      global run queue, idle threads and Ps         a scan of the Ps     no
 //   kStacks         free fiber stacks and the slabs of them       an mmap              no
-//   kRootedMemory   a list of blocks that are roots               some instructions    no
 //   kSamples        the blocks that the heap profile has sampled  a few words, a copy  metadata
 //   kStackTable     stacks of allocations                         an entry             metadata
 //   kHeapInit       the first call's set-up of the heap           some 20 system calls metadata
@@ -35,8 +35,8 @@
 namespace warren {
 
 enum class LockRank : uint8_t {
-  kFiberWorld, kBackground, kWorld, kCycle, kSpecials, kCollectCaches, kSpanSet, kPacing, kMarkWork,
-  kTakeP, kPollTable, kPoll, kTimers, kScheduler, kStacks, kRootedMemory, kSamples, kStackTable,
+  kFiberWorld, kBackground, kWorld, kCycle, kSpecials, kCollectCaches, kSpanSet, kPacing, kRootedMemory, kMarkWork,
+  kTakeP, kPollTable, kPoll, kTimers, kScheduler, kStacks, kSamples, kStackTable,
   kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata, kProtection
 };
 

@@ -1,5 +1,6 @@
 // The names of Boehm's collector, called as its programs call them. Linked with libwarren-gc.so.1.
-// Invariant: nothing here is declared by this project's headers, but for the check that it is this collector which serves.
+// Invariant: nothing here is declared by this project's headers, but for the check that it is this collector which
+// serves.
 #include <gtest/gtest.h>
 
 #include <atomic>

@@ -1,6 +1,7 @@
-// Situations that collectors have been known to fail in, with cycles going on: structures that are deep or wide, calls that block,
-// locks of the program's, programs that are started, forks, debuggers, limits, the time before main and after it.
-// SCENARIOS.md lists them. Invariant: nothing depends on time; what hangs is ended by the test's timeout.
+// Situations that collectors have been known to fail in, with cycles going on: structures that are deep or wide,
+// calls that block, locks of the program's, programs that are started, forks, debuggers, limits, the time before main
+// and after it. SCENARIOS.md lists them. Invariant: nothing depends on time; what hangs is ended by the test's
+// timeout.
 #include "herd.h"
 
 #include <gtest/gtest.h>
@@ -319,7 +320,8 @@ TEST(Forks, BothSidesCollect) {
   EXPECT_TRUE(is_whole(list, 1000));
 }
 
-// Handlers of the program's, and libc on its way to the fork, wait for locks that other threads have: these must run on.
+// Handlers of the program's, and libc on its way to the fork, wait for locks that other threads have: these must run
+// on.
 pthread_mutex_t of_the_handlers = PTHREAD_MUTEX_INITIALIZER;
 __attribute__((constructor)) void register_handlers() {
   pthread_atfork([] { pthread_mutex_lock(&of_the_handlers); }, [] { pthread_mutex_unlock(&of_the_handlers); },

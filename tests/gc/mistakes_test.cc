@@ -1,5 +1,5 @@
-// The ends that the collector's heap makes of a program with a mistake, each by way of the public functions and in a child. Runs
-// with gc_poison=1; and once more with abort_on_error=0, where mistakes are reported and ignored.
+// The ends that the collector's heap makes of a program with a mistake, each by way of the public functions and in a
+// child. Runs with gc_poison=1; and once more with abort_on_error=0, where mistakes are reported and ignored.
 // Invariant: a child without the mistake writes nothing and exits with 0, which the tests of what is allowed check.
 #include "herd.h"
 
@@ -24,7 +24,7 @@ template <class Act>
   for (int i = 0; i < 2; ++i) {
     wr_gc_collect();
     for (int made = 0; made < 2'000; ++made) {
-      for (const size_t size : {16, 96, 3000}) {
+      for (const size_t size : {size_t{16}, size_t{96}, size_t{3000}}) {
         auto *fresh = static_cast<volatile unsigned char *>(wr_gc_malloc(size));
         if (fresh[0] != 0 || fresh[size - 1] != 0) _exit(1);
         fresh[0] = 1;
@@ -66,7 +66,7 @@ class MistakesDeathTest : public testing::Test {
 };
 
 TEST_F(MistakesDeathTest, ACollectedObjectIsGivenToFree) {
-  for (const size_t size : {16, 96, 3000, 100'000}) {
+  for (const size_t size : {size_t{16}, size_t{96}, size_t{3000}, size_t{100'000}}) {
     expect_mistake([=] { free(wr_gc_malloc(size)); }, invalid("free", kOfTheCollectors));
     expect_mistake([=] { free(static_cast<char *>(wr_gc_malloc(size)) + 8); }, invalid("free", kOfTheCollectors));
   }
@@ -77,7 +77,7 @@ TEST_F(MistakesDeathTest, ACollectedObjectIsGivenToRealloc) {
 }
 
 TEST_F(MistakesDeathTest, ABlockOfMallocsIsReleasedAsAnObject) {
-  for (const size_t size : {16, 96, 3000, 100'000}) {
+  for (const size_t size : {size_t{16}, size_t{96}, size_t{3000}, size_t{100'000}}) {
     expect_mistake([=] { wr_gc_free(malloc(size)); }, invalid("wr_gc_free", kNoObject));
     expect_mistake([=] { wr_gc_realloc(malloc(size), 200); }, invalid("wr_gc_realloc", kNoObject));
   }
@@ -96,7 +96,7 @@ TEST_F(MistakesDeathTest, WhatIsNoPointerIsReleased) {
 }
 
 TEST_F(MistakesDeathTest, AnObjectIsReleasedTwice) {
-  for (const size_t size : {16, 96, 3000, 100'000}) {
+  for (const size_t size : {size_t{16}, size_t{96}, size_t{3000}, size_t{100'000}}) {
     expect_mistake(
         [=] {
           void *volatile object = wr_gc_malloc(size);
@@ -108,7 +108,7 @@ TEST_F(MistakesDeathTest, AnObjectIsReleasedTwice) {
 }
 
 TEST_F(MistakesDeathTest, AReleasedObjectIsWrittenTo) {
-  for (const size_t byte : {0, 16, 95}) {
+  for (const size_t byte : {size_t{0}, size_t{16}, size_t{95}}) {
     expect_mistake(
         [=] {
           auto *volatile object = static_cast<volatile char *>(wr_gc_malloc(96));
@@ -145,7 +145,7 @@ TEST_F(MistakesDeathTest, ACollectedObjectIsWrittenTo) {
 TEST_F(MistakesDeathTest, ProperUseIsNone) {
   expect_nothing([] {
     for (int i = 0; i < 20'000; ++i) {
-      for (const size_t size : {1, 8, 16, 96, 3000}) {
+      for (const size_t size : {size_t{1}, size_t{8}, size_t{16}, size_t{96}, size_t{3000}}) {
         void *object = i % 2 == 0 ? wr_gc_malloc(size) : wr_gc_malloc_noscan(size);
         memset(object, 0xff, size);
         object = wr_gc_realloc(object, size + static_cast<size_t>(i) % 50);

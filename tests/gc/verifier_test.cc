@@ -1,7 +1,8 @@
-// Whether gc_verify sees a mark that the cycle has missed. One is planted: the pages of one object are left out when the collector
-// asks which ones were written to. And whether none is missed when there is no memory for grey objects. Runs with the ordinary mechanism and with mprotect.
-// Invariant: the objects that the mark is missed of are reachable through that one object only, from the moment in which it
-// was scanned.
+// Whether gc_verify sees a mark that the cycle has missed. One is planted: the pages of one object are left out when
+// the collector asks which ones were written to. And whether none is missed when there is no memory for grey objects.
+// Runs with the ordinary mechanism and with mprotect.
+// Invariant: the objects that the mark is missed of are reachable through that one object only, from the moment in
+// which it was scanned.
 #include "allocator/base/options.h"
 #include "gc/cycle.h"
 #include "gc/heap.h"

@@ -166,7 +166,7 @@ TEST_F(OptionsTest, TextsOfMistakes) {
   EXPECT_EQ(read("=1"), "warren: WARREN_CONF: =1: there is no such key; ignored (help=1 lists the keys)\n");
   EXPECT_EQ(read(" stats=exit"),
             "warren: WARREN_CONF:  stats=exit: there is no such key; ignored (help=1 lists the keys)\n");
-  EXPECT_EQ(read("stats=maybe"), "warren: WARREN_CONF: stats=maybe: expected off|exit; keeping off\n");
+  EXPECT_EQ(read("stats=maybe"), "warren: WARREN_CONF: stats=maybe: expected off|exit|json; keeping off\n");
   EXPECT_EQ(read("abort_on_error=2"), "warren: WARREN_CONF: abort_on_error=2: expected 0|1; keeping 1\n");
   EXPECT_EQ(read("maxprocs=1025"), "warren: WARREN_CONF: maxprocs=1025: expected 0 to 1024, or off; keeping 0\n");
   const std::string arena = read("arena=1MiB");
