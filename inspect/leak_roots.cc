@@ -4,8 +4,9 @@
 //   file of the loader's, written to              a root: data, relocated constants
 //   without a file, behind one of those           a root: .bss
 //   [stack], a thread's stack                     what gc/stacks.h says: from the stack pointer up
-//   the stack of a thread that has ended          its control block's table of thread-local blocks, which libc will free when
-//                                                 it uses the stack again; all of the block while nobody has joined it
+//   the stack of a thread that has ended          its control block's table of thread-local blocks, which libc will
+//                                                 free when it uses the stack again; all of the control block while
+//                                                 nobody has joined the thread
 //   the heap's, ours                              nothing
 //   any other private memory                      searched when something points to it
 //
@@ -66,18 +67,21 @@ void walk_list(uintptr_t head, bool joinable) {
 }
 
 void find_stacks() {
-  snapshot::for_each_thread([](uintptr_t thread_pointer, void *) { stacks.push_back({thread_pointer, true, false}); }, nullptr);
+  snapshot::for_each_thread(
+      [](uintptr_t thread_pointer, void *) { stacks.push_back({thread_pointer, true, false}); }, nullptr);
   if (stacks_in_use == 0) return;
   walk_list(stacks_in_use, true);
   walk_list(stacks_for_reuse, false);
 }
 
-// The end of the stack that a mapping begins with, 0 when it is none. libc's stacks end in a control block and have a guard below.
+// The end of the stack that a mapping begins with, 0 when it is none. libc's stacks end in a control block and have a
+// guard below.
 uintptr_t stack_end(const Mapping *mapping, const Mapping *before) {
   if (before == nullptr || before->high != mapping->low || before->readable || before->inode != 0) return 0;
   const Stack *found = nullptr;
   for (const Stack &stack : stacks) {
-    if (stack.control - mapping->low < mapping->high - mapping->low && (found == nullptr || stack.control < found->control)) found = &stack;
+    if (stack.control - mapping->low >= mapping->high - mapping->low) continue;
+    if (found == nullptr || stack.control < found->control) found = &stack;
   }
   if (found == nullptr) return 0;
   return align_up(found->control + gc::stacks::control_block_bytes(), kOsPageSize);
@@ -180,7 +184,8 @@ void for_each_use(Visit visit) {
 // Objects of the collector's: what they point to is theirs to free, when they die or by a finalizer.
 void scan_collected() {
   heap_blocks::for_each_span([](const Span *span) {
-    if (span->state == SpanState::kCollected && !span->noscan) reach::scan_touched(span->start(), span->start() + span->bytes());
+    if (span->state != SpanState::kCollected || span->noscan) return;
+    reach::scan_touched(span->start(), span->start() + span->bytes());
   });
 }
 
@@ -188,7 +193,8 @@ void scan_collected() {
 
 void set_up() {
   const auto field = [](const char *name) { return static_cast<const uint32_t *>(dlsym(RTLD_DEFAULT, name)); };
-  const uint32_t *used = field("_thread_db_rtld_global__dl_stack_used"), *user = field("_thread_db_rtld_global__dl_stack_user");
+  const uint32_t *used = field("_thread_db_rtld_global__dl_stack_used");
+  const uint32_t *user = field("_thread_db_rtld_global__dl_stack_user");
   const uint32_t *link = field("_thread_db_pthread_list");
   const void *globals = dlsym(RTLD_DEFAULT, "_rtld_global");
   if (used == nullptr || user == nullptr || link == nullptr || globals == nullptr) return;

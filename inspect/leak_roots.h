@@ -1,6 +1,6 @@
-// From where blocks are looked for: data of the program and its libraries, threads, the collector's objects; and which other
-// memory is searched once something points to it. Caller: leaks.cc, in a copy of the process.
-// Invariant: the stacks of threads that have ended are searched by nobody.
+// From where blocks are looked for: data of the program and its libraries, threads, the collector's objects; and which
+// other memory is searched once something points to it. Caller: leaks.cc, in a copy of the process. Invariant: the
+// stacks of threads that have ended are searched by nobody.
 #pragma once
 
 namespace warren::inspect::leak_roots {
