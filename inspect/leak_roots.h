@@ -8,6 +8,9 @@ namespace warren::inspect::leak_roots {
 // Once, in the program: asks the loader for what libc tells debuggers.
 void set_up();
 
+// In the copy, before its descriptors are closed: what the kernel keeps for epoll, and will give back.
+void note_kernel_words();
+
 // Gives all of it to reach. False: the mappings are not to be had.
 bool scan();
 

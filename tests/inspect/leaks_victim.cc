@@ -238,6 +238,13 @@ void keep_module() {
   reinterpret_cast<void (*)(void *)>(dlsym(library, "module_hold"))(make_block(64));
 }
 
+void keep_in_epoll() {
+  epoll_event wanted{};
+  wanted.events = EPOLLIN;
+  wanted.data.ptr = make_node();
+  epoll_ctl(epoll_create1(0), EPOLL_CTL_ADD, eventfd(0, 0), &wanted);
+}
+
 void keep_environment() {
   setenv("LEAKS_VICTIM", "a value", 1);
   putenv(static_cast<char *>(strcpy(static_cast<char *>(make_block(50)), "LEAKS_OTHER=value")));
@@ -642,13 +649,13 @@ constexpr Case kCases[] = {
     {"dead_stack", leak_dead_stack, false}, {"dead_detached", leak_dead_detached, false},
     {"unmapped", leak_unmapped, true}, {"global", keep_global, true}, {"interior", keep_interior, true},
     {"interior_large", keep_interior_large, true}, {"static", keep_static, true}, {"containers", keep_containers, true},
-    {"mapped", keep_mapped, true}, {"brk", keep_broken, true}, {"kept_module", keep_module, true},
-    {"environment", keep_environment, true}, {"result", keep_result, true}, {"on_stack", keep_on_stack, true},
-    {"thread_local", keep_thread_local, true}, {"module_thread_local", keep_module_thread_local, true},
-    {"kept_specific", keep_specific, true}, {"argument", keep_argument, true}, {"closure", keep_closure, true},
-    {"register", keep_in_register, true}, {"vector_register", keep_in_vector_register, true},
-    {"exception", keep_exception, true}, {"context", keep_on_context, true},
-    {"below_handler", keep_below_handler, true},
+    {"mapped", keep_mapped, true}, {"brk", keep_broken, true}, {"epoll", keep_in_epoll, true},
+    {"kept_module", keep_module, true}, {"environment", keep_environment, true}, {"result", keep_result, true},
+    {"on_stack", keep_on_stack, true}, {"thread_local", keep_thread_local, true},
+    {"module_thread_local", keep_module_thread_local, true}, {"kept_specific", keep_specific, true},
+    {"argument", keep_argument, true}, {"closure", keep_closure, true}, {"register", keep_in_register, true},
+    {"vector_register", keep_in_vector_register, true}, {"exception", keep_exception, true},
+    {"context", keep_on_context, true}, {"below_handler", keep_below_handler, true},
 };
 
 struct Act {
