@@ -63,7 +63,6 @@ struct Request {
   ptrdiff_t gate_offset = 0;  // of stop_gate::inside, from a thread's pointer
   uint64_t stopped_ns = 0;
   bool forgotten = false;  // nobody waits for the tracer, which tidies up after itself
-  bool forbidden = false;
   bool taken = false;
 };
 Request request;
@@ -271,7 +270,6 @@ void stop_and_copy() {
   }
   let_go();
   request.stopped_ns = os_calls::now() - stop_began;
-  request.forbidden = attached == Attached::kForbidden;
   if (os_calls::failed(copy)) return;
   request.taken = true;
   int status;
@@ -286,8 +284,8 @@ void trace_program(void *) {
   while (may_go.load(std::memory_order_acquire) == 0) os_calls::futex_wait(word_of(may_go), 0);
   stop_and_copy();
   if (!request.forgotten) return;
-  if (request.forbidden) {
-    constexpr char kText[] = "warren: leaks: the program may not be traced: no look for leaks on a signal\n";
+  if (!request.taken) {
+    constexpr char kText[] = "warren: leaks: the program may not be traced or does not stop: no report on a signal\n";
     os_calls::write(2, kText, sizeof kText - 1);
   }
   os_calls::munmap(request.shared, kOsPageSize);
