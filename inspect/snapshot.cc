@@ -26,7 +26,7 @@
 namespace warren::inspect::snapshot {
 namespace {
 
-constexpr uint64_t kMicrosecond = 1000, kMillisecond = 1'000'000, kSecond = 1'000'000'000;
+constexpr uint64_t kMicrosecond = 1000, kMillisecond = 1'000'000;
 
 // So long all threads are waited for: one inside vfork cannot be stopped before its child calls exec. After a rest it
 // is tried again.
