@@ -1,6 +1,7 @@
 // Refilling and flushing of bins. See cache.h.
 #include "allocator/cache.h"
 
+#include "allocator/base/layout.h"
 #include "allocator/central.h"
 #include "allocator/heap.h"
 #include "allocator/thread.h"
@@ -8,6 +9,24 @@
 #include <cstring>
 
 namespace warren {
+
+// Of a structure with a base offsetof() is no part of the standard, but of both compilers.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Winvalid-offsetof"
+struct Cache::Layout {
+  static constexpr size_t kNext = offsetof(Cache, next), kPrev = offsetof(Cache, prev), kBatch = offsetof(Cache, batch_);
+  static constexpr size_t kSlots = offsetof(Cache, slots_);
+};
+#pragma GCC diagnostic pop
+WARREN_SHOW_NUMBER("bins", kBinCount);
+WARREN_SHOW_NUMBER("tiny_bin", kTinyBin);
+WARREN_SHOW_NUMBER("Cache.top", offsetof(CacheHead, top));
+WARREN_SHOW_NUMBER("Cache.frees", offsetof(CacheHead, frees));
+WARREN_SHOW_NUMBER("Cache.next", Cache::Layout::kNext);
+WARREN_SHOW_NUMBER("Cache.prev", Cache::Layout::kPrev);
+WARREN_SHOW_NUMBER("Cache.batch", Cache::Layout::kBatch);
+WARREN_SHOW_NUMBER("Cache.slots", Cache::Layout::kSlots);
+WARREN_SHOW_ADDRESS("slot_offsets", &cache_detail::kSlotOffsets);
 namespace {
 
 // Blocks of a bin's first refill. More: the first use of a class hoards. Fewer: more trips before the

@@ -99,6 +99,8 @@ struct Cache : CacheHead {
   // What the bins may hold together, in bytes.
   size_t allowed_bytes() const { return allowed_bytes_; }
 
+  struct Layout;
+
   // Of sampling.h.
   uint64_t random;
   uint64_t rate;  // that drew the countdown; 0: none was drawn

@@ -4,6 +4,7 @@
 #include "allocator/base/annotations.h"
 #include "allocator/base/bitmap.h"
 #include "allocator/base/check.h"
+#include "allocator/base/layout.h"
 #include "allocator/object_map.h"
 #include "allocator/page_heap.h"
 #include "allocator/page_map.h"
@@ -11,6 +12,14 @@
 namespace warren {
 
 constinit Central centrals[kClassCount];
+
+struct Central::Layout {
+  static constexpr size_t kObjectsOut = offsetof(Central, objects_out_), kSpans = offsetof(Central, spans_);
+};
+WARREN_SHOW_ADDRESS("centrals", &centrals);
+WARREN_SHOW_NUMBER("Central.bytes", sizeof(Central));
+WARREN_SHOW_NUMBER("Central.objects_out", Central::Layout::kObjectsOut);
+WARREN_SHOW_NUMBER("Central.spans", Central::Layout::kSpans);
 
 SizeClass Central::size_class() const { return SizeClass{static_cast<uint8_t>(this - centrals)}; }
 

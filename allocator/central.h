@@ -40,6 +40,8 @@ class Central {
   Mutex &lock() { return lock_; }
   SizeClass size_class() const;
 
+  struct Layout;
+
  private:
   Span *new_span() REQUIRES(lock_);
   size_t take_from(Span *span, void **end, size_t wanted) REQUIRES(lock_);

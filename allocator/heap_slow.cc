@@ -290,7 +290,9 @@ size_t release_free_memory() {
   drain_deferred();
   if (access.cache() != nullptr) access.cache()->flush();
   for (Central &central : centrals) central.release_kept();
-  return page_heap::release_all();
+  const size_t bytes = page_heap::release_all();
+  scavenger::note_released(bytes);
+  return bytes;
 }
 
 }  // namespace warren

@@ -2,6 +2,7 @@
 #include "allocator/large.h"
 
 #include "allocator/base/address.h"
+#include "allocator/base/layout.h"
 #include "allocator/heap.h"
 #include "allocator/object_map.h"
 #include "allocator/page_heap.h"
@@ -23,6 +24,10 @@ constexpr size_t kMinMoveSize = size_t{256} << 10;
 constexpr size_t kMaxCopySize = size_t{32} << 20;
 
 std::atomic<uint64_t> mallocs{0}, frees{0}, total_bytes{0};  // relaxed: statistics
+
+WARREN_SHOW_ADDRESS("large.mallocs", &mallocs);
+WARREN_SHOW_ADDRESS("large.frees", &frees);
+WARREN_SHOW_ADDRESS("large.total_bytes", &total_bytes);
 
 Span *span_of(const void *block) { return page_map::at(arena.page_of(address_of(block))); }
 

@@ -2,6 +2,7 @@
 #include "allocator/metadata.h"
 
 #include "allocator/arena.h"
+#include "allocator/base/layout.h"
 #include "allocator/base/os_memory.h"
 
 namespace warren::metadata {
@@ -18,10 +19,12 @@ constexpr size_t kStep = size_t{256} << 10;
 constexpr size_t kAwayFromPageStart = 0x500;
 
 uintptr_t next GUARDED_BY(lock) = 0;
+WARREN_SHOW_ADDRESS("metadata.next", &next);
 uintptr_t prepared_end GUARDED_BY(lock) = 0;
 uintptr_t range_end = 0;
 uintptr_t range_start = 0;
 bool exclusive = false;
+WARREN_SHOW_ADDRESS("metadata.start", &range_start);
 
 bool prepare_up_to(uintptr_t end) REQUIRES(lock) {
   if (end <= prepared_end) return true;

@@ -4,6 +4,7 @@
 #include "allocator/base/bitmap.h"
 #include "allocator/base/check.h"
 #include "allocator/base/intrusive_list.h"
+#include "allocator/base/layout.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_memory.h"
 #include "allocator/huge_pages.h"
@@ -99,12 +100,18 @@ class FreeRuns {
 
   uint64_t pages() const { return pages_; }
 
+  struct Layout;
+
  private:
   uint32_t first_list(uint32_t from) const { return static_cast<uint32_t>(bits::find_set(nonempty_, from, kLists)); }
 
   IntrusiveList<Span> lists_[kLists];
   uint64_t nonempty_[bits::words_for(kLists)] = {};
   uint64_t pages_ = 0;
+};
+
+struct FreeRuns::Layout {
+  static constexpr size_t kPages = offsetof(FreeRuns, pages_);
 };
 
 FreeRuns warm GUARDED_BY(lock);
@@ -122,6 +129,14 @@ uint64_t scavenged_pages GUARDED_BY(lock) = 0;
 Span *releasing GUARDED_BY(lock) = nullptr;       // the one span in the state kReleasing
 const void *releaser GUARDED_BY(lock) = nullptr;  // the thread that has it in its hands
 uint16_t round GUARDED_BY(lock) = 1;              // of giving back: what is refused is not tried again in it
+
+WARREN_SHOW_ADDRESS("page_heap.warm", &warm);
+WARREN_SHOW_ADDRESS("page_heap.released", &released);
+WARREN_SHOW_NUMBER("FreeRuns.pages", FreeRuns::Layout::kPages);
+WARREN_SHOW_ADDRESS("page_heap.spans", &span_count);
+WARREN_SHOW_ADDRESS("page_heap.hole_pages", &hole_pages);
+WARREN_SHOW_ADDRESS("page_heap.large_pages", &large_pages);
+WARREN_SHOW_ADDRESS("page_heap.scavenged_pages", &scavenged_pages);
 
 void start_round() REQUIRES(lock) {
   if (++round == 0) round = 1;

@@ -1,6 +1,8 @@
 // See scavenger.h.
 #include "allocator/scavenger.h"
 
+#include "allocator/base/layout.h"
+#include "allocator/base/log.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_process.h"
@@ -34,6 +36,7 @@ LeastOf looks;
 uint64_t refused_at = 0;  // when the kernel last refused a thread
 
 std::atomic<uint64_t> spent{0};  // relaxed: statistics
+WARREN_SHOW_ADDRESS("scavenger.ns", &spent);
 
 // The option may change at any time: an hour's delay is slept in parts of this.
 constexpr uint64_t kLongestSleep = 500 * kMillisecond;
@@ -63,9 +66,27 @@ bool sleep_until_next_look() {
   }
 }
 
+// The line of the option scavtrace, Go's: what went back by this policy and at the program's request since the last line, what of the
+// address space is given back now, and how much of the rest is in use.
+//
+//   scav 1024 KiB work (bg), 0 KiB work (eager), 5104 KiB now, 82% util
+std::atomic<uint64_t> requested_bytes{0};  // relaxed: a sum
+
+void trace(uint64_t pages) {
+  if (options.scavtrace.load(std::memory_order_relaxed) == 0) return;
+  const uint64_t eager = requested_bytes.exchange(0, std::memory_order_relaxed);
+  if (pages == 0 && eager == 0) return;
+  const page_heap::Stats heap = page_heap::stats();
+  const uint64_t backed = heap.grown_pages - heap.released_pages, used = heap.grown_pages - heap.free_pages;
+  LogLine line;
+  line << "scav " << (pages * kPageSize >> 10) << " KiB work (bg), " << (eager >> 10) << " KiB work (eager), "
+       << (heap.released_pages * kPageSize >> 10) << " KiB now, " << (backed == 0 ? 0 : used * 100 / backed) << "% util";
+  line.write_to(2);
+}
+
 enum class Outcome : uint8_t { kDone, kOutOfBudget, kRefused };
 
-Outcome release(uint64_t pages, uint64_t now) {
+Outcome release(uint64_t pages, uint64_t now, uint64_t *done) {
   unsigned refusals = 0;
   while (pages != 0) {
     if (budget.wait(now) != 0) return Outcome::kOutOfBudget;
@@ -76,6 +97,7 @@ Outcome release(uint64_t pages, uint64_t now) {
     spent.store(budget.spent(), std::memory_order_relaxed);
     now += cost;
     if (released.value == 0 && ++refusals == kMostRefusals) return Outcome::kRefused;
+    *done += released.value;
     pages -= released.value < pages ? released.value : pages;
   }
   return Outcome::kDone;
@@ -87,7 +109,10 @@ Outcome look(uint64_t now) {
   looks.note(warm.least_pages);
   uint64_t pages = excess(looks.least(), warm.used_pages);
   if (warm.pages_over_limit > pages) pages = warm.pages_over_limit < warm.pages ? warm.pages_over_limit : warm.pages;
-  return release(pages, now);
+  uint64_t done = 0;
+  const Outcome outcome = release(pages, now, &done);
+  if (done != 0) trace(done);
+  return outcome;
 }
 
 // The thread.
@@ -134,6 +159,11 @@ void reset_in_child() {
   budget = ProcessorBudget(os_calls::now());
   looks = LeastOf{};
   spent.store(0, std::memory_order_relaxed);
+}
+
+void note_released(uint64_t bytes) {
+  requested_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  trace(0);
 }
 
 uint64_t processor_time() { return spent.load(std::memory_order_relaxed); }

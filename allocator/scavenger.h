@@ -24,6 +24,9 @@ void wake();
 // In a forked child: the thread did not come along.
 void reset_in_child();
 
+// Memory went back that the program asked for: for the trace.
+void note_released(uint64_t bytes);
+
 // Nanoseconds of processor time spent so far, in this process.
 uint64_t processor_time();
 

@@ -10,6 +10,7 @@
 #include "allocator/scavenger.h"
 #include "allocator/thread.h"
 
+#include <cstddef>
 #include <cstring>
 #include <unistd.h>
 
@@ -66,6 +67,20 @@ struct Row {
   const char *name;
   uint64_t value;
 };
+
+constexpr struct {
+  const char *name;
+  uint64_t wr_mem_stats::*field;
+} kFields[] = {
+#define FIELD(name) {#name, &wr_mem_stats::name}
+    FIELD(alloc_bytes),   FIELD(total_alloc_bytes), FIELD(sys_bytes),        FIELD(mallocs),         FIELD(frees),
+    FIELD(heap_sys),      FIELD(heap_idle),         FIELD(heap_inuse),       FIELD(heap_released),   FIELD(heap_objects),
+    FIELD(stacks_inuse),  FIELD(span_inuse),        FIELD(cache_inuse),      FIELD(metadata_sys),    FIELD(scavenged_bytes),
+    FIELD(scavenger_ns),  FIELD(next_gc),           FIELD(last_gc_unix_ns),  FIELD(pause_total_ns),  FIELD(num_gc),
+    FIELD(pause_longest_ns), FIELD(gc_live_bytes),  FIELD(gc_total_bytes),
+#undef FIELD
+};
+static_assert(sizeof kFields / sizeof kFields[0] * sizeof(uint64_t) == offsetof(wr_mem_stats, by_size), "every field is printed");
 
 void print_row(int fd, const Row &row) {
   LogLine line;
@@ -128,6 +143,31 @@ void print(int fd) {
     line.padded(row.mallocs - row.frees, 20);
     line.write_to(fd);
   }
+}
+
+void print_json(const wr_mem_stats &now, int fd) {
+  LogLine head;
+  head << "{\"process\": " << static_cast<uint64_t>(getpid()) << ",";
+  head.write_to(fd);
+  for (const auto &field : kFields) {
+    LogLine line;
+    line << " \"" << field.name << "\": " << now.*field.field << ",";
+    line.write_to(fd);
+  }
+  LogLine open;
+  open << " \"by_size\": [";
+  open.write_to(fd);
+  const char *separator = "  ";
+  for (const auto &row : now.by_size) {
+    if (row.mallocs == 0) continue;
+    LogLine line;
+    line << separator << "{\"size\": " << uint64_t{row.size} << ", \"mallocs\": " << row.mallocs << ", \"frees\": " << row.frees << "}";
+    line.write_to(fd);
+    separator = "  ,";
+  }
+  LogLine close;
+  close << " ]}";
+  close.write_to(fd);
 }
 
 }  // namespace warren::stats

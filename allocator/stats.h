@@ -12,4 +12,7 @@ void read(wr_mem_stats &out);
 // The table of `stats=exit` and malloc_stats.
 void print(int fd);
 
+// One JSON object with the fields of wr_mem_stats under their names; by_size holds the classes that were used.
+void print_json(const wr_mem_stats &now, int fd);
+
 }  // namespace warren::stats

@@ -2,6 +2,7 @@
 #include "allocator/thread.h"
 
 #include "allocator/base/intrusive_list.h"
+#include "allocator/base/layout.h"
 #include "allocator/base/options.h"
 #include "allocator/heap.h"
 #include "allocator/metadata.h"
@@ -30,6 +31,9 @@ metadata::FixedAllocator<Cache> cache_allocator;
 
 // relaxed: statistics.
 std::atomic<uint64_t> retired[kBinCount];
+
+WARREN_SHOW_ADDRESS("caches", &registry);
+WARREN_SHOW_ADDRESS("retired_frees", &retired);
 
 std::atomic<size_t> caches{0};  // written under registry_lock. relaxed: a share that is a moment old serves as well
 

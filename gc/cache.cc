@@ -4,6 +4,7 @@
 #include "allocator/base/stop_gate.h"
 #include "allocator/metadata.h"
 #include "gc/phase.h"
+#include "gc/poison.h"
 
 #include <cstring>
 #include <pthread.h>
@@ -112,6 +113,7 @@ bool next_run(Span *span, Run &run, size_t *taken) {
   span->search_from = static_cast<uint16_t>(first + count);
   run.next = span->start() + first * shape.object_size;
   run.end = run.next + count * shape.object_size;
+  if (WARREN_UNLIKELY(poison::is_on())) poison::check(run.next, shape.object_size, count);
   if (!span->zero) memset(at_address<void>(run.next), 0, run.end - run.next);
   *taken += run.end - run.next;
   if (marking) phase::note_allocated_black(run.end - run.next, span->noscan);
@@ -189,6 +191,27 @@ void detach_all() {
       Slot slot;
       if (find_slot(cache->tiny_end - 1, slot)) slot.mark();
     }
+  }
+}
+
+// The lock is free, since nobody is stopped who has it.
+void for_each_run(void (*visit)(const Run &run, void *context), void *context) NO_THREAD_SAFETY_ANALYSIS {
+  for (const Cache *cache = all.front(); cache != nullptr; cache = cache->next) {
+    for (const auto &runs : cache->runs) {
+      for (const Run &run : runs) {
+        if (run.next < run.end) visit(run, context);
+      }
+    }
+  }
+}
+
+void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { lock.lock_for_fork(); }
+
+void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
+  if (in_child) {
+    lock.reset_in_child();
+  } else {
+    lock.unlock_after_fork();
   }
 }
 

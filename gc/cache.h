@@ -48,7 +48,13 @@ bool free_in_mine(Span *span, const Slot &slot);
 // While the program stands still, at the end of marking: marks what is left of every run and takes the spans away.
 void detach_all();
 
-// In a forked child: the caches of the threads that are gone.
+// While the program stands still: what runs still have to hand out, though its bits say that it is allocated. Takes no lock.
+void for_each_run(void (*visit)(const Run &run, void *context), void *context);
+
+void lock_for_fork();
+void unlock_after_fork(bool in_child);
+
+// In a forked child, with no lock held: the caches of the threads that are gone.
 void reset_in_child();
 
 }  // namespace caches

@@ -104,6 +104,8 @@ void ask() {
   if (!by_thread) run_wanted();
 }
 
+bool asked_for() { return asked.load(std::memory_order_relaxed); }
+
 void run_and_wait() {
   bool by_thread;
   const uint32_t number = request(true, &by_thread);

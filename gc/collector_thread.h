@@ -7,6 +7,9 @@ namespace warren::gc::collector_thread {
 // A cycle is due. Does not wait for it.
 void ask();
 
+// Whether that cycle, or one that somebody waits for, is still to come or under way. A hint.
+bool asked_for();
+
 // A whole cycle that begins after this call.
 void run_and_wait();
 

@@ -2,6 +2,7 @@
 #include "gc/dirty_pages.h"
 
 #include "allocator/base/options.h"
+#include "gc/block_digests.h"
 #include "gc/mutation.h"
 
 namespace warren::gc::dirty_pages {
@@ -96,6 +97,7 @@ bool begin() {
     mutation::cover({tables.start + covered_bytes, tables.start + tables.bytes});
     covered_bytes = tables.bytes;
   }
+  block_digests::begin();
   if (watch_new([](Range) {})) return true;
   end();
   return false;

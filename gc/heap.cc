@@ -2,11 +2,13 @@
 #include "gc/heap.h"
 
 #include "allocator/base/fatal.h"
+#include "allocator/base/layout.h"
 #include "allocator/base/stop_gate.h"
 #include "allocator/heap.h"
 #include "allocator/page_heap.h"
 #include "gc/cycle.h"
 #include "gc/phase.h"
+#include "gc/poison.h"
 #include "gc/specials.h"
 
 #include <cstring>
@@ -20,6 +22,8 @@ namespace {
 
 // relaxed, both: sums that nothing hangs on.
 std::atomic<uint64_t> total_bytes{0};
+WARREN_SHOW_ADDRESS("gc.live_bytes", &live_bytes);
+WARREN_SHOW_ADDRESS("gc.total_bytes", &total_bytes);
 
 constexpr size_t kTinyBlock = 16;
 
@@ -88,6 +92,7 @@ bool release_small(const Slot &slot) {
   Span *span = page_map::at(arena.page_of(slot.object));
   forget_specials(span, slot);
   if (!phase::may_sweep()) return false;
+  if (WARREN_UNLIKELY(poison::is_on())) poison::fill(slot.object, object_size(slot));  // before anybody can take it
   return caches::free_in_mine(span, slot) || set_of(span).free_object(span, slot);
 }
 
@@ -100,6 +105,7 @@ bool release_large(const Slot &slot) {
   const stop_gate::Inside gate;
   if (!phase::may_sweep()) return false;
   if (!set_of(span).take_large(span)) return false;
+  if (WARREN_UNLIKELY(poison::is_on())) poison::fill(span->start(), span->bytes());
   free_span(span);
   return true;
 }

@@ -24,24 +24,28 @@ bool look(PageId page, Found &found) {
   return true;
 }
 
-void scan_objects(const Found &found, Marker &marker) {
+void visit_objects(const Found &found, VisitRange visit, void *context) {
   const SizeClassInfo &shape = info(found.size_class);
   const uintptr_t start = arena.address(found.first);
   for (size_t i = 0; i < shape.objects; ++i) {
     const uintptr_t block = start + i * shape.object_size;
-    if (*object_map::of_class(found.size_class, block) != 0) marker.scan_range(block, block + shape.object_size);
+    if (*object_map::of_class(found.size_class, block) != 0) visit(block, block + shape.object_size, context);
   }
 }
 
 }  // namespace
 
-void scan(Marker &marker) {
+void for_each_range(VisitRange visit, void *context) {
   if (options.malloc_roots.load(std::memory_order_relaxed) == 0) return;
   Found found;
   for (PageId page{1}; look(page, found); page = found.first + found.count) {
-    if (found.state == SpanState::kObjects) scan_objects(found, marker);
-    if (found.state == SpanState::kLarge) marker.scan_range(arena.address(found.first), arena.address(found.first + found.count));
+    if (found.state == SpanState::kObjects) visit_objects(found, visit, context);
+    if (found.state == SpanState::kLarge) visit(arena.address(found.first), arena.address(found.first + found.count), context);
   }
+}
+
+void scan(Marker &marker) {
+  for_each_range([](uintptr_t low, uintptr_t high, void *to) { static_cast<Marker *>(to)->scan_range(low, high); }, &marker);
 }
 
 }  // namespace warren::gc::malloc_roots

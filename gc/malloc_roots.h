@@ -4,9 +4,11 @@
 #pragma once
 
 #include "gc/marker.h"
+#include "gc/world.h"
 
 namespace warren::gc::malloc_roots {
 
 void scan(Marker &marker);
+void for_each_range(VisitRange visit, void *context);
 
 }  // namespace warren::gc::malloc_roots

@@ -26,8 +26,8 @@ class Marker {
   // One word.
   void discover(uintptr_t word);
 
-  // The marked objects of a run of watched OS pages that were written to: the words on these pages. With finalizers'
-  // objects, marked or not.
+  // The marked objects on a run of OS pages: the words on these pages, but not of blocks that are as they were when they were
+  // scanned in this way before. With finalizers' objects, marked or not. By one thread at a time.
   void rescan_page_range(uintptr_t low, uintptr_t high);
 
   // Scans grey objects, those of others too, until there are none or about `most` bytes were read. False: none are left.
@@ -57,16 +57,17 @@ class Marker {
   void consider(uintptr_t word, const Tables &in);
   void reach(const Slot &slot);
   void gather(uintptr_t low, uintptr_t high, Batch &batch);
+  void gather_copy(const uintptr_t *words, size_t first, size_t end, Batch &batch);
   void reach_all(Batch &batch);
-  void push(uintptr_t object);
-  bool pop(uintptr_t &object);
-  void scan_words(uintptr_t low, uintptr_t high);
-  void scan_object(uintptr_t entry);
-  void scan_large(uintptr_t entry);
+  void rescan_block(uintptr_t block, const Span *span, bool large, Batch &batch);
+  void push(uintptr_t entry);
+  uintptr_t pop();
+  uintptr_t pop_slow();
+  void scan_words(uintptr_t low, uintptr_t high, const Tables &in);
+  void scan_large(uintptr_t object);
 
-  uintptr_t ring_[kRing];
-  unsigned ring_first_ = 0;
-  unsigned ring_count_ = 0;
+  uintptr_t ring_[kRing] = {};  // entries, 0 where there is none; the next is that at next_
+  unsigned next_ = 0;
   MarkBuffer *buffer_ = nullptr;
   MarkBuffer *spare_ = nullptr;  // full or empty: so that one push and pop at the edge do not go to the lock
   uint64_t object_bytes_ = 0;  // of grey objects that were scanned

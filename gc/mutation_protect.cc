@@ -22,6 +22,7 @@
 #include "allocator/base/mutex.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_memory.h"
+#include "allocator/base/stop_gate.h"
 
 #include <algorithm>
 #include <atomic>
@@ -326,7 +327,9 @@ void close() { unwatch(); }
 
 void reset_in_child() {
   if (protection.held_by_me()) return unwatch();
-  if constexpr (kDebug) lock_rank::note_acquired(LockRank::kProtection);  // which nobody has done for fork
+  // As if it had been taken for fork: a reset leaves the gate, and a count below zero would keep the child from ever stopping.
+  stop_gate::enter();
+  if constexpr (kDebug) lock_rank::note_acquired(LockRank::kProtection);
   protection.reset_in_child();
   unwatch();
 }

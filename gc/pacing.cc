@@ -2,6 +2,7 @@
 #include "gc/pacing.h"
 
 #include "allocator/arena.h"
+#include "allocator/base/layout.h"
 #include "allocator/base/mutex.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
@@ -23,6 +24,7 @@ uint64_t globals_bytes GUARDED_BY(lock) = 0;
 // relaxed, all: targets, each of which stands alone.
 std::atomic<uint64_t> published_trigger{uint64_t{4} << 20};
 std::atomic<uint64_t> published_goal{uint64_t{4} << 20};
+WARREN_SHOW_ADDRESS("gc.goal_bytes", &published_goal);
 std::atomic<double> work_per_byte{0}, bytes_per_work{0};
 
 Footprint footprint() {
@@ -119,6 +121,16 @@ void end(const End &end) {
   limiter.note(end.elapsed, end.assist_time + end.background_time, 0);
   pacer.sweep_done();  // the collector's thread sweeps at once
   publish_targets();
+}
+
+void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { lock.lock_for_fork(); }
+
+void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
+  if (in_child) {
+    lock.reset_in_child();
+  } else {
+    lock.unlock_after_fork();
+  }
 }
 
 }  // namespace warren::gc::pacing

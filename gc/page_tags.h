@@ -63,6 +63,11 @@ struct Slot {
   bool is_allocated() const { return (__atomic_load_n(&pair->allocated, __ATOMIC_RELAXED) & bit) != 0; }
   // acquire: pairs with the release with which the sweeper takes marks away.
   bool is_marked() const { return (__atomic_load_n(&pair->marked, __ATOMIC_ACQUIRE) & bit) != 0; }
+  // Allocated, and not marked: what a marker looks for. acquire: as above.
+  bool is_white() const {
+    const uint64_t marked = __atomic_load_n(&pair->marked, __ATOMIC_ACQUIRE);
+    return (__atomic_load_n(&pair->allocated, __ATOMIC_RELAXED) & ~marked & bit) != 0;
+  }
   // Two markers that find an object unmarked at once both think that they were the first: it is scanned twice then. To tell them
   // apart would take a compare-and-exchange, on the most frequent path of all.
   void mark() const { __atomic_fetch_or(&pair->marked, bit, __ATOMIC_RELAXED); }

@@ -29,23 +29,28 @@ constinit List lists[kLists];
 
 List &list_of(const Header *header) { return lists[(address_of(header) >> 8) % kLists]; }
 
+bool locked[kLists];  // by a fork that is under way: not if its thread had it already, in a handler of a signal
+
 void prepare_fork() NO_THREAD_SAFETY_ANALYSIS {
-  for (List &list : lists) list.lock.lock_for_fork();
+  for (size_t i = 0; i < kLists; ++i) locked[i] = lists[i].lock.lock_for_fork();
 }
 void after_fork_in_parent() NO_THREAD_SAFETY_ANALYSIS {
-  for (List &list : lists) list.lock.unlock_after_fork();
+  for (size_t i = 0; i < kLists; ++i) {
+    if (locked[i]) lists[i].lock.unlock_after_fork();
+  }
 }
 void after_fork_in_child() NO_THREAD_SAFETY_ANALYSIS {
-  for (List &list : lists) list.lock.reset_in_child();
+  for (size_t i = 0; i < kLists; ++i) {
+    if (locked[i]) lists[i].lock.reset_in_child();
+  }
 }
-
-pthread_once_t fork_handlers = PTHREAD_ONCE_INIT;
 
 }  // namespace
 
+void install_fork_handlers() { pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child); }
+
 void *allocate(size_t bytes) {
   if (bytes > size_t{PTRDIFF_MAX} - sizeof(Header)) return nullptr;
-  pthread_once(&fork_handlers, [] { pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child); });
   auto *header = static_cast<Header *>(calloc(1, sizeof(Header) + bytes));
   if (header == nullptr) return nullptr;
   header->bytes = bytes;

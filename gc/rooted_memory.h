@@ -13,4 +13,8 @@ void free(void *memory);       // nullptr: nothing
 
 void for_each(VisitRange visit, void *context);
 
+// For fork. Called after the heap's and before the world's: its locks are inside the stop gate, where no thread may wait for the
+// collector.
+void install_fork_handlers();
+
 }  // namespace warren::gc::rooted_memory

@@ -16,6 +16,7 @@ struct Range {
 
 // Written by whoever stops the world.
 PagedArray<Range> segments;
+PagedArray<Range> own_segments;
 PagedArray<TlsModule> modules;
 uint64_t fingerprint = 0;  // of the loader's list at the last walk; 0: none yet, or it did not come to its end
 
@@ -95,8 +96,8 @@ void note(const dl_phdr_info &object, Walk &walk) {
   for (unsigned i = 0; i < object.dlpi_phnum; ++i) {
     const ElfW(Phdr) &part = object.dlpi_phdr[i];
     const uintptr_t low = object.dlpi_addr + part.p_vaddr;
-    if (part.p_type == PT_LOAD && (part.p_flags & PF_W) != 0 && !ours) {
-      walk.complete &= segments.push_back({low, low + part.p_memsz});
+    if (part.p_type == PT_LOAD && (part.p_flags & PF_W) != 0) {
+      walk.complete &= (ours ? own_segments : segments).push_back({low, low + part.p_memsz});
     } else if (part.p_type == PT_TLS && part.p_memsz != 0 && object.dlpi_tls_modid != 0) {
       walk.complete &= modules.push_back({object.dlpi_tls_modid, part.p_memsz});
     }
@@ -110,6 +111,7 @@ int visit_object(dl_phdr_info *object, size_t, void *context) {
     walk.complete = walk.stop_world(walk.context);
     if (walk.complete) {
       segments.clear();
+      own_segments.clear();
       modules.clear();
     }
   }
@@ -190,6 +192,10 @@ void for_each_data_range(VisitRange visit, void *context) {
   for (const Range &range : segments) visit_words(range.low, range.high, visit, context);
   // What the program has said may have been unmapped since, or hold pages without access.
   for (const Range &range : added) visit_readable(range, {visit, context});
+}
+
+void for_each_own_range(VisitRange visit, void *context) {
+  for (const Range &range : own_segments) visit_words(range.low, range.high, visit, context);
 }
 
 bool walk(bool (*stop_world)(void *context), void *context) {

@@ -21,6 +21,9 @@ void remove(const void *low, const void *high);
 // and do not stop the world in `visit`.
 void for_each_data_range(VisitRange visit, void *context);
 
+// This library's own data, which is no root: what the heap's and the scheduler's structures refer to.
+void for_each_own_range(VisitRange visit, void *context);
+
 // Asks the loader. Under its lock, and before anything is noted, calls stop_world, which may refuse. False: it did, or
 // memory ran out.
 bool walk(bool (*stop_world)(void *context), void *context);

@@ -4,6 +4,7 @@
 #include "allocator/base/bitmap.h"
 #include "allocator/page_heap.h"
 #include "gc/phase.h"
+#include "gc/poison.h"
 
 #include <cstring>
 
@@ -134,6 +135,7 @@ size_t sweep(Span *span) {
   BitPair *pairs = pairs_of(span);
   const size_t count = pair_count(span);
   size_t live = 0, before = 0;
+  if (WARREN_UNLIKELY(poison::is_on())) poison::fill_dead(span);
   for (size_t i = 0; i < count; ++i) {
     const uint64_t marked = pairs[i].marked;
     before += bits::count(pairs[i].allocated);
@@ -157,6 +159,31 @@ void free_span(Span *span) {
   }
   page_heap::free(span);
 }
+
+namespace span_sets_for_fork {
+
+void lock() NO_THREAD_SAFETY_ANALYSIS {
+  for (auto &kind : span_sets) {
+    for (SpanSet &set : kind) set.lock().lock_for_fork();
+  }
+  cover_lock.lock_for_fork();
+}
+
+void unlock(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
+  const auto unlock_one = [in_child](Mutex &mutex) NO_THREAD_SAFETY_ANALYSIS {
+    if (in_child) {
+      mutex.reset_in_child();
+    } else {
+      mutex.unlock_after_fork();
+    }
+  };
+  unlock_one(cover_lock);
+  for (auto &kind : span_sets) {
+    for (SpanSet &set : kind) unlock_one(set.lock());
+  }
+}
+
+}  // namespace span_sets_for_fork
 
 bool cover(PageId end) {
   if (size_t{end.value} << kPageShift <= __atomic_load_n(&tables.bytes, __ATOMIC_RELAXED)) return true;
@@ -183,6 +210,10 @@ Span *new_span(PageCount pages, SizeClass size_class, bool noscan) {
   span->search_from = 0;
   span->generation = generation.load(std::memory_order_relaxed);
   memset(pairs_of(span), 0, pair_count(span) * sizeof(BitPair));
+  if (WARREN_UNLIKELY(poison::is_on()) && !size_class.is_large()) {
+    poison::fill(span->start(), span->bytes());
+    span->zero = false;
+  }
   set_tags(span);
   return span;
 }

@@ -212,19 +212,25 @@ void forget(const Slot &slot) {
   }
 }
 
-void scan_roots(Marker &marker) {
+void for_each_root(VisitRange visit, void *context) {
+  const auto visit_word = [=](const void *word) { visit(address_of(word), address_of(word) + sizeof(uintptr_t), context); };
   MutexLock guard(lock);
   for (const Record *record = ready_first; record != nullptr; record = record->next) {
-    marker.discover(record->object);
-    marker.discover(address_of(record->argument));
+    visit_word(&record->object);
+    visit_word(&record->argument);
   }
   for (size_t i = 0; i < bucket_count; ++i) {
     for (const Record *record = buckets[i]; record != nullptr; record = record->next) {
       if (record->kind != Kind::kFinalizer) continue;
-      marker.discover(address_of(record->argument));
-      scan_contents(record, marker);
+      visit_word(&record->argument);
+      const Slot slot = slot_of(record->object);
+      if ((slot.tag & kNoscanTag) == 0) visit(record->object, record->object + object_size(slot), context);
     }
   }
+}
+
+void scan_roots(Marker &marker) {
+  for_each_root([](uintptr_t low, uintptr_t high, void *to) { static_cast<Marker *>(to)->scan_range(low, high); }, &marker);
 }
 
 void scan_contents_on(const Span *span, Marker &marker) {
@@ -286,6 +292,19 @@ bool take_ready(Ready &ready) {
 bool any_ready() {
   MutexLock guard(lock);
   return ready_first != nullptr;
+}
+
+void for_each_root(void (*visit)(uintptr_t low, uintptr_t high, void *context), void *context) NO_THREAD_SAFETY_ANALYSIS {
+  const auto visit_word = [&](const void *word) { visit(address_of(word), address_of(word) + sizeof(uintptr_t), context); };
+  for (size_t i = 0; i < bucket_count; ++i) {
+    for (const Record *record = buckets[i]; record != nullptr; record = record->next) {
+      if (record->kind == Kind::kFinalizer && record->argument != nullptr) visit_word(&record->argument);
+    }
+  }
+  for (const Record *record = ready_first; record != nullptr; record = record->next) {
+    visit_word(&record->object);
+    visit_word(&record->argument);
+  }
 }
 
 void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { lock.lock_for_fork(); }

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "gc/page_tags.h"
+#include "gc/world.h"
 
 namespace warren::gc {
 
@@ -34,6 +35,7 @@ void forget(const Slot &slot);
 
 // Marking: what finalizers keep alive, and what an object with one refers to.
 void scan_roots(Marker &marker);
+void for_each_root(VisitRange visit, void *context);  // the same, word by word and object by object
 void scan_contents_on(const Span *span, Marker &marker);
 
 // After marking, before anything is swept: clears weak references, queues finalizers. Returns how many were queued.
@@ -47,6 +49,10 @@ struct Ready {
 };
 bool take_ready(Ready &ready);
 bool any_ready();
+
+// While nothing changes, as in a copy of a process that stood still: each word that keeps something alive, arguments of finalizers
+// and objects that theirs is due for. Takes no lock.
+void for_each_root(void (*visit)(uintptr_t low, uintptr_t high, void *context), void *context);
 
 void lock_for_fork();
 void unlock_after_fork(bool in_child);

@@ -482,19 +482,40 @@ bool stop() NO_THREAD_SAFETY_ANALYSIS {
   return false;
 }
 
-void start() NO_THREAD_SAFETY_ANALYSIS {
+void start() {
+  const uint64_t stood = os_calls::now() - stop_began;
+  start(stood < kLongestRun ? stood : kLongestRun);
+}
+
+void start(uint64_t least_run) NO_THREAD_SAFETY_ANALYSIS {
   stopper = 0;
-  const uint64_t now = os_calls::now();
-  const uint64_t stood = now - stop_began;
-  runs_until.store(now + (stood < kLongestRun ? stood : kLongestRun), std::memory_order_relaxed);
+  runs_until.store(os_calls::now() + least_run, std::memory_order_relaxed);
   release_all();
   mappings::forget();
   lock.unlock();
 }
 
+void let_run() { release_all(); }
+
 bool stopped() { return epoch_.load(std::memory_order_relaxed) % 2 != 0; }
 
-WARREN_NOINLINE void for_each_root_range(VisitRange visit, void *context) {
+namespace {
+
+// Hands on what is visited of one thread, with its id.
+struct OneThread {
+  VisitThreadRange visit;
+  void *context;
+  uint32_t thread;
+};
+
+void visit_of(uintptr_t low, uintptr_t high, void *context) {
+  const auto *one = static_cast<const OneThread *>(context);
+  one->visit(one->thread, low, high, one->context);
+}
+
+}  // namespace
+
+WARREN_NOINLINE void for_each_thread_range(VisitThreadRange visit, void *context) {
   const uint64_t first = process.load(std::memory_order_relaxed);
   for (size_t i = 0; i < record_count; ++i) {
     const Record &stopped = record(i);
@@ -502,9 +523,9 @@ WARREN_NOINLINE void for_each_root_range(VisitRange visit, void *context) {
     if (stopped.state.load(std::memory_order_relaxed) % 4 != static_cast<uint64_t>(State::kArrived)) continue;
     const auto sp = static_cast<uintptr_t>(stopped.context->uc_mcontext.gregs[REG_RSP]);
     const stacks::Thread thread{stopped.thread_pointer, sp, stopped.context, stopped.thread == first};
-    stacks::for_each_range(thread, fibers, visit, context);
+    OneThread one{visit, context, stopped.thread};
+    stacks::for_each_range(thread, fibers, visit_of, &one);
   }
-  if (fibers != nullptr) fibers->for_each_parked(visit, context);
   if (is_quiet(stopper)) return;
   // What the caller has in registers that a call preserves; the others are on its stack already.
   uintptr_t registers[6];
@@ -515,9 +536,28 @@ WARREN_NOINLINE void for_each_root_range(VisitRange visit, void *context) {
       : "r"(registers)
       : "memory");
   const uintptr_t low = address_of(registers);
-  visit(low, low + sizeof registers, context);
+  visit(stopper, low, low + sizeof registers, context);
   const auto thread_pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
-  stacks::for_each_range({thread_pointer, low, nullptr, stopper == first}, fibers, visit, context);
+  OneThread one{visit, context, stopper};
+  stacks::for_each_range({thread_pointer, low, nullptr, stopper == first}, fibers, visit_of, &one);
+}
+
+void for_each_root_range(VisitRange visit, void *context) {
+  struct Any {
+    VisitRange visit;
+    void *context;
+  } any{visit, context};
+  for_each_thread_range(
+      [](uint32_t, uintptr_t low, uintptr_t high, void *argument) {
+        const auto *inner = static_cast<const Any *>(argument);
+        inner->visit(low, high, inner->context);
+      },
+      &any);
+  if (fibers != nullptr) fibers->for_each_parked(visit, context);
+}
+
+void for_each_parked_stack(VisitRange visit, void *context) {
+  if (fibers != nullptr) fibers->for_each_parked_stack(visit, context);
 }
 
 void for_each_thread_pointer(void (*visit)(uintptr_t thread_pointer, void *context), void *context) {
@@ -536,6 +576,8 @@ size_t thread_count() {
   if (tasks.is_open()) tasks.walk([&](uint32_t thread) { count += is_quiet(thread) ? 0 : 1; });
   return count;
 }
+
+bool on_collector_thread() { return is_quiet(os_calls::thread_id()); }
 
 void set_fiber_stacks(const FiberStacks *stacks) { fibers = stacks; }
 const FiberStacks *fiber_stacks() { return fibers; }

@@ -27,15 +27,28 @@ bool set_up();
 // Stops the world. False: that cannot be done (no /proc, no signal to be queued, no memory), and nothing is stopped. What a
 // stopped thread may hold, be it the heap's locks, stdio's or the loader's, stays locked until start().
 bool stop();
+
+// Until the next stop the world runs for as long as it stood still, or, when that is given, for `least_run` nanoseconds.
 void start();
+void start(uint64_t least_run);
 bool stopped();
+
+// Between stop() and start(): lets the threads go at once; nobody else stops them before start(). For fork.
+void let_run();
 
 // Only between stop() and start(), by the thread that stopped: every range that holds roots of threads. Stacks from 128 bytes
 // below the stack pointer, registers, thread-local storage, values of pthread_setspecific. The caller's too, unless
 // it is one of the collector's threads.
 void for_each_root_range(VisitRange visit, void *context);
 
-// In the same place: the thread pointer of each stopped thread, and the caller's.
+// Those of threads only, with the kernel's id of the thread; for_each_root_range adds the parked fibers' to them.
+using VisitThreadRange = void (*)(uint32_t thread, uintptr_t low, uintptr_t high, void *context);
+void for_each_thread_range(VisitThreadRange visit, void *context);
+
+// The stacks of parked fibers alone; in a running world too.
+void for_each_parked_stack(VisitRange visit, void *context);
+
+// In a stopped world: the thread pointer of each stopped thread, and the caller's.
 void for_each_thread_pointer(void (*visit)(uintptr_t thread_pointer, void *context), void *context);
 
 // Threads of the program, the caller included; the collector's and the scavenger's are not.
@@ -44,11 +57,16 @@ size_t thread_count();
 // A thread that stop() leaves alone and that has no roots. It blocks all signals. False: none to be had.
 bool start_collector_thread(void (*body)(void *), void *argument, const char *name);
 
-// Stacks that threads run on which are not their own. bounds_of: whether `sp` is on one, and which. Called in a stopped
-// world: neither may take a lock.
+// Whether the caller is such a thread.
+bool on_collector_thread();
+
+// Stacks that threads run on which are not their own. bounds_of: whether `sp` is on one, and which. for_each_parked: what is in
+// use of the stacks of fibers that do not run, and their closures. Called in a stopped world: neither may take a lock.
 struct FiberStacks {
   bool (*bounds_of)(uintptr_t sp, uintptr_t *low, uintptr_t *high);
   void (*for_each_parked)(VisitRange visit, void *context);
+  // The stacks alone, in a running world too: what is in use changes then, but stays readable.
+  void (*for_each_parked_stack)(VisitRange visit, void *context);
 };
 void set_fiber_stacks(const FiberStacks *stacks);  // must stay; nullptr: none any more
 const FiberStacks *fiber_stacks();

@@ -297,6 +297,14 @@ void dump_at_exit() {
   line.write_to(2);
 }
 
+void for_each_live(void (*visit)(const LiveSample &sample, void *context), void *context) NO_THREAD_SAFETY_ANALYSIS {
+  for (size_t i = 0; i < bucket_count; ++i) {
+    for (const Live *live = buckets[i]; live != nullptr; live = live->next) {
+      visit({live->block, live->size, live->stack, live->weight}, context);
+    }
+  }
+}
+
 namespace {
 bool locked = false;  // guarded by the lock itself
 }

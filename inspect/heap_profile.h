@@ -26,6 +26,15 @@ int dump(const char *path, View view);
 void set_up_from_options();
 void dump_at_exit();
 
+// The samples that live, while nothing changes: in a copy of the process that was made while it stood still. Takes no lock.
+struct LiveSample {
+  uintptr_t block;
+  uint64_t size;
+  uint32_t stack;
+  float weight;  // allocations that it stands for
+};
+void for_each_live(void (*visit)(const LiveSample &sample, void *context), void *context);
+
 void lock_for_fork();
 void unlock_after_fork(bool in_child);
 

@@ -24,25 +24,29 @@ struct Visit {
   void *context;
 };
 
-// A fiber keeps what it was started with (the closure of go) as a thread does.
-void for_each_parked(VisitRange visit, void *context) {
-  Visit call{visit, context};
-  warren::scheduler::for_each_parked_stack(
-      [](char *low, char *high, void *argument) {
-        const auto *inner = static_cast<const Visit *>(argument);
-        inner->visit(reinterpret_cast<uintptr_t>(low), reinterpret_cast<uintptr_t>(high), inner->context);
-      },
-      &call);
-  warren::scheduler::for_each_argument(
-      [](void *closure, void *argument) {
-        const auto *inner = static_cast<const Visit *>(argument);
-        const auto word = reinterpret_cast<uintptr_t>(&closure);
-        warren::gc::held_blocks::for_each_in_control_block(word, word + sizeof closure, inner->visit, inner->context);
-      },
-      &call);
+void visit_stack(char *low, char *high, void *argument) {
+  const auto *call = static_cast<const Visit *>(argument);
+  call->visit(reinterpret_cast<uintptr_t>(low), reinterpret_cast<uintptr_t>(high), call->context);
 }
 
-constexpr warren::gc::world::FiberStacks kStacks{bounds_of, for_each_parked};
+// A fiber keeps what it was started with (the closure of go) as a thread does.
+void visit_closure(void *closure, void *argument) {
+  const auto *call = static_cast<const Visit *>(argument);
+  const auto word = reinterpret_cast<uintptr_t>(&closure);
+  warren::gc::held_blocks::for_each_in_control_block(word, word + sizeof closure, call->visit, call->context);
+}
+
+void for_each_parked(VisitRange visit, void *context) {
+  Visit call{visit, context};
+  warren::scheduler::for_each_parked_stack(visit_stack, visit_closure, &call);
+}
+
+void for_each_parked_stack(VisitRange visit, void *context) {
+  Visit call{visit, context};
+  warren::scheduler::for_each_parked_stack(visit_stack, nullptr, &call);
+}
+
+constexpr warren::gc::world::FiberStacks kStacks{bounds_of, for_each_parked, for_each_parked_stack};
 
 }  // namespace
 

@@ -10,6 +10,7 @@
 #include "gc/heap.h"
 #include "preload/bypass.h"
 #include "preload/entry_points.h"
+#include "scheduler/stack.h"
 
 #include <cerrno>
 #include <climits>
@@ -46,6 +47,7 @@ extern "C" {
 
 WARREN_EXPORT void wr_read_mem_stats(struct wr_mem_stats *out) {
   warren::stats::read(*out);
+  out->stacks_inuse = warren::scheduler::stacks::mapped_bytes();
   if (!warren::gc::cycle::is_set_up()) return;
   const warren::gc::cycle::Stats cycles = warren::gc::cycle::stats();
   const warren::gc::heap::Stats objects = warren::gc::heap::stats();

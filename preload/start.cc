@@ -2,12 +2,16 @@
 // The constructor runs before every other library's (-z initfirst), the destructor after every other's.
 // Invariant: neither allocates or looks up a symbol (but with gc=leaks); the heap itself is set up by
 // the first malloc, which may come before or without the constructor.
+#include "allocator/base/log.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_process.h"
 #include "allocator/fork.h"
 #include "allocator/heap.h"
 #include "allocator/stats.h"
+#include "gc/fork.h"
+#include "gc/rooted_memory.h"
 #include "gc/world.h"
+#include "inspect/dump_request.h"
 #include "inspect/heap_profile.h"
 #include "inspect/leaks.h"
 #include "preload/bypass.h"
@@ -20,9 +24,9 @@
 
 namespace {
 
-enum StatsOption : uint64_t { kStatsOff, kStatsExit };
+enum StatsOption : uint64_t { kStatsOff, kStatsExit, kStatsJson };
 
-bool wants_table_at_exit() { return warren::options.stats.load(std::memory_order_relaxed) == kStatsExit; }
+uint64_t wanted_statistics() { return warren::options.stats.load(std::memory_order_relaxed); }
 
 // Where the table at exit goes. Many programs close stderr before they end, so a copy is kept, out of the
 // way of descriptors that the program may count on.
@@ -32,6 +36,17 @@ constexpr int kLowestTableFd = 900;
 void keep_stderr() {
   const int copy = fcntl(2, F_DUPFD_CLOEXEC, kLowestTableFd);
   if (copy >= 0) table_fd = copy;
+}
+
+enum GcOption : uint64_t { kGcOff, kGcLeaks, kGcCollect };
+
+// Better said than silently not done.
+void refuse_to_collect_blocks() {
+  if (warren::options.gc.load(std::memory_order_relaxed) != kGcCollect) return;
+  warren::options.gc.store(kGcOff, std::memory_order_relaxed);
+  warren::LogLine line;
+  line << "warren: WARREN_CONF: gc=collect: blocks from malloc are never collected, this is not supported; keeping off";
+  line.write_to(2);
 }
 
 namespace heap_profile = warren::inspect::heap_profile;
@@ -44,19 +59,28 @@ void install_profile_fork_handlers() {
 __attribute__((constructor(101))) void on_load() {
   if (warren::bypass::active()) return;
   // Without options the heap waits for the first malloc: /bin/true takes 93 us more than without, not 149.
-  if (warren::os_process::environment("WARREN_CONF") != nullptr) warren::heap::set_up();
+  if (warren::os_process::environment("WARREN_CONF") != nullptr && warren::heap::set_up()) refuse_to_collect_blocks();
   warren::fork_handlers::install();
   install_profile_fork_handlers();  // after the heap's: locks first, unlocks last; so do those that follow
   warren::fiber_roots::install();
+  warren::gc::rooted_memory::install_fork_handlers();
   warren::gc::world::install_fork_handlers();
-  if (wants_table_at_exit()) keep_stderr();
+  warren::gc::fork_handlers::install_for_collector();
+  if (wanted_statistics() != kStatsOff) keep_stderr();
   warren::inspect::leaks::set_up();
   heap_profile::set_up_from_options();
+  warren::inspect::dump_request::install();
 }
 
 __attribute__((destructor(101))) void on_exit() {
   heap_profile::dump_at_exit();
-  if (wants_table_at_exit()) warren::stats::print(table_fd);
+  warren::inspect::dump_request::at_exit();
+  if (wanted_statistics() == kStatsExit) warren::stats::print(table_fd);
+  if (wanted_statistics() == kStatsJson) {
+    wr_mem_stats now;
+    wr_read_mem_stats(&now);
+    warren::stats::print_json(now, table_fd);
+  }
   if (!warren::inspect::leaks::leaked_at_exit()) return;
   fflush(nullptr);  // what exit would have done after this
   _exit(warren::inspect::leaks::kExitStatus);

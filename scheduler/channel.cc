@@ -9,18 +9,30 @@
 namespace warren::scheduler {
 namespace {
 
-bool unlock_when_parked(G *, void *c) NO_THREAD_SAFETY_ANALYSIS {
-  static_cast<wr_chan *>(c)->lock.unlock();
+// On the stack of a G that waits for one channel.
+struct PlainWait {
+  Waiter waiter;
+  ShortLock *lock;
+};
+
+// Before the unlock nobody looks at the waiter, so that its G is soon enough known here.
+bool unlock_when_parked(G *g, void *argument) NO_THREAD_SAFETY_ANALYSIS {
+  auto *wait = static_cast<PlainWait *>(argument);
+  wait->waiter.g = g;
+  wait->lock->unlock();
   return true;
 }
 
 // Called with the lock held, gives it up.
 WARREN_NOINLINE int wait_in(wr_chan *c, WaiterQueue &queue, void *element,
                             WaitReason reason) NO_THREAD_SAFETY_ANALYSIS {
-  Waiter waiter{nullptr, nullptr, current(), element, nullptr, false, false};
-  queue.push_back(&waiter);
-  park(unlock_when_parked, c, reason);
-  return waiter.success ? WR_CHAN_DONE : WR_CHAN_CLOSED;
+  PlainWait wait;
+  wait.waiter.element = element;
+  wait.waiter.select = nullptr;
+  wait.lock = &c->lock;
+  queue.push_back(&wait.waiter);
+  park(unlock_when_parked, &wait, reason);
+  return wait.waiter.success ? WR_CHAN_DONE : WR_CHAN_CLOSED;
 }
 
 [[noreturn]] WARREN_COLD void wait_for_ever(WaitReason reason) {

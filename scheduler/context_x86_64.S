@@ -8,7 +8,6 @@
     .p2align 4
 warren_switch:  // rdi: save, rsi: sp, rdx: m
     .cfi_startproc
-    endbr64
     pushq %rbp
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset %rbp, 0
@@ -81,7 +80,6 @@ warren_switch:  // rdi: save, rsi: sp, rdx: m
     .cfi_undefined %rip
     nop  // unwinders look the return address up less one
 warren_fiber_start:  // rax: m
-    endbr64
     movq %rax, %rdi
     call warren_fiber_main
     ud2
@@ -94,7 +92,6 @@ warren_fiber_start:  // rax: m
     .p2align 4
 warren_call_on_saved:  // rdi: sp, rsi: function, rdx: argument
     .cfi_startproc
-    endbr64
     pushq %rbp
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset %rbp, 0

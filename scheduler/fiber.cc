@@ -1,6 +1,7 @@
 // See fiber.h.
 #include "scheduler/fiber.h"
 
+#include "allocator/base/address.h"
 #include "allocator/base/check.h"
 #include "include/warren/scheduler_core.h"
 #include "scheduler/deadlock.h"
@@ -50,17 +51,17 @@ void count_live(P *p, int64_t by) {
 
 }  // namespace
 
-G *make_fiber(M *m, void (*entry)(void *argument), void *argument, unsigned order, const char *name) {
+G *make_fiber(M *m, void (*entry)(void *argument), void *argument, size_t room, unsigned order, const char *name) {
   P *p = m != nullptr ? m->p.load(std::memory_order_relaxed) : nullptr;
   G *g = take_free(p, order);
   if (WARREN_UNLIKELY(g == nullptr)) return nullptr;
+  char *top = reinterpret_cast<char *>(g) - room;
   g->entry = entry;
-  g->argument = argument;
+  g->argument = room == 0 ? argument : top;
   g->id = new_id(p);
   g->creator = m != nullptr && m->current != nullptr ? m->current->id : 0;
   g->generation = sched.generation.load(std::memory_order_relaxed);
   g->reason = WaitReason::kNone;
-  g->saved_errno = 0;
   g->face_word = nullptr;
   g->wake_argument = nullptr;
   g->name[0] = '\0';
@@ -69,13 +70,15 @@ G *make_fiber(M *m, void (*entry)(void *argument), void *argument, unsigned orde
     memcpy(g->name, name, length);
     g->name[length] = '\0';
   }
-  g->sp = prepare_stack(g, kDefaultMxcsr, kDefaultX87Control);
+  stack_tools::fiber_made(g->tool_stack, g->low, g);
+  g->sp = prepare_stack(top, kDefaultMxcsr, kDefaultX87Control);
   count_live(p, 1);
   set_status(g, GStatus::kRunnable);
   return g;
 }
 
 void finish_end(M *m, G *g) {
+  stack_tools::fiber_ended(g->tool_stack, g->sp);
   set_status(g, GStatus::kDead);
   P *p = m->p.load(std::memory_order_relaxed);
   if (g->generation == sched.generation.load(std::memory_order_relaxed)) count_live(p, -1);
@@ -93,17 +96,16 @@ void finish_end(M *m, G *g) {
 
 M *regain_p(M *m) {
   if (acquire_idle_p(m)) return m;
-  return switch_away(m, After::kPreempted);
+  return switch_away<After::kPreempted>(m);
 }
 
 void warren_fiber_main(M *m) {
+  stack_tools::arrive(m->current->tool_stack);
   finish_switch(m);
   *m->errno_location = 0;
-  leave_runtime(m);
-  {
-    const G *g = current();
-    g->entry(g->argument);
-  }
+  const G *g = m->current;
+  leave_to_outside(m);
+  g->entry(g->argument);
   wr_end_fiber();
 }
 
@@ -111,9 +113,21 @@ void warren_fiber_main(M *m) {
 
 using namespace warren::scheduler;
 
-extern "C" {
+namespace {
 
-int wr_go(void (*fn)(void *argument), void *argument, const struct wr_fiber_options *options) {
+// What a fiber is started with: an argument, or a closure that is moved onto its stack.
+struct Beginning {
+  void (*fn)(void *argument);
+  void *argument;
+  size_t room;  // 0: no closure
+  void (*move)(void *to, void *from);
+};
+
+// Between make_fiber and its queue: nobody runs the fiber, but the collector sees its stack. Outside of the runtime, since the
+// move is the user's.
+void move_closure(const Beginning &with, G *g) { with.move(g->argument, with.argument); }
+
+int start(const Beginning &with, const struct wr_fiber_options *options) {
   if (WARREN_UNLIKELY(!sched.active.load(std::memory_order_acquire))) return -EPERM;  // acquire: pairs with wr_run
   unsigned order = stacks::kDefaultOrder;
   const char *name = nullptr;
@@ -124,23 +138,45 @@ int wr_go(void (*fn)(void *argument), void *argument, const struct wr_fiber_opti
   }
   M *m = this_m();
   if (WARREN_UNLIKELY(m == nullptr)) {
-    G *g = make_fiber(nullptr, fn, argument, order, name);
+    G *g = make_fiber(nullptr, with.fn, with.argument, with.room, order, name);
     if (g == nullptr) return -ENOMEM;
+    if (with.room != 0) move_closure(with, g);
     make_runnable_globally(g);
     return 0;
   }
   enter_runtime(m);
   if (WARREN_UNLIKELY(m->p.load(std::memory_order_relaxed) == nullptr)) m = regain_p(m);
-  G *g = make_fiber(m, fn, argument, order, name);
+  G *g = make_fiber(m, with.fn, with.argument, with.room, order, name);
   if (WARREN_UNLIKELY(g == nullptr)) {
     leave_runtime(m);
     return -ENOMEM;
+  }
+  if (with.room != 0) {
+    leave_runtime_quietly(m);
+    move_closure(with, g);
+    m = this_m();
+    enter_runtime(m);
+    if (WARREN_UNLIKELY(m->p.load(std::memory_order_relaxed) == nullptr)) m = regain_p(m);
   }
   P *p = m->p.load(std::memory_order_relaxed);
   run_queue_put(p, g, true);
   if (!p->alone) wake_p();
   leave_runtime(m);
   return 0;
+}
+
+}  // namespace
+
+extern "C" {
+
+int wr_go(void (*fn)(void *argument), void *argument, const struct wr_fiber_options *options) {
+  return start({fn, argument, 0, nullptr}, options);
+}
+
+int wr_go_moved(void (*fn)(void *closure), void *closure, size_t size, void (*move)(void *to, void *from),
+                const struct wr_fiber_options *options) {
+  if (size == 0 || size > WR_CLOSURE_ROOM) return -EINVAL;
+  return start({fn, closure, warren::align_up(size, 16), move}, options);
 }
 
 void wr_end_fiber(void) {
@@ -157,7 +193,7 @@ void wr_end_fiber(void) {
     m->ends = true;
   }
   if (WARREN_UNLIKELY(g->is_main)) main_fiber_ends(g);
-  switch_away(m, After::kEnd);
+  switch_away<After::kEnd>(m);
   __builtin_unreachable();
 }
 

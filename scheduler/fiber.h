@@ -7,8 +7,9 @@
 
 namespace warren::scheduler {
 
-// A fiber that is ready to be put into a queue; nullptr: no stack. The M may be nullptr (a plain thread).
-G *make_fiber(M *m, void (*entry)(void *argument), void *argument, unsigned order, const char *name);
+// A fiber that is ready to be put into a queue; nullptr: no stack. The M may be nullptr (a plain thread). `room`: so many
+// bytes on its stack, a multiple of 16, are kept free above its first frame, and are its argument.
+G *make_fiber(M *m, void (*entry)(void *argument), void *argument, size_t room, unsigned order, const char *name);
 
 // The other side of the last switch of an ended fiber.
 void finish_end(M *m, G *g);

@@ -62,10 +62,11 @@ G *first_of(Batch<G> &batch) {
 }
 
 G *from_network() {
-  if (netpoll::waiters.load(std::memory_order_relaxed) == 0 || sched.last_poll.load(std::memory_order_relaxed) == 0)
-    return nullptr;
+  uint64_t last = sched.last_poll.load(std::memory_order_relaxed);
+  if (netpoll::waiters.load(std::memory_order_relaxed) == 0 || last == 0) return nullptr;
   Batch<G> batch = netpoll::poll(0);
-  sched.last_poll.store(now(), std::memory_order_relaxed);
+  // Not over the 0 of one that has gone to sleep there meanwhile. relaxed: sysmon's hint of when to poll by itself.
+  sched.last_poll.compare_exchange_strong(last, now(), std::memory_order_relaxed);
   return first_of(batch);
 }
 
@@ -157,8 +158,10 @@ bool wait_in_poll(M *m, G *&found) {
   sched.poll_until.store(until == kNever ? 0 : until, std::memory_order_seq_cst);
   const uint64_t began = now();
   int64_t wait = netpoll::kForever;
-  // Again: who added a timer before last_poll was 0 has woken nobody.
-  const uint64_t first = first_timer();
+  // Again: who added a timer before last_poll was 0 has woken nobody. Never later than poll_until, although the timer
+  // that it stands for may be gone: who adds one for a later time relies on it.
+  const uint64_t again = first_timer();
+  const uint64_t first = again < until ? again : until;
   if (first != kNever) wait = first > began ? static_cast<int64_t>(first - began) : 0;
   Batch<G> batch = netpoll::poll(wait);
   sched.poll_until.store(0, std::memory_order_relaxed);
@@ -178,8 +181,8 @@ bool wait_in_poll(M *m, G *&found) {
 // nullptr: look again, with or without a P.
 Found find(M *m, P *p) {
   run_timers(p);
-  const bool fairness = p->tick++ % kFairnessTick == 0;
-  if (fairness) {
+  if (--p->until_fair <= 0) {
+    p->until_fair = kFairnessTick;
     if (G *g = from_global(p, 1)) return {g, false};
   }
   const auto [local, inherits_slice] = p->queue.take(p->alone);

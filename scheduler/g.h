@@ -4,6 +4,7 @@
 #pragma once
 
 #include "scheduler/park.h"
+#include "scheduler/stack_tools.h"
 
 #include <atomic>
 #include <cstddef>
@@ -33,8 +34,6 @@ struct alignas(64) G {
   std::atomic<GStatus> status;  // release: what was saved above it; pairs with the acquire in ready() and in queues
   WaitReason reason;            // of the last park
   bool on_thread;               // a plain thread's: it waits on `word`
-  int saved_errno;
-  ExceptionState exceptions;
   G *next;  // in the run queue, free list or batch that owns it
   bool (*unlock)(G *g, void *argument);  // of the park under way
   void *unlock_argument;
@@ -55,6 +54,7 @@ struct alignas(64) G {
   uint32_t generation;  // of the run it belongs to
   uint8_t stack_order;
   bool is_main;
+  [[no_unique_address]] ToolStack tool_stack;
   char *low;  // its stack: [low, this)
   char name[32];
 };

@@ -2,6 +2,7 @@
 #include "scheduler/idle.h"
 
 #include "allocator/base/check.h"
+#include "allocator/base/layout.h"
 #include "scheduler/deadlock.h"
 #include "scheduler/find_runnable.h"
 #include "scheduler/netpoll.h"
@@ -13,12 +14,13 @@
 namespace warren::scheduler {
 
 Scheduler sched;
+WARREN_SHOW_ADDRESS("sched", &sched);
 
 void acquire_p(M *m, P *p) {
   DCHECK(m->p.load(std::memory_order_relaxed) == nullptr);
   // relaxed: the protocol of m.h orders them for takers.
   p->status.store(PStatus::kRunning, std::memory_order_relaxed);
-  p->m.store(m, std::memory_order_relaxed);
+  p->m.store(m, std::memory_order_release);  // a new M is complete; pairs with the acquire in sysmon and in take_p.cc
   m->p.store(p, std::memory_order_relaxed);
 }
 
@@ -233,14 +235,10 @@ void inject(Batch<G> &batch) {
   for (; wake != 0; --wake) start_m(nullptr, false);
 }
 
-void run_queue_put(P *p, G *g, bool next) {
+WARREN_COLD void run_queue_overflow(P *p, G *g) {
   Batch<G> overflow;
-  if (next) {
-    p->queue.put_next(g, p->alone, overflow);
-  } else {
-    p->queue.put(g, overflow);
-  }
-  if (WARREN_LIKELY(overflow.empty())) return;
+  p->queue.put(g, overflow);
+  if (overflow.empty()) return;
   MutexLock hold(sched.lock);
   global_put_batch(overflow);
 }

@@ -5,6 +5,7 @@
 // Spinning threads wake the next one when they find something, so one wake-up at a time is enough.
 #pragma once
 
+#include "allocator/base/annotations.h"
 #include "scheduler/state.h"
 
 namespace warren::scheduler {
@@ -45,7 +46,14 @@ G *global_get(P *p, uint32_t most) REQUIRES(sched.lock);
 void make_runnable_globally(G *g);
 void inject(Batch<G> &batch);  // likewise for several
 
+// The ring is full: half of it goes to the global queue, and g.
+void run_queue_overflow(P *p, G *g);
+
 // To the tail of p's queue, or as the one that runs next.
-void run_queue_put(P *p, G *g, bool next);
+WARREN_ALWAYS_INLINE void run_queue_put(P *p, G *g, bool next) {
+  if (next) g = p->queue.exchange_next(g, p->alone);
+  if (g == nullptr || WARREN_LIKELY(p->queue.put_if_room(g))) return;
+  run_queue_overflow(p, g);
+}
 
 }  // namespace warren::scheduler

@@ -61,6 +61,7 @@ void *run_machine(void *argument) {
   m->signal_stack = give_signal_stack();
   m->in_runtime.store(1, std::memory_order_relaxed);
   warren_thread_words.m = m;
+  stack_tools::thread_starts(m->tool_stack);
   acquire_p(m, m->next_p);
   m->next_p = nullptr;
   for (;;) {

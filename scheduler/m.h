@@ -8,6 +8,7 @@
 // coming in and finding kAsked, takes it back by an exchange; the exchange decides who has the P.
 #pragma once
 
+#include "allocator/base/check.h"
 #include "allocator/base/tls.h"
 #include "scheduler/context.h"
 #include "scheduler/g.h"
@@ -20,7 +21,11 @@ namespace warren::scheduler {
 
 struct P;
 
-enum Taken : uint32_t { kNotTaken, kAsked, kTaken };
+enum Taken : uint32_t { kNotTaken, kAsked, kTaken, kFenced = 4 };
+
+// What `taken` is while nobody wants the P: kNotTaken. Where membarrier does not work it has the bit kFenced, always,
+// so that each way in and out goes the slow way and pays for a fence there. Set before the first M.
+inline uint32_t not_taken = kNotTaken;
 
 // What is to become of the G that was switched away from, once its stack is not in use any more.
 enum class After : uint8_t { kNothing, kYield, kPreempted, kPark, kEnd };
@@ -29,7 +34,7 @@ struct alignas(128) M {
   G *current = nullptr;               // nullptr: on its own stack, in the schedule loop
   std::atomic<P *> p{nullptr};        // shared with take_p.cc; relaxed: its protocol orders it
   std::atomic<uint32_t> in_runtime{0};  // shared: nesting of runtime calls; see above
-  std::atomic<uint32_t> taken{kNotTaken};  // shared: see above
+  std::atomic<uint32_t> taken{not_taken};  // shared: see above
   G *previous = nullptr;              // switched away from, not yet dealt with
   After after = After::kNothing;
   bool spinning = false;              // looks for work, counted in Scheduler::spinning
@@ -49,6 +54,7 @@ struct alignas(128) M {
   uint32_t thread_id = 0;             // the kernel's
   bool ends = false;                  // its thread is to end
   void *signal_stack = nullptr;
+  [[no_unique_address]] ToolStack tool_stack;  // its own, of the schedule loop
   ExceptionState no_exceptions;       // stands in where the program has no C++ runtime
 };
 
@@ -73,24 +79,21 @@ inline M *this_m() {
   return m;
 }
 
-// Whether membarrier works. Where it does not, the M pays for a fence on each way in and out.
-inline bool fences_are_remote = false;
-
-inline void light_fence() {
-  if (__builtin_expect(fences_are_remote, 1)) {
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-  } else {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-  }
-}
-
-// The M finds a request. Afterwards m->p is its own for as long as it is in the runtime, or nullptr.
+// The M finds a request, or has to pay. Afterwards m->p is its own for as long as it is in the runtime, or nullptr.
 void answer_request(M *m);
 
 // Around everything that touches the P. They nest. relaxed: the fences and the protocol above order them.
 inline void enter_runtime(M *m) {
   m->in_runtime.store(m->in_runtime.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  light_fence();
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  if (__builtin_expect(m->taken.load(std::memory_order_relaxed) != kNotTaken, 0)) answer_request(m);
+}
+
+// The same where the caller is known to come from outside: whatever waits or yields.
+inline void enter_from_outside(M *m) {
+  DCHECK(m->in_runtime.load(std::memory_order_relaxed) == 0);
+  m->in_runtime.store(1, std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   if (__builtin_expect(m->taken.load(std::memory_order_relaxed) != kNotTaken, 0)) answer_request(m);
 }
 
@@ -105,7 +108,15 @@ void leave_runtime_slow(M *m);
 
 inline void leave_runtime(M *m) {
   leave_runtime_quietly(m);
-  light_fence();
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  if (__builtin_expect(m->taken.load(std::memory_order_relaxed) != kNotTaken || m->slice_over, 0))
+    leave_runtime_slow(m);
+}
+
+inline void leave_to_outside(M *m) {
+  DCHECK(m->in_runtime.load(std::memory_order_relaxed) == 1);
+  m->in_runtime.store(0, std::memory_order_release);  // as in leave_runtime_quietly()
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   if (__builtin_expect(m->taken.load(std::memory_order_relaxed) != kNotTaken || m->slice_over, 0))
     leave_runtime_slow(m);
 }

@@ -18,13 +18,13 @@ enum class PStatus : uint8_t { kIdle, kRunning, kStopped, kDead };
 
 struct alignas(128) P {
   RunQueue<G> queue;                      // shared with thieves
-  uint32_t tick = 0;                // slices begun on the fast path and in the loop together: every 61st looks further
+  int32_t until_fair = 0;           // counts slices down, on the fast path and in the loop: at 0 the loop looks further
   std::atomic<uint32_t> slices{0};  // shared with sysmon: changes when a slice begins; owner adds without exchange
   std::atomic<uint32_t> blocking_calls{0};  // shared with sysmon: likewise for wr_enter_blocking
   std::atomic<uint32_t> attention{0};     // shared: the fast path is to go to the schedule loop
   bool alone = false;                     // the only P; changes while the world is stopped
   std::atomic<PStatus> status{PStatus::kIdle};  // shared: written by the owner
-  std::atomic<M *> m{nullptr};            // shared with take_p.cc
+  std::atomic<M *> m{nullptr};            // shared with take_p.cc and sysmon; release and acquire: the M is complete
   uint32_t id = 0;
   uint64_t next_id = 0, last_id = 0;      // of fibers, taken in batches
   Batch<G> free;                          // dead fibers with stacks of the default size

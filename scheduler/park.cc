@@ -22,21 +22,34 @@ G *current() {
 void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reason) {
   M *m = this_m();
   if (WARREN_UNLIKELY(m == nullptr)) return park_thread(unlock, argument, reason);
-  enter_runtime(m);
+  enter_from_outside(m);
   G *g = m->current;
   CHECK(g != nullptr);  // timers and unlock functions may not park
-  g->unlock = unlock;
-  g->unlock_argument = argument;
   g->reason = reason;
-  m = switch_away(m, After::kPark);
-  leave_runtime(m);
+  P *p = m->p.load(std::memory_order_relaxed);
+  if (WARREN_LIKELY(p != nullptr && p->alone && unlock != nullptr)) {
+    // Who makes it ready needs this P to run it, so that its stack may still be in use meanwhile.
+    g->since = sched.coarse_time.load(std::memory_order_relaxed);
+    set_status(g, GStatus::kWaiting);
+    if (WARREN_LIKELY(unlock(g, argument))) {
+      m = switch_away<After::kNothing>(m);
+    } else {
+      set_status(g, GStatus::kRunnable);
+      set_status(g, GStatus::kRunning);
+    }
+  } else {
+    g->unlock = unlock;
+    g->unlock_argument = argument;
+    m = switch_away<After::kPark>(m);
+  }
+  leave_to_outside(m);
 }
 
 void ready(G *g) {
-  if (WARREN_UNLIKELY(g->on_thread)) return ready_thread(g);
   // acquire: pairs with the release of whoever parked it.
   GStatus status = g->status.load(std::memory_order_acquire);
   if (WARREN_UNLIKELY(status != GStatus::kWaiting)) {
+    if (g->on_thread) return ready_thread(g);  // its status never changes
     status = GStatus::kRunning;
     // release: what was written for the fiber is seen where its park() ends at once.
     if (g->status.compare_exchange_strong(status, GStatus::kReadied, std::memory_order_release,
@@ -75,14 +88,14 @@ void wr_yield(void) {
     sched_yield();
     return;
   }
-  enter_runtime(m);
-  m = switch_away(m, After::kYield);
-  leave_runtime(m);
+  enter_from_outside(m);
+  m = switch_away<After::kYield>(m);
+  leave_to_outside(m);
 }
 
 void wr_preempt_point(void) {
   M *m = this_m();
-  if (WARREN_LIKELY(m == nullptr || m->taken.load(std::memory_order_relaxed) == kNotTaken)) return;
+  if (WARREN_LIKELY(m == nullptr || m->taken.load(std::memory_order_relaxed) == not_taken)) return;
   enter_runtime(m);
   leave_runtime(m);
 }

@@ -48,7 +48,8 @@ using namespace warren::scheduler;
 struct wr_poll {
   warren::Mutex lock{warren::LockRank::kPoll};
   int fd = -1;              // under the lock after opening
-  bool merged = false;      // all events count as reading
+  // All events count as reading. relaxed: a late event of an earlier use may look at it, and wake somebody for nothing.
+  std::atomic<bool> merged{false};
   std::atomic<uint32_t> tag{0};          // of this use
   std::atomic<bool> cancelled{false};    // written under the lock
   Side read, write;
@@ -164,7 +165,7 @@ G *set_deadline(wr_poll *poll, Side &s, uint64_t deadline) REQUIRES(poll->lock) 
 
 void poll_happened(wr_poll *poll, uint32_t tag, unsigned directions, Batch<G> &batch) {
   if (poll->tag.load(std::memory_order_seq_cst) != tag) return;
-  if (poll->merged) directions = WR_POLL_READ;
+  if (poll->merged.load(std::memory_order_relaxed)) directions = WR_POLL_READ;
   for (const unsigned direction : {WR_POLL_READ, WR_POLL_WRITE}) {
     if ((directions & direction) == 0) continue;
     G *g = wake(side(poll, direction), kReady);
@@ -195,7 +196,7 @@ int open_with(int fd, short events, bool merged, wr_poll **out) {
     poll = new (memory) wr_poll;
   }
   poll->fd = fd;
-  poll->merged = merged;
+  poll->merged.store(merged, std::memory_order_relaxed);
   poll->cancelled.store(false, std::memory_order_seq_cst);
   for (Side *s : {&poll->read, &poll->write}) {
     s->word.store(kNothing, std::memory_order_seq_cst);

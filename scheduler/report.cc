@@ -1,6 +1,7 @@
 // See report.h.
 #include "scheduler/report.h"
 
+#include "allocator/base/layout.h"
 #include "allocator/base/log.h"
 #include "allocator/base/mutex.h"
 #include "allocator/base/os_calls.h"
@@ -31,6 +32,32 @@ constexpr uint64_t kLongestStop = kSecond;
 // For a running thread to answer with its stack.
 constexpr uint64_t kLongestAnswer = 200 * kMillisecond;
 
+// By WaitReason.
+constexpr const char *kWaitReasons[] = {
+    "waiting",
+    "chan receive",
+    "chan send",
+    "chan receive (nil chan)",
+    "chan send (nil chan)",
+    "select",
+    "select (no cases)",
+    "sleep",
+    "IO wait",
+    "sync.Mutex.Lock",
+    "sync.RWMutex.RLock",
+    "sync.RWMutex.Lock",
+    "sync.WaitGroup.Wait",
+    "sync.Cond.Wait",
+    "semacquire",
+    "sync.Once.Do",
+    "finalizer wait",
+    "GC assist wait",
+    "locked thread",
+};
+static_assert(sizeof kWaitReasons / sizeof kWaitReasons[0] == static_cast<size_t>(WaitReason::kLockedThread) + 1);
+WARREN_SHOW_ADDRESS("wait_reasons", &kWaitReasons);
+WARREN_SHOW_NUMBER("wait_reasons.count", sizeof kWaitReasons / sizeof kWaitReasons[0]);
+
 // What a thread that runs a fiber is asked to fill in by SIGURG.
 struct Question {
   std::atomic<M *> whom{nullptr};
@@ -45,7 +72,8 @@ struct sigaction before_urg;
 // In frames that are not worth showing: how one got to the switch.
 bool is_plumbing(uintptr_t address) {
   const char *name = symbol_name(address);
-  for (const char *plumbing : {"warren_switch", "warren_call_on_saved", "warren_fiber_start", "warren_fiber_main"}) {
+  for (const char *plumbing : {"warren_switch", "warren_call_on_saved", "warren_fiber_start", "warren_fiber_main",
+                               "wr_stack_here"}) {
     if (strcmp(name, plumbing) == 0) return true;
   }
   return strstr(name, "warren9scheduler") != nullptr && strncmp(name, "_ZN6warren9scheduler", 20) == 0;
@@ -167,18 +195,22 @@ G *calling_fiber() {
   return m != nullptr ? m->current : nullptr;
 }
 
-void print_own_block(int fd, G *g) {
+void print_own_block(int fd, G *g, const Frames *frames) {
   print_head(fd, g, GStatus::kRunning);
-  Frames frames;
-  frames_here(frames);
-  print_frames(fd, g, frames);
+  Frames here;
+  if (frames == nullptr) {
+    frames_here(here);
+    frames = &here;
+  }
+  print_frames(fd, g, *frames);
 }
 
-void print_all(int fd) {
+// `frames`: the calling fiber's, where it has left them since.
+void print_all(int fd, const Frames *frames) {
   G *own = calling_fiber();
   Printing printing{fd, own, true};
   if (own != nullptr) {
-    print_own_block(fd, own);
+    print_own_block(fd, own, frames);
     printing.first = false;
   }
   stacks::for_each(print_block, &printing);
@@ -191,7 +223,7 @@ void claim_report() {
   if (claimed.exchange(1, std::memory_order_relaxed) != 0) note_sleep(never);
 }
 
-[[noreturn]] void report_and_exit(const char *kind, const char *text) {
+[[noreturn]] void report_and_exit(const char *kind, const char *text, const Frames *frames = nullptr) {
   claim_report();
   LogLine line;
   line << kind;
@@ -207,7 +239,7 @@ void claim_report() {
   M *m = this_m();
   if (m != nullptr) enter_runtime(m);
   stop_world(kLongestStop);
-  print_all(2);
+  print_all(2, frames);
   _exit(kStatus);
 }
 
@@ -223,7 +255,7 @@ void segv(int signal, siginfo_t *info, void *context) {
     line << "fiber " << g->id << " has used its stack of " << (stacks::bytes_of(g->stack_order) >> 10) << " KiB";
     line.write_to(2);
     blank_line(2);
-    print_own_block(2, g);
+    print_own_block(2, g, nullptr);
     std::signal(SIGABRT, SIG_DFL);
     std::abort();
   }
@@ -273,28 +305,8 @@ const char *state_name(const G *g) {
     }
     case GStatus::kWaiting: break;
   }
-  switch (g->reason) {
-    case WaitReason::kNone: return "waiting";
-    case WaitReason::kChanReceive: return "chan receive";
-    case WaitReason::kChanSend: return "chan send";
-    case WaitReason::kChanReceiveNil: return "chan receive (nil chan)";
-    case WaitReason::kChanSendNil: return "chan send (nil chan)";
-    case WaitReason::kSelect: return "select";
-    case WaitReason::kSelectNoCases: return "select (no cases)";
-    case WaitReason::kSleep: return "sleep";
-    case WaitReason::kIoWait: return "IO wait";
-    case WaitReason::kMutexLock: return "sync.Mutex.Lock";
-    case WaitReason::kRwMutexRLock: return "sync.RWMutex.RLock";
-    case WaitReason::kRwMutexLock: return "sync.RWMutex.Lock";
-    case WaitReason::kWaitGroupWait: return "sync.WaitGroup.Wait";
-    case WaitReason::kCondWait: return "sync.Cond.Wait";
-    case WaitReason::kSemaphore: return "semacquire";
-    case WaitReason::kOnce: return "sync.Once.Do";
-    case WaitReason::kFinalizerWait: return "finalizer wait";
-    case WaitReason::kGcAssist: return "GC assist wait";
-    case WaitReason::kLockedThread: return "locked thread";
-  }
-  return "waiting";
+  const auto reason = static_cast<size_t>(g->reason);
+  return reason < sizeof kWaitReasons / sizeof kWaitReasons[0] ? kWaitReasons[reason] : kWaitReasons[0];
 }
 
 }  // namespace warren::scheduler
@@ -304,13 +316,32 @@ using namespace warren::scheduler;
 extern "C" {
 
 void wr_fatal_panic(const char *text) { report_and_exit("panic: ", text); }
+
+void wr_fatal_panic_at(const char *text, void *const *frames, int count) {
+  Frames given;
+  while (given.count < count && given.count < Frames::kMost) {
+    given.address[given.count] = reinterpret_cast<uintptr_t>(frames[given.count]);
+    ++given.count;
+  }
+  report_and_exit("panic: ", text, given.count != 0 ? &given : nullptr);
+}
+
+int wr_stack_here(void **frames, int most) {
+  find_unwinder();
+  Frames here;
+  frames_here(here);
+  int count = 0;
+  for (; count < here.count && count < most; ++count) frames[count] = reinterpret_cast<void *>(here.address[count]);
+  return count;
+}
+
 void wr_fatal_error(const char *text) { report_and_exit("fatal error: ", text); }
 
 void wr_dump_fibers(int fd) {
   M *m = this_m();
   if (m != nullptr) enter_runtime(m);
   stop_world();
-  print_all(fd);
+  print_all(fd, nullptr);
   start_world(sched.p_count.load(std::memory_order_relaxed));
   if (m != nullptr) leave_runtime(m);
 }

@@ -110,7 +110,7 @@ int wr_run(int (*main)(void *argument), void *argument) {
   sched.main_ended.store(false, std::memory_order_relaxed);
   stop_world();
   Run run{main, argument};
-  G *g = make_fiber(nullptr, run_main, &run, stacks::kDefaultOrder, "main");
+  G *g = make_fiber(nullptr, run_main, &run, 0, stacks::kDefaultOrder, "main");
   if (g != nullptr) {
     g->is_main = true;
     warren::MutexLock hold(sched.lock);

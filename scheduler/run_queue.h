@@ -59,6 +59,8 @@ struct Batch {
 template <class Item>
 class RunQueue {
  public:
+  struct Layout;
+
   // Larger: a burst stays local for longer, and a thief copies more. A power of two.
   static constexpr uint32_t kSlots = 256;
 
@@ -67,60 +69,73 @@ class RunQueue {
     bool inherits;  // the time slice of who ran before
   };
 
+  // Owner. To the tail, if there is room.
+  bool put_if_room(Item *item) {
+    // acquire: pairs with the thieves' exchange: what they copied out is out.
+    const uint32_t head = head_.load(std::memory_order_acquire);
+    const uint32_t tail = tail_.load(std::memory_order_relaxed);  // the owner's own
+    if (WARREN_UNLIKELY(tail - head >= kSlots)) return false;
+    slot(tail).store(item, std::memory_order_relaxed);
+    tail_.store(tail + 1, std::memory_order_release);  // pairs with the acquire in grab(): the slot is filled
+    return true;
+  }
+
   // Owner. To the tail. What does not fit leaves by `overflow`: half the ring and the item.
   void put(Item *item, Batch<Item> &overflow) {
-    for (;;) {
-      // acquire: pairs with the thieves' exchange: what they copied out is out.
-      const uint32_t head = head_.load(std::memory_order_acquire);
-      const uint32_t tail = tail_.load(std::memory_order_relaxed);  // the owner's own
-      if (WARREN_LIKELY(tail - head < kSlots)) {
-        slot(tail).store(item, std::memory_order_relaxed);
-        tail_.store(tail + 1, std::memory_order_release);  // pairs with the acquire in grab(): the slot is filled
-        return;
-      }
-      if (overflow_half(head, tail, item, overflow)) return;
+    while (!put_if_room(item) && !overflow_half(item, overflow)) {
     }
   }
 
-  // Owner. To the slot that runs next; who was there goes to the tail. With more than one P the exchange is the
+  // Owner. To the slot that runs next; returns who was there, for the tail. With more than one P the exchange is the
   // store-load fence that must lie between making work visible and looking for somebody to wake.
+  Item *exchange_next(Item *item, bool alone) {
+    if (!alone) return next_.exchange(item, std::memory_order_seq_cst);  // release for thieves, fence for the waker
+    Item *kicked = next_.load(std::memory_order_relaxed);
+    next_.store(item, std::memory_order_relaxed);
+    return kicked;
+  }
+
   void put_next(Item *item, bool alone, Batch<Item> &overflow) {
-    Item *kicked;
-    if (alone) {
-      kicked = next_.load(std::memory_order_relaxed);
-      next_.store(item, std::memory_order_relaxed);
-    } else {
-      kicked = next_.exchange(item, std::memory_order_seq_cst);  // release for thieves, fence for the waker
-    }
+    Item *kicked = exchange_next(item, alone);
     if (kicked != nullptr) put(kicked, overflow);
   }
 
-  // Owner.
-  Taken take(bool alone) {
+  // Owner. The one to run next, if there is one.
+  WARREN_ALWAYS_INLINE Item *take_next(bool alone) {
     Item *item = next_.load(std::memory_order_relaxed);  // the exchange decides
-    if (item != nullptr) {
-      if (alone) {
-        next_.store(nullptr, std::memory_order_relaxed);
-        return {item, true};
-      }
-      // Only thieves change it to nullptr, only the owner to something else.
-      if (next_.compare_exchange_strong(item, nullptr, std::memory_order_acquire, std::memory_order_relaxed))
-        return {item, true};
+    if (item == nullptr) return nullptr;
+    if (alone) {
+      next_.store(nullptr, std::memory_order_relaxed);
+      return item;
     }
+    // Only thieves change it to nullptr, only the owner to something else.
+    const bool mine =
+        next_.compare_exchange_strong(item, nullptr, std::memory_order_acquire, std::memory_order_relaxed);
+    return WARREN_LIKELY(mine) ? item : nullptr;
+  }
+
+  // Owner. From the head of the ring.
+  WARREN_ALWAYS_INLINE Item *take_first(bool alone) {
     for (;;) {
-      uint32_t head = head_.load(std::memory_order_acquire);  // as in put()
+      uint32_t head = head_.load(std::memory_order_acquire);  // as in put_if_room()
       const uint32_t tail = tail_.load(std::memory_order_relaxed);
-      if (tail == head) return {nullptr, false};
-      item = slot(head).load(std::memory_order_relaxed);
+      if (WARREN_UNLIKELY(tail == head)) return nullptr;
+      Item *item = slot(head).load(std::memory_order_relaxed);
       if (alone) {
         head_.store(head + 1, std::memory_order_relaxed);
-        return {item, false};
+        return item;
       }
-      // release: the slot has been read before it is free for put().
-      if (head_.compare_exchange_strong(head, head + 1, std::memory_order_release, std::memory_order_relaxed)) {
-        return {item, false};
-      }
+      // release: the slot has been read before it is free for put_if_room().
+      const bool mine =
+          head_.compare_exchange_strong(head, head + 1, std::memory_order_release, std::memory_order_relaxed);
+      if (WARREN_LIKELY(mine)) return item;
     }
+  }
+
+  // Owner. Both in turn.
+  Taken take(bool alone) {
+    if (Item *item = take_next(alone)) return {item, true};
+    return {take_first(alone), false};
   }
 
   // Owner of this queue, which is empty: takes half of the victim's ring, returns one of it. `may_take_next()` is
@@ -132,7 +147,7 @@ class RunQueue {
     if (count == 0) return nullptr;
     --count;
     Item *item = slot(tail + count).load(std::memory_order_relaxed);
-    if (count != 0) tail_.store(tail + count, std::memory_order_release);  // as in put()
+    if (count != 0) tail_.store(tail + count, std::memory_order_release);  // as in put_if_room()
     return item;
   }
 
@@ -156,7 +171,11 @@ class RunQueue {
  private:
   std::atomic<Item *> &slot(uint32_t index) { return slots_[index % kSlots]; }
 
-  WARREN_NOINLINE bool overflow_half(uint32_t head, uint32_t tail, Item *item, Batch<Item> &overflow) {
+  // False: there is room after all.
+  WARREN_NOINLINE bool overflow_half(Item *item, Batch<Item> &overflow) {
+    uint32_t head = head_.load(std::memory_order_acquire);  // as in put_if_room()
+    const uint32_t tail = tail_.load(std::memory_order_relaxed);
+    if (tail - head < kSlots) return false;
     const uint32_t half = (tail - head) / 2;
     Item *moved[kSlots / 2];
     for (uint32_t i = 0; i < half; ++i) moved[i] = slot(head + i).load(std::memory_order_relaxed);
@@ -173,7 +192,7 @@ class RunQueue {
   uint32_t grab(RunQueue &thief, uint32_t to, MayTakeNext may_take_next) {
     for (;;) {
       uint32_t head = head_.load(std::memory_order_acquire);        // pairs with other thieves' exchange
-      const uint32_t tail = tail_.load(std::memory_order_acquire);  // pairs with put()
+      const uint32_t tail = tail_.load(std::memory_order_acquire);  // pairs with put_if_room()
       uint32_t count = tail - head;
       count -= count / 2;
       if (count == 0) {
@@ -198,6 +217,12 @@ class RunQueue {
   std::atomic<uint32_t> tail_{0};
   std::atomic<Item *> next_{nullptr};
   std::atomic<Item *> slots_[kSlots] = {};
+};
+
+// For looks from outside (allocator/base/layout.h).
+template <class Item>
+struct RunQueue<Item>::Layout {
+  static constexpr size_t kHead = offsetof(RunQueue, head_), kTail = offsetof(RunQueue, tail_), kNext = offsetof(RunQueue, next_);
 };
 
 }  // namespace warren::scheduler

@@ -58,12 +58,12 @@ WARREN_ALWAYS_INLINE bool may_proceed(const wr_select_case &c) {
   return c.send != 0 ? may_send(c.chan) : may_receive(c.chan);
 }
 
-int proceed_locked(wr_select_case &c, Waiter **wake) NO_THREAD_SAFETY_ANALYSIS {
+WARREN_ALWAYS_INLINE int proceed_locked(wr_select_case &c, Waiter **wake) NO_THREAD_SAFETY_ANALYSIS {
   return c.send != 0 ? send_locked(c.chan, c.element, wake) : receive_locked(c.chan, c.element, wake);
 }
 
 // Step 1 for one case.
-bool try_case(wr_select_case &c) NO_THREAD_SAFETY_ANALYSIS {
+WARREN_ALWAYS_INLINE bool try_case(wr_select_case &c) NO_THREAD_SAFETY_ANALYSIS {
   if (!may_proceed(c)) return false;
   Waiter *wake = nullptr;
   c.chan->lock.lock();

@@ -17,10 +17,11 @@ struct StackBounds {
 StackBounds stack_bounds_of(const void *sp);
 
 // For each fiber that has not ended: from where it was saved last to the end of its stack, its G included. One that
-// runs has moved on since: what lies below is between its thread's sp and the end.
-void for_each_parked_stack(void (*visit)(char *low, char *high, void *context), void *context);
-
-// What each fiber that has not ended was started with.
-void for_each_argument(void (*visit)(void *argument, void *context), void *context);
+// runs has moved on since: what lies below is between its thread's sp and the end. Also callable in a running world, where
+// what it visits changes, but stays readable.
+//
+// visit_argument, unless it is nullptr: what the fiber was started with, unless that lies on its stack.
+void for_each_parked_stack(void (*visit)(char *low, char *high, void *context),
+                           void (*visit_argument)(void *argument, void *context), void *context);
 
 }  // namespace warren::scheduler

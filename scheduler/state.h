@@ -16,7 +16,7 @@ inline constexpr uint32_t kMostMs = 10000;
 
 // Every so many slices a P looks at the global queue and the timers first, so that fibers that keep each other
 // runnable starve nobody. Go's number; a prime, so that it falls in step with nothing.
-inline constexpr uint32_t kFairnessTick = 61;
+inline constexpr int32_t kFairnessTick = 61;
 
 struct Scheduler {
   Mutex lock{LockRank::kScheduler};

@@ -6,17 +6,83 @@
 // Invariant: the M is in the runtime during a switch, so its P stays.
 #pragma once
 
+#include "allocator/base/annotations.h"
+#include "scheduler/g_status.h"
 #include "scheduler/m.h"
+#include "scheduler/p.h"
+#include "scheduler/stack_tools.h"
 
 namespace warren::scheduler {
 
-// Leaves the running fiber; returns when it goes on, with the M it then runs on.
-M *switch_away(M *m, After after);
+// What becomes of a fiber that was left, on the other side of the switch.
+void settle_previous(M *m, G *g);
 
 // To be called first thing wherever a switch can arrive.
-void finish_switch(M *m);
+WARREN_ALWAYS_INLINE void finish_switch(M *m) {
+  G *g = m->previous;
+  if (g != nullptr) settle_previous(m, g);
+}
 
 // The schedule loop's: runs `g` on this thread until something is to be decided there again.
 void execute(M *m, G *g, bool inherits_slice);
+
+// switch_away() for a fiber that has exceptions in flight, or handles one: they leave the thread, which is clean for
+// the next, and are there again when it goes on.
+M *switch_with_exceptions(M *m, After after);
+
+// The fiber to go straight to; nullptr: the schedule loop is to look.
+template <bool alone>
+WARREN_ALWAYS_INLINE G *pick(M *m, P *p) {
+  if (WARREN_UNLIKELY(m->locked_g != nullptr)) return nullptr;
+  if (WARREN_UNLIKELY(p->attention.load(std::memory_order_relaxed) != 0)) return nullptr;  // a hint: seen next time
+  if (WARREN_UNLIKELY(--p->until_fair <= 0)) return nullptr;
+  G *g = p->queue.take_next(alone);
+  if (g == nullptr) {
+    g = p->queue.take_first(alone);
+    if (WARREN_UNLIKELY(g == nullptr)) return nullptr;
+    bump(p->slices, 1u);
+  }
+  if (WARREN_LIKELY(g->locked_m == nullptr)) return g;
+  m->picked = g;
+  return nullptr;
+}
+
+WARREN_ALWAYS_INLINE void begin(M *m, G *g) {
+  set_status(g, GStatus::kRunning);
+  g->m.store(m, std::memory_order_relaxed);
+  m->current = g;
+  m->slice_over = false;
+}
+
+// switch_away() where pick() found nothing: to the schedule loop. Or back at once, if the fiber yields, and would be
+// what the loop finds.
+M *switch_to_loop(M *m, After after);
+
+// Leaves the running fiber; returns when it goes on, with the M it then runs on. kNothing: somebody has it already, or
+// will.
+template <After after>
+WARREN_ALWAYS_INLINE M *switch_away(M *m) {
+  if (WARREN_UNLIKELY(m->exceptions->any())) return switch_with_exceptions(m, after);
+  P *p = m->p.load(std::memory_order_relaxed);
+  G *next = nullptr;
+  if (WARREN_LIKELY(p != nullptr)) next = p->alone ? pick<true>(m, p) : pick<false>(m, p);
+  if (WARREN_UNLIKELY(next == nullptr)) return switch_to_loop(m, after);
+  G *g = m->current;
+  const int saved_errno = *m->errno_location;
+  begin(m, next);
+  // The only P's queue is nobody else's: the fiber may go there while its stack is still in use.
+  if (after == After::kYield && p->alone && WARREN_LIKELY(p->queue.put_if_room(g))) {
+    set_status(g, GStatus::kRunnable);
+  } else if (after != After::kNothing) {
+    m->previous = g;
+    m->after = after;
+  }
+  stack_tools::leave(g->tool_stack, next->tool_stack, after == After::kEnd);
+  m = warren_switch(&g->sp, next->sp, m);
+  stack_tools::arrive(g->tool_stack);
+  finish_switch(m);
+  *m->errno_location = saved_errno;
+  return m;
+}
 
 }  // namespace warren::scheduler

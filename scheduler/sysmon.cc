@@ -62,7 +62,7 @@ bool blocks_too_long(P *p, uint64_t time) {
 // Whether anything was done.
 bool watch(P *p, uint64_t time) {
   if (p->status.load(std::memory_order_relaxed) != PStatus::kRunning) return false;
-  const M *m = p->m.load(std::memory_order_relaxed);
+  const M *m = p->m.load(std::memory_order_acquire);  // pairs with acquire_p()
   if (m == nullptr) return false;
   if (p->timers.next() <= time) p->attention.store(1, std::memory_order_relaxed);
   const uint32_t slices = p->slices.load(std::memory_order_relaxed);

@@ -12,7 +12,7 @@ Mutex one_taker{LockRank::kTakeP};
 // The M's side stores before it loads; so does this.
 void fence() {
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (fences_are_remote) os_calls::fence_all_threads();
+  if ((not_taken & kFenced) == 0) os_calls::fence_all_threads();
 }
 
 // After the fence. The P, if it can be had.
@@ -20,52 +20,63 @@ P *take_from(M *m) REQUIRES(one_taker) {
   // acquire: pairs with the release in leave_runtime_quietly(): what the M did to its P is done.
   if (m->in_runtime.load(std::memory_order_acquire) != 0) return nullptr;
   P *p = m->p.load(std::memory_order_relaxed);  // stable if the exchange succeeds: the M has not come in since
-  uint32_t asked = kAsked;
-  if (!m->taken.compare_exchange_strong(asked, kTaken, std::memory_order_acq_rel, std::memory_order_relaxed))
+  uint32_t asked = not_taken | kAsked;
+  if (!m->taken.compare_exchange_strong(asked, not_taken | kTaken, std::memory_order_acq_rel, std::memory_order_relaxed))
     return nullptr;
   if (p != nullptr) p->m.store(nullptr, std::memory_order_relaxed);
   return p;
 }
 
 bool ask_machine(M *m) {
-  uint32_t none = kNotTaken;
-  return m->taken.compare_exchange_strong(none, kAsked, std::memory_order_relaxed, std::memory_order_relaxed) ||
-         none == kAsked;
+  uint32_t none = not_taken;
+  const uint32_t asked = not_taken | kAsked;
+  return m->taken.compare_exchange_strong(none, asked, std::memory_order_relaxed, std::memory_order_relaxed) ||
+         none == asked;
 }
 
 }  // namespace
 
-void prepare_taking() { fences_are_remote = os_calls::register_remote_fences(); }
+void prepare_taking() {
+  if (!os_calls::register_remote_fences()) not_taken = kFenced;
+}
 
 void answer_request(M *m) {
-  uint32_t asked = kAsked;
+  if (not_taken != kNotTaken) {
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the taker's: this M stored before it looks
+    if (m->taken.load(std::memory_order_relaxed) == not_taken) return;
+  }
+  uint32_t asked = not_taken | kAsked;
   // acquire: pairs with the exchange in take_from(), so that the taker has read m->p.
-  if (m->taken.compare_exchange_strong(asked, kNotTaken, std::memory_order_acq_rel, std::memory_order_acquire)) {
+  if (m->taken.compare_exchange_strong(asked, not_taken, std::memory_order_acq_rel, std::memory_order_acquire)) {
     m->slice_over = true;
     return;
   }
-  if (asked != kTaken) return;
+  if (asked != (not_taken | kTaken)) return;
   m->p.store(nullptr, std::memory_order_relaxed);
-  m->taken.store(kNotTaken, std::memory_order_release);
+  m->taken.store(not_taken, std::memory_order_release);
   m->slice_over = true;
 }
 
 void leave_runtime_slow(M *m) {
+  if (not_taken != kNotTaken) {
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // as in answer_request()
+    if (m->taken.load(std::memory_order_relaxed) == not_taken && !m->slice_over) return;
+  }
   enter_runtime(m);
   if (m->slice_over) {
     m->slice_over = false;
-    if (m->current != nullptr) m = switch_away(m, After::kPreempted);
+    if (m->current != nullptr) m = switch_away<After::kPreempted>(m);
   }
   leave_runtime_quietly(m);
 }
 
 void ask(P *p) {
-  if (M *m = p->m.load(std::memory_order_relaxed)) ask_machine(m);
+  if (M *m = p->m.load(std::memory_order_acquire)) ask_machine(m);
 }
 
 P *take(P *p) {
   MutexLock hold(one_taker);
-  M *m = p->m.load(std::memory_order_relaxed);
+  M *m = p->m.load(std::memory_order_acquire);
   if (m == nullptr || !ask_machine(m)) return nullptr;
   fence();
   return take_from(m);
@@ -78,7 +89,7 @@ void take_all(void (*taken)(P *p)) {
   fence();
   for (int i = 0; i < count; ++i) {
     P *p = sched.ps[i].load(std::memory_order_relaxed);
-    M *m = p->m.load(std::memory_order_relaxed);
+    M *m = p->m.load(std::memory_order_acquire);
     if (m == nullptr) continue;
     if (P *had = take_from(m)) taken(had);
   }

@@ -46,6 +46,10 @@ bool remove_held(Timer *timer) {
     // acquire: pairs with the release of whoever put it there. It may move meanwhile.
     auto *heap = static_cast<TimerHeap *>(__atomic_load_n(&timer->heap, __ATOMIC_ACQUIRE));
     if (heap == nullptr) return false;
+    if (heap == TimerHeap::moving()) {
+      sched_yield();  // who moves it is between two locks, or off its CPU there
+      continue;
+    }
     if (heap->remove(timer)) return true;
   }
 }

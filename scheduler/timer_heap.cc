@@ -65,7 +65,12 @@ bool TimerHeap::insert(Timer *timer) {
   return timer->index == 0;
 }
 
-void TimerHeap::erase(uint32_t index) {
+TimerHeap *TimerHeap::moving() {
+  static char mark;
+  return reinterpret_cast<TimerHeap *>(&mark);
+}
+
+void TimerHeap::erase(uint32_t index, TimerHeap *next_heap) {
   Timer *timer = timers_[index];
   Timer *last = timers_[--count_];
   if (last != timer) {
@@ -74,13 +79,13 @@ void TimerHeap::erase(uint32_t index) {
     sift_up(index);
     sift_down(last->index);
   }
-  set_heap(timer, nullptr);
+  set_heap(timer, next_heap);
   publish_next();
 }
 
 bool TimerHeap::add(Timer *timer) {
   MutexLock hold(lock_);
-  DCHECK(timer->heap == nullptr);
+  DCHECK(timer->heap == nullptr || timer->heap == moving());
   return insert(timer);
 }
 
@@ -122,9 +127,9 @@ void TimerHeap::move_to(TimerHeap &other) {
       MutexLock hold(lock_);
       if (count_ == 0) return;
       timer = timers_[count_ - 1];
-      erase(count_ - 1);
+      erase(count_ - 1, moving());
     }
-    // Between the two locks it is nowhere: whoever removes it now finds it not pending, as if it had just fired.
+    // Without this heap's lock: both are of one rank.
     other.add(timer);
   }
 }

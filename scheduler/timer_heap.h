@@ -29,12 +29,14 @@ class TimerHeap {
   // Runs what is due; returns when the next is, kNever for none.
   uint64_t run(uint64_t now);
 
-  // Moves all timers to another heap.
+  // Moves all timers to another heap. Between the two a timer's heap is moving(): it is pending all the time, and who
+  // wants to remove it waits until it has arrived.
   void move_to(TimerHeap &other);
+  static TimerHeap *moving();
 
  private:
   bool insert(Timer *timer) REQUIRES(lock_);
-  void erase(uint32_t index) REQUIRES(lock_);
+  void erase(uint32_t index, TimerHeap *next_heap = nullptr) REQUIRES(lock_);
   void sift_up(uint32_t index) REQUIRES(lock_);
   void sift_down(uint32_t index) REQUIRES(lock_);
   void publish_next() REQUIRES(lock_);

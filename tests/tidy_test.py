@@ -30,6 +30,7 @@ CONDITIONAL = {
     "allocator/base/log.h": "compilers",
     "allocator/base/log.cc": "compilers",
     "allocator/base/tls.h": "compilers",
+    "scheduler/stack_tools.h": "sanitizers and valgrind",
 }
 
 SOURCES = {".cc", ".c", ".h", ".inc", ".def", ".py", ".map", ".sh", ".pl", ".sql"}
@@ -296,8 +297,35 @@ def fatal_texts(tree):
             yield f"no test expects the text of fatal::{function}: '{phrase}'"
 
 
+def scenarios(tree):
+    name = "tests/gc/SCENARIOS.md"
+    if name not in tree.files:
+        return
+    tests, parts = set(), set()
+    for file in tree.files:
+        if file.startswith("tests/") and file.endswith(".cc"):
+            text = tree.read(file)
+            tests |= {".".join(found) for found in re.findall(r"^TEST(?:_[FP])?\((\w+), (\w+)\)", text, re.M)}
+            if file == "tests/gc/stress_test.cc":
+                parts |= set(re.findall(r'\{"(\w+)", \w+\}', text))
+    rows = re.findall(r"^\| (G\d+) \|.*\| ([^|]*) \|$", tree.read(name), re.M)
+    if [number for number, _ in rows] != [f"G{i}" for i in range(1, len(rows) + 1)] or not rows:
+        yield f"{name}: the rows are not G1, G2, ... in their order"
+    for number, shown in rows:
+        named = re.findall(r"`(\w+\.\w+)`", shown)
+        played = re.findall(r"`gc_stress (\w+)`", shown)
+        if not named and not played and not shown.startswith("not shown: "):
+            yield f"{name}: {number} names no test, and gives no reason that begins with 'not shown: '"
+        for test in named:
+            if test not in tests:
+                yield f"{name}: {number}: there is no test {test}"
+        for part in played:
+            if part not in parts:
+                yield f"{name}: {number}: tests/gc/stress_test.cc has no part {part}"
+
+
 RULES = [ladder, cycles, build_lists, file_names, headers, conditionals, lengths, opening_comments, white_space, size_classes,
-         options_table, fatal_texts]
+         options_table, fatal_texts, scenarios]
 
 # --- the rules, tried out: (rule, files of a tree, how many complaints) ---
 
@@ -308,6 +336,11 @@ OPTIONS = {
 }
 GOOD_TABLE = TABLE_HEAD + "| `stats` | exit | off\\|exit | yes | a, b |\n| `arena` | 1TiB | 1B to 2TiB | no | c |\n"
 FATAL = {"allocator/base/fatal.cc": 'WARREN_COLD void boom(int n) {\n  say("short") << "a long phrase";\n}\n'}
+
+SCENARIOS = {
+    "tests/gc/SCENARIOS.md": "| # | x | y | z |\n| G1 | a | b | `A.One`, `gc_stress big` |\n| G2 | a | b | not shown: because |\n",
+    "tests/gc/stress_test.cc": 'kParts[] = {{"small", small}, {"big", by_size}};\n',
+}
 
 TRIALS = [
     (ladder, {"allocator/base/a.h": '#include "allocator/b.h"\n', "allocator/b.h": '#include "preload/c.h"\n', "preload/c.h": ""}, 2),
@@ -331,6 +364,10 @@ TRIALS = [
     (options_table, {**OPTIONS, "README.md": GOOD_TABLE.replace("| `arena`", "| `area`")}, 2),
     (fatal_texts, {**FATAL, "tests/t.cc": "short\n"}, 1),
     (fatal_texts, {**FATAL, "tests/t.cc": "a long phrase\n"}, 0),
+    (scenarios, {**SCENARIOS, "tests/a.cc": "TEST_F(A, One) {\n"}, 0),
+    (scenarios, {**SCENARIOS, "tests/a.cc": "TEST(A, Two) {\n"}, 1),
+    (scenarios, {**SCENARIOS, "tests/gc/stress_test.cc": ""}, 2),
+    (scenarios, {"tests/gc/SCENARIOS.md": "| G1 | a | b | why not |\n| G3 | a | b | not shown: because |\n"}, 2),
 ]
 
 

@@ -87,6 +87,18 @@ WARREN_COLD void foreign_pointer(const char *function, const void *pointer) {
   Misuse("foreign pointer", function, pointer).why() << "this address is not in warren's heap";
 }
 
+WARREN_COLD void write_after_free(const void *object, size_t size, size_t offset) {
+  Misuse("write after free", "gc_poison", object).why()
+      << "byte " << offset << " of this free object of " << size << " bytes was written to";
+}
+
+WARREN_COLD void missed_mark(const void *object, size_t size, const void *reached_from) {
+  LogLine text;
+  text << "warren: fatal error: gc_verify: the word at " << reached_from << " reaches the object " << object << " of " << size
+       << " bytes, which the cycle has not marked; aborting";
+  die(text);
+}
+
 WARREN_COLD void check_failed(const char *condition, const char *file, int line) {
   LogLine text;
   text << "warren: fatal error: check failed: " << condition << " at " << file << ":" << uint64_t(line) << "; aborting";

@@ -5,12 +5,14 @@
 //   warren: fatal error: double free: free(0x55d0c0ffee00): <why>; aborting
 //   warren: fatal error: invalid pointer: free(0x55d0c0ffee08): <why>; aborting
 //   warren: fatal error: foreign pointer: free(0x7ffc12345678): <why>; aborting
+//   warren: fatal error: write after free: gc_poison(0x55d0c0ffee00): <why>; aborting
+//   warren: fatal error: gc_verify: <which object, reached from where>; aborting
 //   warren: fatal error: check failed: <condition> at <file>:<line>; aborting
 //   warren: fatal error: lock order: taking <lock> while holding <ranks>; aborting
 //   warren: fatal error: no std::bad_alloc: <why>; aborting
 //   warren: fatal error: no next malloc: the process has no other <function> to pass the call on to; aborting
 //
-// With abort_on_error=0 the first three say "error" and "ignored" instead, and return.
+// With abort_on_error=0 the first four say "error" and "ignored" instead, and return.
 #pragma once
 
 #include <cstddef>
@@ -28,9 +30,11 @@ void unused_pages(const char *function, const void *pointer);
 void collected_object(const char *function, const void *pointer);
 void not_collected(const char *function, const void *pointer);
 void foreign_pointer(const char *function, const void *pointer);
+void write_after_free(const void *object, size_t size, size_t offset);
 
 // Ours.
 [[noreturn]] void check_failed(const char *condition, const char *file, int line);
+[[noreturn]] void missed_mark(const void *object, size_t size, const void *reached_from);
 [[noreturn]] void lock_order(const char *taking, uint64_t held_ranks);
 [[noreturn]] void no_bad_alloc(const char *why);
 [[noreturn]] void no_next_function(const char *name);

@@ -22,13 +22,13 @@ long futex_wait(const uint32_t *word, uint32_t expected);
 long futex_wait_for(const uint32_t *word, uint32_t expected, uint64_t nanoseconds);  // -ETIMEDOUT at the latest then
 long futex_wake(const uint32_t *word, int count);
 long open(const char *path, int flags);
-long open_for_append(const char *path);  // made if it is not there
 long create(const char *path);  // for writing, empty, 0666 less the mask
 long rename(const char *from, const char *to);
 long unlink(const char *path);
 long file_size(int fd);
 bool is_special(const char *path);  // there, and no regular file
 long map_file(int fd, size_t bytes);  // its address, to be read
+long open_for_append(const char *path);  // made if it is not there
 long close(int fd);
 long duplicate_from(int fd, int least);  // on the first free number from `least` on, closed by exec
 long read_at(int fd, void *data, size_t bytes, uint64_t offset);
@@ -43,6 +43,7 @@ long directory_entries(int fd, void *entries, size_t bytes);  // of struct linux
 long link_count(int fd);
 long ioctl(int fd, unsigned long request, void *argument);
 long write(int fd, const void *data, size_t bytes);
+long write_at(int fd, const void *data, size_t bytes, uint64_t offset);
 long personality();
 uint64_t process_id();
 uint32_t thread_id();

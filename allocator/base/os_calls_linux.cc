@@ -86,9 +86,6 @@ long futex_wait_for(const uint32_t *address, uint32_t expected, uint64_t nanosec
 long futex_wake(const uint32_t *address, int count) { return call(SYS_futex, word(address), FUTEX_WAKE_PRIVATE, count); }
 
 long open(const char *path, int flags) { return call(SYS_openat, AT_FDCWD, word(path), flags | O_CLOEXEC); }
-long open_for_append(const char *path) {
-  return call(SYS_openat, AT_FDCWD, word(path), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-}
 long create(const char *path) {
   return call(SYS_openat, AT_FDCWD, word(path), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 }
@@ -107,6 +104,9 @@ bool is_special(const char *path) {
 }
 
 long map_file(int fd, size_t bytes) { return call(SYS_mmap, 0, word(bytes), PROT_READ, MAP_PRIVATE, fd, 0); }
+long open_for_append(const char *path) {
+  return call(SYS_openat, AT_FDCWD, word(path), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+}
 long close(int fd) { return call(SYS_close, fd); }
 long duplicate_from(int fd, int least) { return call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, least); }
 long read_at(int fd, void *data, size_t bytes, uint64_t offset) {
@@ -131,6 +131,10 @@ long link_count(int fd) {
 long ioctl(int fd, unsigned long request, void *argument) { return call(SYS_ioctl, fd, word(request), word(argument)); }
 
 long write(int fd, const void *data, size_t bytes) { return call(SYS_write, fd, word(data), word(bytes)); }
+
+long write_at(int fd, const void *data, size_t bytes, uint64_t offset) {
+  return call(SYS_pwrite64, fd, word(data), word(bytes), word(offset));
+}
 
 long personality() { return call(SYS_personality, 0xffffffff); }
 
@@ -242,12 +246,11 @@ void leave_working_directory() { call(SYS_unshare, CLONE_FS); }
 
 void name_thread(const char *name) { call(SYS_prctl, PR_SET_NAME, word(name)); }
 
-
 long signal_thread(uint64_t thread, int signal) {
   return call(SYS_tgkill, static_cast<long>(process_id()), static_cast<long>(thread), signal);
 }
 
-long copy_process() { return call(SYS_clone, 0, 0, 0, 0, 0); }
+long copy_process() { return call(SYS_clone, CLONE_UNTRACED, 0, 0, 0, 0); }  // a debugger would take it for a thread
 
 void end_process(int status) {
   for (;;) call(SYS_exit_group, status);

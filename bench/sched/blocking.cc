@@ -1,5 +1,5 @@
 // Claim: a pair of wr_enter_blocking and wr_exit_blocking costs 5 ns when nobody wants the P.
-// Built and run as yield.cc.
+// Run by hand: no peer has the thing.
 #include "measure.h"
 
 #include <warren/scheduler_core.h>

@@ -1,5 +1,6 @@
-// Time and memory for the scheduler's benches. CPU time as well as wall time: on a shared machine only the first can be
-// compared.
+// What the scheduler's benches have in common: the clock, the arguments, the line they print. Callers: bench/sched/*.cc
+// and boost/*.cc; go/measure.go is the same in Go. Invariant: one form of line, which bench/sched.py reads. CPU time as
+// well as wall time: on a shared machine only the first can be compared.
 #pragma once
 
 #include <cstdio>
@@ -30,4 +31,6 @@ inline double resident_bytes() {
   return pages * 4096;
 }
 
+// PROGRAM [COUNT [PROCS]]
 inline long count_from(int argc, char **argv, long otherwise) { return argc > 1 ? std::atol(argv[1]) : otherwise; }
+inline int procs_from(int argc, char **argv) { return argc > 2 ? std::atoi(argv[2]) : 1; }

@@ -1,13 +1,11 @@
 // Claim: a select of two receives, and the send that its body makes, take 22 ns.
-// g++ -O2 -std=c++20 -Ibuild/include bench/sched/select.cc -Lbuild -lwarren -Wl,-rpath,$PWD/build;
-// WARREN_CONF=maxprocs=1
 #include "measure.h"
 
 #include <warren/scheduler.h>
 
 int main(int argc, char **argv) {
-  const long rounds = count_from(argc, argv, 5'000'000);
-  warren::max_procs(1);
+  const long rounds = count_from(argc, argv, 3'000'000);
+  warren::max_procs(procs_from(argc, argv));
   return warren::run([rounds] {
     const warren::chan<long> a = warren::make_chan<long>(1), b = warren::make_chan<long>(1);
     a.send(1);
@@ -15,6 +13,6 @@ int main(int argc, char **argv) {
     for (long i = 0; i < rounds; ++i) {
       warren::select(warren::on_recv(a, [&] { b.send(1); }), warren::on_recv(b, [&] { a.send(1); }));
     }
-    watch.report("select and send", static_cast<double>(rounds));
+    watch.report("select of two and a send", static_cast<double>(rounds));
   });
 }

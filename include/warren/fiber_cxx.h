@@ -26,10 +26,20 @@ namespace warren {
 
 using time_point = std::chrono::steady_clock::time_point;
 
-// What panic throws. Source: a Go panic; to catch it is to recover.
+// What panic throws. Source: a Go panic; to catch it is to recover. It knows where it was made: when it ends the
+// process, the fiber's frames are gone, but the report shows them.
 class panic_error : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit panic_error(const std::string &text) : runtime_error(text), count_(wr_stack_here(frames_, kMost)) {}
+
+  // Of the calls around it, innermost first.
+  void *const *frames() const noexcept { return frames_; }
+  int frame_count() const noexcept { return count_; }
+
+ private:
+  static constexpr int kMost = 48;
+  void *frames_[kMost];
+  int count_;
 };
 
 [[noreturn]] inline void panic(std::string text) { throw panic_error(text); }
@@ -48,6 +58,8 @@ bool run_to_end(F &f) noexcept {
     return false;
   } catch (const abi::__forced_unwind &) {
     wr_fatal_panic("a fiber's thread was cancelled, or ended with pthread_exit");
+  } catch (const panic_error &error) {
+    wr_fatal_panic_at(error.what(), error.frames(), error.frame_count());
   } catch (const std::exception &error) {
     wr_fatal_panic(error.what());
   } catch (const std::string &text) {
@@ -71,9 +83,38 @@ void fiber_root(void *argument) {
   if (!returned) wr_end_fiber();
 }
 
+// The same for a closure on the fiber's own stack.
+template <class F>
+void fiber_root_on_stack(void *argument) {
+  bool returned;
+  {
+    struct Destroy {
+      F *f;
+      ~Destroy() { f->~F(); }
+    } destroy{static_cast<F *>(argument)};
+    returned = run_to_end(*destroy.f);
+  }
+  if (!returned) wr_end_fiber();
+}
+
+template <class F>
+void move_closure(void *to, void *from) {
+  ::new (to) F(std::move(*static_cast<F *>(from)));
+}
+
+template <class F>
+inline constexpr bool fits_on_stack =
+    sizeof(F) <= WR_CLOSURE_ROOM && alignof(F) <= 16 && std::is_nothrow_move_constructible_v<F>;
+
 template <class F>
 void start_fiber(F &&f, const wr_fiber_options *options) {
   using Closure = std::decay_t<F>;
+  if constexpr (fits_on_stack<Closure>) {
+    Closure closure(std::forward<F>(f));
+    const int error = wr_go_moved(fiber_root_on_stack<Closure>, &closure, sizeof closure, move_closure<Closure>, options);
+    if (error != 0) throw std::system_error(-error, std::generic_category(), "warren::go");
+    return;
+  }
   auto closure = std::make_unique<Closure>(std::forward<F>(f));
   const int error = wr_go(fiber_root<Closure>, closure.get(), options);
   if (error != 0) throw std::system_error(-error, std::generic_category(), "warren::go");

@@ -45,6 +45,13 @@ int wr_run(int (*main)(void *argument), void *argument);
  * -ENOMEM: no stack to be had; -EPERM: no run is under way; -EINVAL: a stack of more than 1 GiB. Source: Go's go. */
 int wr_go(void (*fn)(void *argument), void *argument, const struct wr_fiber_options *options);
 
+/* The same for a closure that is to live on the new fiber's stack, which spares its allocation: move(to, closure) moves it there,
+ * and fn gets that address, aligned to 16. When another fiber runs it, `closure` has been moved from; after an error
+ * it has not. `move` may not fail, wait, or throw. At most WR_CLOSURE_ROOM bytes; -EINVAL: more. */
+#define WR_CLOSURE_ROOM 512
+int wr_go_moved(void (*fn)(void *closure), void *closure, size_t size, void (*move)(void *to, void *from),
+                const struct wr_fiber_options *options);
+
 /* Lets other fibers run. Source: runtime.Gosched. On a plain thread: sched_yield. */
 void wr_yield(void);
 
@@ -119,6 +126,12 @@ void wr_poll_close(struct wr_poll *poll);
 
 /* Prints "panic: TEXT" and the stacks of all fibers, and ends the process with status 2. */
 WR_NORETURN void wr_fatal_panic(const char *text);
+
+/* The same, for who has left the frames where it happened: the calling fiber is shown with these of wr_stack_here. */
+WR_NORETURN void wr_fatal_panic_at(const char *text, void *const *frames, int count);
+
+/* The caller's calls, innermost first: how many were stored, at most `most`, and at most 64. */
+int wr_stack_here(void **frames, int most);
 
 /* Prints "fatal error: TEXT" and the stacks of all fibers, and ends the process with status 2. */
 WR_NORETURN void wr_fatal_error(const char *text);

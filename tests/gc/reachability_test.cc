@@ -25,7 +25,7 @@ struct Node {
 };
 
 constexpr size_t kNodes = 1000;
-constexpr int kRounds = 10;
+constexpr int kRounds = 4;
 
 // Takes places in memory, each round others, that lists of earlier rounds have had: what a stray word points to is not
 // the next list as well.

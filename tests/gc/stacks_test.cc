@@ -322,7 +322,8 @@ TEST(Stacks, OfFibers) {
         [](VisitRange visit, void *context) {
           const auto low = reinterpret_cast<uintptr_t>(parked_stack);
           visit(low, low + sizeof parked_stack, context);
-        }};
+        },
+        nullptr};
     const Hidden parked(22);
     parked.put(reinterpret_cast<uint64_t *>(parked_stack + 1024));
     EXPECT_FALSE(found_in_threads(parked));

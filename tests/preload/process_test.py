@@ -3,6 +3,7 @@ position-independent, blocks of other heaps, the library's own shape.
 
 Run by meson, suite 'unit'. Environment: WARREN_LIB, and PROGRAMS, the folder of the test programs.
 """
+import json
 import os
 import re
 import subprocess
@@ -44,6 +45,19 @@ class Options(unittest.TestCase):
         for key in ("stats", "gctrace", "schedtrace", "scheddetail", "gogc", "memlimit", "gc", "scavenge_delay", "thp", "arena",
                     "maxprocs", "prof", "prof_rate", "abort_on_error", "junk", "zero_on_free"):
             self.assertIn(key, keys)
+
+    def test_the_statistics_at_exit_for_programs(self):
+        process = run(["/bin/ls", "/"], "stats=json")
+        figures = json.loads(process.stderr)
+        self.assertGreater(figures["mallocs"], figures["frees"])
+        self.assertEqual(sum(row["mallocs"] for row in figures["by_size"]), figures["mallocs"])
+        self.assertEqual(figures["heap_sys"], figures["heap_idle"] + figures["heap_inuse"])
+        self.assertEqual(figures["num_gc"], 0)
+
+    def test_what_is_given_back_is_traced(self):
+        code = "import ctypes; x = [bytearray(100000) for _ in range(300)]; del x; ctypes.CDLL(None).malloc_trim(0)"
+        process = run(["/usr/bin/python3", "-c", code], "scavtrace=1,scavenge_delay=off")
+        self.assertRegex(process.stderr, r"\Ascav 0 KiB work \(bg\), \d{4,} KiB work \(eager\), \d{4,} KiB now, \d+% util\n\Z")
 
     def test_the_table_at_exit(self):
         process = run(["/bin/ls", "/"], "stats=exit")

@@ -139,6 +139,37 @@ TEST(Blocking, GivesItsResult) {
   });
 }
 
+__attribute__((noinline)) void look_for_cheese(int shops) {
+  if (shops == 0) panic("out of cheese");
+  asm volatile("");
+}
+
+__attribute__((noinline)) void buy_cheese(int shops) {
+  look_for_cheese(shops);
+  asm volatile("");
+}
+
+// The exception has unwound the fiber when it reaches its root; the report shows where it came from.
+TEST(FiberDeathTest, APanicShowsTheFramesItLeft) {
+  const auto run_panicking = [] {
+    run([] {
+      go([] {
+        defer said([] { fprintf(stderr, "deferred\n"); });
+        buy_cheese(0);
+      });
+      sleep_for(1h);
+    });
+  };
+  EXPECT_EXIT(run_panicking(), testing::ExitedWithCode(2),
+              "^deferred\npanic: out of cheese\n\nfiber [0-9]+ .running.:\n(    .*\n)*    .*look_for_cheese.*\n"
+              "(    .*\n)*    .*buy_cheese");
+  try {
+    buy_cheese(0);
+  } catch (const panic_error &error) {
+    EXPECT_GT(error.frame_count(), 1);
+  }
+}
+
 TEST(FiberDeathTest, Panics) {
   const auto run_panicking = [](auto f) {
     run([f] {
@@ -165,6 +196,9 @@ TEST(FiberDeathTest, Panics) {
 }
 
 TEST(FiberDeathTest, Deadlocks) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "it has a thread of its own, which might wake somebody";
+#endif
   EXPECT_EXIT(run([] { make_chan<int>().recv(); }), testing::ExitedWithCode(2),
               "fatal error: all fibers are asleep - deadlock!");
   EXPECT_EXIT(run([] { chan<int>().send(1); }), testing::ExitedWithCode(2), "chan send \\(nil chan\\)");

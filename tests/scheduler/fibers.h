@@ -6,9 +6,19 @@
 #include <atomic>
 #include <functional>
 #include <gtest/gtest.h>
+#include <string>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <utility>
 
 namespace fibers {
+
+// Sanitizers keep books on each fiber, and are slow: tests of large numbers and of memory do less there, or nothing.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
 
 inline void call(void *closure) {
   auto *f = static_cast<std::function<void()> *>(closure);
@@ -40,6 +50,19 @@ inline void run_on(int procs, std::function<void()> f) {
 // Waits, yielding, until the counter has come to `goal`.
 inline void await(const std::atomic<int> &counter, int goal) {
   while (counter.load() < goal) wr_yield();
+}
+
+// How many fibers a dump shows in this state ("IO wait"): for waiting until all are where the test wants them.
+inline int count_in(const char *state) {
+  const int file = memfd_create("dump", 0);
+  wr_dump_fibers(file);
+  std::string text(static_cast<size_t>(lseek(file, 0, SEEK_END)), '\0');
+  EXPECT_EQ(pread(file, text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+  close(file);
+  int count = 0;
+  const std::string mark = std::string(" [") + state;
+  for (size_t at = 0; (at = text.find(mark, at)) != std::string::npos; ++at) ++count;
+  return count;
 }
 
 }  // namespace fibers

@@ -103,6 +103,18 @@ TEST(Park, WakeArgumentIsTheFibersOwn) {
   });
 }
 
+// Given up by another thread than the one that took it, which a std::mutex does not allow.
+class SpinLock {
+ public:
+  void lock() {
+    while (taken_.test_and_set(std::memory_order_acquire)) std::this_thread::yield();
+  }
+  void unlock() { taken_.clear(std::memory_order_release); }
+
+ private:
+  std::atomic_flag taken_;
+};
+
 // A counting semaphore from nothing but park and ready, with the lock handed over by unlock.
 class Semaphore {
  public:
@@ -116,7 +128,7 @@ class Semaphore {
     waiting_.push_back(current());
     park(
         [](G *, void *argument) {
-          static_cast<std::mutex *>(argument)->unlock();
+          static_cast<SpinLock *>(argument)->unlock();
           return true;
         },
         &lock_, WaitReason::kSemaphore);
@@ -136,7 +148,7 @@ class Semaphore {
   void release() {
     G *woken = nullptr;
     {
-      std::lock_guard hold(lock_);
+      const std::lock_guard<SpinLock> hold(lock_);
       if (waiting_.empty()) {
         ++count_;
       } else {
@@ -148,7 +160,7 @@ class Semaphore {
   }
 
  private:
-  std::mutex lock_;  // never held across a switch, but by the unlock function that ends it on the same thread
+  SpinLock lock_;  // never held across a switch, but by the unlock function that ends it on the same thread
   int count_ = 0;
   std::vector<G *> waiting_;
 };

@@ -84,6 +84,7 @@ TEST(Stack, GuardFaults) {
 
 // Words that only parked stacks hold are found in the ranges that the collector is given.
 TEST(Stack, ParkedStacksAreVisited) {
+  if (kSanitized) GTEST_SKIP() << "reads stacks that are not stopped";
   run_on(2, [] {
     constexpr int kFibers = 200;
     std::atomic<int> parked{0};
@@ -104,12 +105,13 @@ TEST(Stack, ParkedStacksAreVisited) {
     for_each_parked_stack(
         [](char *low, char *high, void *context) {
           const StackBounds bounds = stack_bounds_of(low);
-          EXPECT_EQ(bounds.high, high);
+          EXPECT_LE(high, bounds.high);
+          EXPECT_GT(low, bounds.low);
           for (auto *word = reinterpret_cast<uint64_t *>(low); word < reinterpret_cast<uint64_t *>(high); ++word) {
             if (*word >> 16 == 0x5ec7e7000000) static_cast<std::set<uint64_t> *>(context)->insert(*word & 0xffff);
           }
         },
-        &seen);
+        nullptr, &seen);
     EXPECT_EQ(seen.size(), static_cast<size_t>(kFibers));
     end = true;
     while (done != kFibers) wr_sleep_ns(1000000);
@@ -117,6 +119,7 @@ TEST(Stack, ParkedStacksAreVisited) {
 }
 
 TEST(Stack, AHundredThousandParkedOnesArePagesNotMappings) {
+  if (kSanitized) GTEST_SKIP();
   run_on(2, [] {
     constexpr int kFibers = 100000;
     const double before = resident_bytes();

@@ -208,6 +208,25 @@ TEST(Timer, ResetsFromManySides) {
   });
 }
 
+// A thread that is about to sleep in the poll looks at the timers twice. One that is gone at the second look must not
+// make it sleep beyond the time that it has told those who add timers.
+TEST(Timer, OnesThatGoWhileAThreadFallsAsleep) {
+  run_on(4, [] {
+    const unsigned seed = std::random_device{}();
+    std::printf("seed %u\n", seed);
+    std::mt19937 random(seed);
+    Counting timer;
+    for (int i = 0; i < 3000; ++i) {
+      // Wakes a thread, which finds nothing to do, and looks at the timers.
+      warren::scheduler::reset(&timer.timer, wr_now_ns() + 60000, 0);
+      for (unsigned spins = random() % 1000; spins != 0; --spins) __builtin_ia32_pause();
+      warren::scheduler::remove(&timer.timer);
+      wr_sleep_ns(80000);
+    }
+    wr_sleep_ns(5000000);  // one that had begun to fire
+  });
+}
+
 // Go's TimerFairness: timers fire although two fibers keep the only P busy.
 TEST(Timer, FireWhileFibersYieldForEver) {
   run_on(1, [] {

@@ -41,6 +41,13 @@ TEST(FatalDeathTest, InvalidPointers) {
                "invalid pointer: free(0x2000): the heap has never handed out this page");
 }
 
+TEST(FatalDeathTest, OfTheCollector) {
+  EXPECT_FATAL(fatal::write_after_free(at(0x1000), 48, 16),
+               "write after free: gc_poison(0x1000): byte 16 of this free object of 48 bytes was written to");
+  EXPECT_FATAL(fatal::missed_mark(at(0x1000), 48, at(0x2008)),
+               "gc_verify: the word at 0x2008 reaches the object 0x1000 of 48 bytes, which the cycle has not marked");
+}
+
 TEST(FatalDeathTest, ForeignPointers) {
   EXPECT_FATAL(fatal::foreign_pointer("free", at(0x7ffc12345678)),
                "foreign pointer: free(0x7ffc12345678): this address is not in warren's heap");

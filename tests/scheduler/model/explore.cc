@@ -142,11 +142,6 @@ void ready(G *g) {
 // Of channels with timers, which are not explored.
 void unref_timed_channel(wr_chan *) { abort(); }
 
-uint64_t now() {
-  static uint64_t time = 0;
-  return time += 100000;  // ten looks at the clock make a starving waiter
-}
-
 }  // namespace warren::scheduler
 
 namespace warren::os_calls {
@@ -160,6 +155,8 @@ void wr_fatal_panic(const char *text) {
   fprintf(stderr, "panic: %s\n", text);
   abort();
 }
+void wr_fatal_panic_at(const char *text, void *const *, int) { wr_fatal_panic(text); }
+int wr_stack_here(void **, int) { return 0; }
 void wr_fatal_error(const char *text) {
   fprintf(stderr, "fatal error: %s\n", text);
   abort();

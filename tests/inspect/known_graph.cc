@@ -1,0 +1,234 @@
+// A program with a heap of known shape, for the tests of heap dumps and of what looks at a process from outside. Prints what it made
+// as "name address bytes", and then, by its first argument:
+//
+//   dump FILE      writes a dump to FILE and ends
+//   wait           prints its figures, and ends at the end of its input
+//   many FILE      makes a million objects more, then as dump
+//   churn FILE     dumps to FILE ten times while threads allocate and free, and collections run
+//   fibers FILE    holds a block on a fiber's stack, then as dump
+//   crash          likewise, and aborts
+//
+// What there is:
+//
+//   list_head -> 1000 nodes of 48 bytes, each with a payload of 200 bytes; all nodes point to `shared`, doubly linked
+//   left, right -> both to `diamond`, diamond -> 4096 bytes
+//   a ring of three blocks that nobody holds
+//   a collected object on the stack of main, holding a malloc block and a noscan object
+//   a collected object with a finalizer, whose argument nothing else holds
+//   a block that only the stack of a waiting thread holds
+//   a large block of 1 MiB with a pointer in its middle
+#include "warren/allocator.h"
+#include "warren/gc.h"
+#include "warren/scheduler.h"
+
+#include <atomic>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <pthread.h>
+#include <semaphore.h>
+
+struct Node {
+  Node *next, *prev;
+  void *payload;
+  void *shared;
+  uint64_t padding[2];
+};
+struct Pair {
+  void *to;
+  uint64_t padding[7];
+};
+
+Node *list_head;
+Pair *left_pair, *right_pair;
+void **large_block;
+
+namespace {
+
+sem_t ready, finish;
+
+void tell(const char *name, const void *address, size_t bytes) {
+  printf("%s %#lx %zu\n", name, static_cast<unsigned long>(reinterpret_cast<uintptr_t>(address)), bytes);
+}
+
+void *zeroed(size_t bytes) { return calloc(1, bytes); }
+
+__attribute__((noinline)) void make_list() {
+  void *shared = zeroed(3000);
+  Node *last = nullptr;
+  for (int i = 0; i < 1000; ++i) {
+    auto *node = static_cast<Node *>(zeroed(sizeof(Node)));
+    node->payload = zeroed(200);
+    node->shared = shared;
+    node->prev = last;
+    if (last != nullptr) {
+      last->next = node;
+    } else {
+      list_head = node;
+    }
+    last = node;
+  }
+  tell("list_head", list_head, sizeof(Node));
+  tell("list_last", last, sizeof(Node));
+  tell("list_shared", shared, 3000);
+}
+
+__attribute__((noinline)) void make_diamond() {
+  left_pair = static_cast<Pair *>(zeroed(sizeof(Pair)));
+  right_pair = static_cast<Pair *>(zeroed(sizeof(Pair)));
+  auto *bottom = static_cast<Pair *>(zeroed(sizeof(Pair)));
+  left_pair->to = right_pair->to = bottom;
+  bottom->to = zeroed(4000);
+  tell("left", left_pair, sizeof(Pair));
+  tell("right", right_pair, sizeof(Pair));
+  tell("bottom", bottom, sizeof(Pair));
+  tell("bottom_block", bottom->to, 4000);
+}
+
+__attribute__((noinline)) void make_ring() {
+  Pair *ring[3];
+  for (Pair *&part : ring) part = static_cast<Pair *>(zeroed(sizeof(Pair)));
+  for (int i = 0; i < 3; ++i) ring[i]->to = reinterpret_cast<char *>(ring[(i + 1) % 3]) + 8;  // into it
+  tell("ring", ring[0], sizeof(Pair));
+  explicit_bzero(ring, sizeof ring);
+}
+
+__attribute__((noinline)) void make_large() {
+  large_block = static_cast<void **>(zeroed(1 << 20));
+  large_block[70000] = zeroed(500);
+  tell("large", large_block, 1 << 20);
+  tell("in_large", large_block[70000], 500);
+}
+
+void *hold(void *) {
+  void *volatile held = zeroed(777);
+  tell("thread_block", held, 777);
+  pthread_setname_np(pthread_self(), "holder");
+  sem_post(&ready);
+  sem_wait(&finish);
+  free(held);
+  return nullptr;
+}
+
+// What earlier calls left on the stack must not hold anything.
+__attribute__((noinline)) void wipe_stack() {
+  volatile char area[16384];
+  for (volatile char &byte : area) byte = 0;
+}
+
+int dump(const char *path) {
+  const int error = wr_heap_dump(path);
+  printf("error %#x 0\n", error);
+  return error;
+}
+
+// A tree of a million blocks below one variable.
+void **many;
+int make_many(const char *path) {
+  constexpr int kRows = 1000;
+  many = static_cast<void **>(zeroed(kRows * sizeof(void *)));
+  for (int i = 0; i < kRows; ++i) {
+    auto **row = static_cast<void **>(zeroed(kRows * sizeof(void *)));
+    for (int k = 0; k < kRows; ++k) row[k] = zeroed(32);
+    many[i] = row;
+  }
+  tell("many", many, kRows * sizeof(void *));
+  return dump(path);
+}
+
+std::atomic<bool> over{false};
+
+void *churn(void *) {
+  constexpr int kSlots = 512;
+  void *mine[kSlots] = {};
+  void *volatile collected = nullptr;
+  for (unsigned step = 1; !over.load(); ++step) {
+    void *&slot = mine[step * 2654435761u % kSlots];
+    free(slot);
+    slot = zeroed(step % 5000 + 1);
+    auto **fresh = static_cast<void **>(wr_gc_malloc(16 + step % 400));
+    fresh[0] = step % 100 != 0 ? collected : nullptr;
+    collected = fresh;
+  }
+  for (void *block : mine) free(block);
+  return nullptr;
+}
+
+int churn_and_dump(const char *path) {
+  pthread_t threads[3];
+  for (pthread_t &thread : threads) pthread_create(&thread, nullptr, churn, nullptr);
+  int error = 0;
+  for (int i = 0; i < 10 && error == 0; ++i) {
+    if (i % 3 == 0) wr_gc_collect();
+    error = dump(path);
+  }
+  over = true;
+  for (pthread_t thread : threads) pthread_join(thread, nullptr);
+  return error;
+}
+
+int on_fibers(const char *path) {
+  return warren::run([path] {
+    warren::go(warren::fiber_options{.name = "keeper"}, [] {
+      void *volatile held = zeroed(1500);
+      tell("fiber_block", held, 1500);
+      warren::sleep_for(std::chrono::hours(1));
+      free(held);
+    });
+    warren::sleep_for(std::chrono::milliseconds(20));
+    if (path == nullptr) abort();
+    return dump(path);
+  });
+}
+
+int wait_for_end() {
+  wr_mem_stats stats;
+  wr_read_mem_stats(&stats);
+  printf("alloc_bytes %#lx 0\nheap_sys %#lx 0\nheap_objects %#lx 0\nnum_gc %#lx 0\nfree_bytes %#lx 0\n", stats.alloc_bytes,
+         stats.heap_sys, stats.heap_objects, stats.num_gc, stats.heap_idle);
+  printf("waiting 0 0\n");
+  char byte;
+  while (fread(&byte, 1, 1, stdin) == 1) {
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+  setvbuf(stdout, nullptr, _IONBF, 0);
+  setvbuf(stdin, nullptr, _IONBF, 0);
+  sem_init(&ready, 0, 0);
+  sem_init(&finish, 0, 0);
+  pthread_t thread;
+  pthread_create(&thread, nullptr, hold, nullptr);
+  sem_wait(&ready);
+  make_list();
+  make_diamond();
+  make_ring();
+  make_large();
+  auto *volatile collected = static_cast<void **>(wr_gc_malloc(64));
+  collected[0] = zeroed(300);
+  collected[1] = wr_gc_malloc_noscan(2000);
+  tell("collected", collected, 64);
+  tell("collected_block", collected[0], 300);
+  tell("collected_noscan", collected[1], 2000);
+  memcpy(collected[1], &list_head, sizeof list_head);  // not looked at
+  void *argument = zeroed(1800);
+  tell("finalizer_block", argument, 1800);
+  wr_gc_set_finalizer(collected, [](void *, void *) {}, argument);
+  argument = nullptr;
+  wipe_stack();
+  const char *what = argc > 1 ? argv[1] : "wait", *path = argc > 2 ? argv[2] : nullptr;
+  int error = 0;
+  if (strcmp(what, "dump") == 0) error = dump(path);
+  if (strcmp(what, "many") == 0) error = make_many(path);
+  if (strcmp(what, "churn") == 0) error = churn_and_dump(path);
+  if (strcmp(what, "fibers") == 0) error = on_fibers(path);
+  if (strcmp(what, "crash") == 0) error = on_fibers(nullptr);
+  if (strcmp(what, "wait") == 0) error = wait_for_end();
+  sem_post(&finish);
+  pthread_join(thread, nullptr);
+  return error;
+}
