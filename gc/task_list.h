@@ -1,6 +1,6 @@
-// The threads of a process as the kernel lists them, in /proc/PROCESS/task.
-// Callers: threads.cc, of this process; inspect/snapshot.cc, of the one it looks at. Invariant: nothing is allocated; one descriptor, which the program never sees for longer than a
-// stop.
+// The threads of a process as the kernel lists them, in /proc/PROCESS/task. Callers: threads.cc, of this process;
+// inspect/snapshot.cc, of the one it looks at. Invariant: nothing is allocated; one descriptor, which the program never
+// sees for longer than a stop.
 #pragma once
 
 #include <cstddef>

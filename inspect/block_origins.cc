@@ -1,5 +1,5 @@
-// See block_origins.h. An entry's place: the span's first page and the block's number in the span. So the entries of a span lie
-// together, and pages of the table that would belong to the middle of large objects are never touched.
+// See block_origins.h. An entry's place: the span's first page and the block's number in the span. So the entries of a
+// span lie together, and pages of the table that would belong to the middle of large objects are never touched.
 #include "inspect/block_origins.h"
 
 #include "allocator/base/address.h"
@@ -35,7 +35,8 @@ Origin *slot_of(uintptr_t block) {
 bool set_up() {
   // As much address space as the largest arena that may be had, less where the kernel refuses that.
   for (size_t bytes = size_t{1} << 40; bytes >= size_t{1} << 30; bytes /= 2) {
-    const long mapped = os_calls::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+    constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    const long mapped = os_calls::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, kFlags);
     if (os_calls::failed(mapped)) continue;
     table = reinterpret_cast<Origin *>(mapped);
     slots = bytes / sizeof(Origin);

@@ -1,7 +1,7 @@
-// Where each live block was allocated: for every place in the heap where a block can start, the number of a stack and the size
-// that was asked for. Callers: the heap's slow paths by way of note(), leak_groups.cc. Costs eight bytes for each block, and
-// nothing when a block is freed: what it says of a place is true while a block lives there.
-// Invariant: an entry is written by the thread that has just allocated the block, before anybody else knows it.
+// Where each live block was allocated: for every place in the heap where a block can start, the number of a stack and
+// the size that was asked for. Callers: the heap's slow paths by way of note(), leak_groups.cc. Costs eight bytes for
+// each block, and nothing when a block is freed: what it says of a place is true while a block lives there. Invariant:
+// an entry is written by the thread that has just allocated the block, before anybody else knows it.
 #pragma once
 
 #include <cstddef>

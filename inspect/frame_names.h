@@ -1,5 +1,6 @@
-// The addresses of stacks as text, in a copy of the process (snapshot.h): from the files that are mapped (symbols.h), since the
-// loader's lock may be held there for ever. Callers: leak_report.cc, suppressions by name. Invariant: a name, once given, stays.
+// The addresses of stacks as text, in a copy of the process (snapshot.h): from the files that are mapped (symbols.h),
+// since the loader's lock may be held there for ever. Callers: leak_report.cc, suppressions by name. Invariant: a name,
+// once given, stays.
 #pragma once
 
 #include <cstdint>

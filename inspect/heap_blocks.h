@@ -1,5 +1,6 @@
 // Live blocks of malloc's in a copy of the process (snapshot.h): all of them, and the one that any word points into.
-// Callers: reach.cc, leak_groups.cc. Invariant: nobody allocates or frees meanwhile, so no lock is taken; index() comes first.
+// Callers: reach.cc, leak_groups.cc. Invariant: nobody allocates or frees meanwhile, so no lock is taken; index() comes
+// first.
 #pragma once
 
 #include "allocator/object_map.h"

@@ -1,6 +1,7 @@
-// See leak_groups.h. The lost blocks are a graph. Each block that nothing points to takes what can be reached from it and nobody
-// has taken yet. What is left are rings and what hangs on them: each remaining block takes likewise, and when it reaches one that
-// has taken before, that one and all of its are now this one's. So one block stays for each ring that nothing else points into.
+// See leak_groups.h. The lost blocks are a graph. Each block that nothing points to takes what can be reached from it
+// and nobody has taken yet. What is left are rings and what hangs on them: each remaining block takes likewise, and
+// when it reaches one that has taken before, that one and all of its are now this one's. So one block stays for each
+// ring that nothing else points into.
 #include "inspect/leak_groups.h"
 
 #include "allocator/base/address.h"

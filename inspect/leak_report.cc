@@ -20,7 +20,8 @@ using leak_groups::Group;
 
 constexpr size_t kLongestName = 300;  // leaves room for the rest of a line
 
-// Not LogLine::write_to(), which asks libc for the signals that wait: here all are blocked, and libc's locks may be held.
+// Not LogLine::write_to(), which asks libc for the signals that wait: here all are blocked, and libc's locks may be
+// held.
 void put(LogLine &line, int fd) {
   line << "\n";
   size_t done = 0;
@@ -46,7 +47,8 @@ void write_frame(int fd, uintptr_t address) {
   if (symbol.function != nullptr) {
     const char *name = frame_names::demangled(symbol.function);
     const size_t length = strlen(name);
-    line.text(name, length < kLongestName ? length : kLongestName) << "+" << at_address<const void>(symbol.offset) << " (";
+    line.text(name, length < kLongestName ? length : kLongestName);
+    line << "+" << at_address<const void>(symbol.offset) << " (";
     line.text(file, file_length) << ")";
   } else if (file != nullptr) {
     line << at_address<const void>(address) << " (";
@@ -121,7 +123,8 @@ bool is_suppressed(uint32_t stack) {
     const frame_names::Frame symbol = frame_names::at(address_of(frames.address[i]));
     if (symbol.file != nullptr && suppressions::matches(symbol.file)) return true;
     if (symbol.function == nullptr) continue;
-    if (suppressions::matches(symbol.function) || suppressions::matches(frame_names::demangled(symbol.function))) return true;
+    if (suppressions::matches(symbol.function)) return true;
+    if (suppressions::matches(frame_names::demangled(symbol.function))) return true;
   }
   return false;
 }

@@ -4,16 +4,20 @@
 //   file of the loader's, written to              a root: data, relocated constants
 //   without a file, behind one of those           a root: .bss
 //   [stack], a thread's stack                     what gc/stacks.h says: from the stack pointer up
-//   the stack of a thread that has ended          its control block's table of thread-local blocks, which libc will free when
-//                                                 it uses the stack again; all of the block while nobody has joined it
+//   the stack of a thread that has ended          its control block's table of thread-local blocks, which libc will
+//                                                 free when it uses the stack again; all of the control block while
+//                                                 nobody has joined the thread
 //   the heap's, ours                              nothing
 //   any other private memory                      searched when something points to it
 //
+// Words that epoll keeps for the program are roots, too: servers hold connections by nothing else.
 // Shared memory is not searched: what it holds means something to other processes as well, so no pointers.
 #include "inspect/leak_roots.h"
 
 #include "allocator/arena.h"
 #include "allocator/base/address.h"
+#include "allocator/base/log.h"
+#include "allocator/base/os_calls.h"
 #include "allocator/hot.h"
 #include "gc/mappings.h"
 #include "gc/paged_array.h"
@@ -24,7 +28,9 @@
 #include "inspect/reach.h"
 #include "inspect/snapshot.h"
 
+#include <cstring>
 #include <dlfcn.h>
+#include <fcntl.h>
 
 namespace warren::inspect::leak_roots {
 namespace {
@@ -66,18 +72,21 @@ void walk_list(uintptr_t head, bool joinable) {
 }
 
 void find_stacks() {
-  snapshot::for_each_thread([](uintptr_t thread_pointer, void *) { stacks.push_back({thread_pointer, true, false}); }, nullptr);
+  snapshot::for_each_thread(
+      [](uintptr_t thread_pointer, void *) { stacks.push_back({thread_pointer, true, false}); }, nullptr);
   if (stacks_in_use == 0) return;
   walk_list(stacks_in_use, true);
   walk_list(stacks_for_reuse, false);
 }
 
-// The end of the stack that a mapping begins with, 0 when it is none. libc's stacks end in a control block and have a guard below.
+// The end of the stack that a mapping begins with, 0 when it is none. libc's stacks end in a control block and have a
+// guard below.
 uintptr_t stack_end(const Mapping *mapping, const Mapping *before) {
   if (before == nullptr || before->high != mapping->low || before->readable || before->inode != 0) return 0;
   const Stack *found = nullptr;
   for (const Stack &stack : stacks) {
-    if (stack.control - mapping->low < mapping->high - mapping->low && (found == nullptr || stack.control < found->control)) found = &stack;
+    if (stack.control - mapping->low >= mapping->high - mapping->low) continue;
+    if (found == nullptr || stack.control < found->control) found = &stack;
   }
   if (found == nullptr) return 0;
   return align_up(found->control + gc::stacks::control_block_bytes(), kOsPageSize);
@@ -177,10 +186,52 @@ void for_each_use(Visit visit) {
   }
 }
 
+// --- what the kernel keeps ---
+
+gc::PagedArray<uintptr_t> kernel_words;
+
+uintptr_t number_behind(const char *text, unsigned base) {
+  uintptr_t number = 0;
+  while (*text == ' ' || *text == '\t') ++text;
+  for (;; ++text) {
+    if (*text >= '0' && *text <= '9') {
+      number = number * base + static_cast<uintptr_t>(*text - '0');
+    } else if (base == 16 && *text >= 'a' && *text <= 'f') {
+      number = number * base + static_cast<uintptr_t>(*text - 'a' + 10);
+    } else {
+      return number;
+    }
+  }
+}
+
+// "tfd:        5 events:       19 data:     7f3c5c000b20  pos:0 ..." for each descriptor that is watched.
+void note_words_of(uint64_t descriptor) {
+  LogLine path;
+  path << "/proc/self/fdinfo/" << descriptor;
+  path.text("", 1);
+  const long fd = os_calls::open(path.data(), O_RDONLY);
+  if (os_calls::failed(fd)) return;
+  static char text[8192];
+  size_t filled = 0;
+  for (long bytes; (bytes = os_calls::read(static_cast<int>(fd), text + filled, sizeof text - 1 - filled)) > 0;) {
+    filled += static_cast<size_t>(bytes);
+    text[filled] = '\0';
+    const char *line = text;
+    for (const char *end; (end = strchr(line, '\n')) != nullptr; line = end + 1) {
+      const char *data = strncmp(line, "tfd:", 4) == 0 ? strstr(line, "data:") : nullptr;
+      if (data != nullptr && data < end) kernel_words.push_back(number_behind(data + 5, 16));
+    }
+    filled -= static_cast<size_t>(line - text);
+    memmove(text, line, filled);
+  }
+  os_calls::close(static_cast<int>(fd));
+}
+
 // Objects of the collector's: what they point to is theirs to free, when they die or by a finalizer.
 void scan_collected() {
   heap_blocks::for_each_span([](const Span *span) {
-    if (span->state == SpanState::kCollected && !span->noscan) reach::scan_touched(span->start(), span->start() + span->bytes());
+    if (span->state != SpanState::kCollected || span->noscan) return;
+    reach::scan_touched(span->start(), span->start() + span->bytes());
   });
 }
 
@@ -188,7 +239,8 @@ void scan_collected() {
 
 void set_up() {
   const auto field = [](const char *name) { return static_cast<const uint32_t *>(dlsym(RTLD_DEFAULT, name)); };
-  const uint32_t *used = field("_thread_db_rtld_global__dl_stack_used"), *user = field("_thread_db_rtld_global__dl_stack_user");
+  const uint32_t *used = field("_thread_db_rtld_global__dl_stack_used");
+  const uint32_t *user = field("_thread_db_rtld_global__dl_stack_user");
   const uint32_t *link = field("_thread_db_pthread_list");
   const void *globals = dlsym(RTLD_DEFAULT, "_rtld_global");
   if (used == nullptr || user == nullptr || link == nullptr || globals == nullptr) return;
@@ -198,6 +250,27 @@ void set_up() {
   stacks_in_use = address_of(globals) + used[2];
   stacks_for_reuse = address_of(globals) + user[2] + kListBytes;
   link_at = link[2];
+}
+
+void note_kernel_words() {
+  struct Entry {  // the kernel's linux_dirent64
+    uint64_t inode;
+    int64_t offset;
+    unsigned short length;
+    unsigned char type;
+    char name[];
+  };
+  const long directory = os_calls::open("/proc/self/fd", O_RDONLY | O_DIRECTORY);
+  if (os_calls::failed(directory)) return;
+  alignas(8) static char entries[8192];
+  for (long bytes; (bytes = os_calls::directory_entries(static_cast<int>(directory), entries, sizeof entries)) > 0;) {
+    for (long at = 0; at < bytes;) {
+      const auto *entry = reinterpret_cast<const Entry *>(entries + at);
+      at += entry->length;
+      if (entry->name[0] != '.') note_words_of(number_behind(entry->name, 10));
+    }
+  }
+  os_calls::close(static_cast<int>(directory));
 }
 
 bool scan() {
@@ -211,6 +284,7 @@ bool scan() {
     if (use == Use::kRoot) reach::scan_touched(low, high);
   });
   snapshot::for_each_root_range([](uintptr_t low, uintptr_t high, void *) { reach::scan_range(low, high); }, nullptr);
+  for (const uintptr_t word : kernel_words) reach::scan_word(word);
   scan_collected();
   scan_ended_threads();
   reach::finish();

@@ -26,8 +26,8 @@ enum GcOption : uint64_t { kOff, kLeaks, kCollect };
 bool on = false;
 uint64_t process = 0;  // that looks; a forked child does not
 
-// The report goes to a copy of the first stderr: many programs close theirs before they end. Out of the way of descriptors that
-// the program may count on.
+// The report goes to a copy of the first stderr: many programs close theirs before they end. Out of the way of
+// descriptors that the program may count on.
 int report_fd = 2;
 constexpr int kLowestFd = 900;
 
@@ -49,6 +49,7 @@ int open_report() {
 }
 
 void inspect(uint64_t (&values)[4]) {
+  leak_roots::note_kernel_words();
   // What the program closes must be closed: a peer waits for it.
   os_calls::close_all_but(report_fd, -1);
   values[kError] = kNoMemory;

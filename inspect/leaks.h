@@ -1,6 +1,6 @@
-// Looking for leaks, as option gc=leaks switches it on: at exit, on SIGUSR2, and when the program asks.
-// Callers: preload/start.cc, preload/leaks.cc. Invariant: the program's memory, its descriptors and what it waits for are
-// as before; with the option off nothing here runs.
+// Looking for leaks, as option gc=leaks switches it on: at exit, on SIGUSR2, and when the program asks. Callers:
+// preload/start.cc, preload/leaks.cc. Invariant: the program's memory, its descriptors and what it waits for are as
+// before; with the option off nothing here runs.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// The mappings of this process with what is known of them, read once from /proc/self/maps.
-// Caller: leak_roots.cc, leak_report.cc, in a copy of the process (snapshot.h), where nothing is mapped or unmapped meanwhile but
-// by the inspection itself. Invariant: no lock is taken, nothing is allocated from the heap.
+// The mappings of this process with what is known of them, read once from /proc/self/maps. Caller: leak_roots.cc,
+// leak_report.cc, in a copy of the process (snapshot.h), where nothing is mapped or unmapped meanwhile but by the
+// inspection itself. Invariant: no lock is taken, nothing is allocated from the heap.
 #pragma once
 
 #include "gc/paged_array.h"

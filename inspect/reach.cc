@@ -105,7 +105,8 @@ void drain() {
 bool prepare() {
   heap_blocks::index();
   const size_t bytes = align_up((arena.granule_count << kFineShift >> kMarkShift) / 8 + 8, kOsPageSize);
-  const long mapped = os_calls::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  const long mapped = os_calls::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, kFlags);
   if (os_calls::failed(mapped)) return false;
   marks = reinterpret_cast<uint64_t *>(mapped);
   return true;

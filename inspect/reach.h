@@ -1,6 +1,7 @@
-// Which blocks of malloc's anything leads to. Marks from ranges of roots; words that point anywhere into a live block keep it.
-// Memory that the program has mapped by itself counts as one block for each mapping: it is searched once something points there.
-// (Interpreters keep their objects in such memory, and from there point to what they have from malloc.)
+// Which blocks of malloc's anything leads to. Marks from ranges of roots; words that point anywhere into a live block
+// keep it. Memory that the program has mapped by itself counts as one block for each mapping: it is searched once
+// something points there. (Interpreters keep their objects in such memory, and from there point to what they have from
+// malloc.)
 //
 // Caller: leak_roots.cc gives it roots and mappings, leak_groups.cc asks. In a copy of the process.
 // Invariant: marks lie in memory of their own; the heap is read and never written to.

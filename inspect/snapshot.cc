@@ -1,5 +1,6 @@
-// See snapshot.h. The tracer's code runs beside the program in the same memory, with the thread-local words of the thread that
-// started it: it makes system calls and nothing else. It has a task of its own, since a thread cannot trace its process.
+// See snapshot.h. The tracer's code runs beside the program in the same memory, with the thread-local words of the
+// thread that started it: it makes system calls and nothing else. It has a task of its own, since a thread cannot trace
+// its process.
 #include "inspect/snapshot.h"
 
 #include "allocator/base/address.h"
@@ -25,10 +26,10 @@
 namespace warren::inspect::snapshot {
 namespace {
 
-constexpr uint64_t kMicrosecond = 1000, kMillisecond = 1'000'000, kSecond = 1'000'000'000;
+constexpr uint64_t kMicrosecond = 1000, kMillisecond = 1'000'000;
 
-// So long all threads are waited for: one inside vfork cannot be stopped before its child calls exec. After a rest it is tried
-// again.
+// So long all threads are waited for: one inside vfork cannot be stopped before its child calls exec. After a rest it
+// is tried again.
 constexpr uint64_t kPatience = 200 * kMillisecond, kRest = 300 * kMillisecond;
 constexpr int kAttempts = 10;
 constexpr uint64_t kFirstNap = 10 * kMicrosecond, kLastNap = kMillisecond, kGateNap = 30 * kMicrosecond;
@@ -62,7 +63,6 @@ struct Request {
   ptrdiff_t gate_offset = 0;  // of stop_gate::inside, from a thread's pointer
   uint64_t stopped_ns = 0;
   bool forgotten = false;  // nobody waits for the tracer, which tidies up after itself
-  bool forbidden = false;
   bool taken = false;
 };
 Request request;
@@ -270,7 +270,6 @@ void stop_and_copy() {
   }
   let_go();
   request.stopped_ns = os_calls::now() - stop_began;
-  request.forbidden = attached == Attached::kForbidden;
   if (os_calls::failed(copy)) return;
   request.taken = true;
   int status;
@@ -285,8 +284,8 @@ void trace_program(void *) {
   while (may_go.load(std::memory_order_acquire) == 0) os_calls::futex_wait(word_of(may_go), 0);
   stop_and_copy();
   if (!request.forgotten) return;
-  if (request.forbidden) {
-    constexpr char kText[] = "warren: leaks: this program may not be traced, so a signal cannot make it look for leaks\n";
+  if (!request.taken) {
+    constexpr char kText[] = "warren: leaks: the program may not be traced or does not stop: no report on a signal\n";
     os_calls::write(2, kText, sizeof kText - 1);
   }
   os_calls::munmap(request.shared, kOsPageSize);
@@ -297,7 +296,8 @@ void trace_program(void *) {
 
 bool start_tracer() {
   may_go.store(0, std::memory_order_relaxed);  // the clone is a barrier
-  constexpr unsigned long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_UNTRACED | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+  constexpr unsigned long kFlags =
+      CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_UNTRACED | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
   const uint64_t mask = os_calls::block_all_signals();
   const long id = os_calls::clone_thread(kFlags, stack + kStackBytes, &tracer, nullptr, trace_program, nullptr);
   if (!os_calls::failed(id)) os_calls::allow_tracing_by(static_cast<uint64_t>(id));
@@ -310,7 +310,9 @@ bool start_tracer() {
 
 void reap() {
   // acquire: pairs with the kernel's store at the tracer's end.
-  for (uint32_t id; (id = __atomic_load_n(&tracer, __ATOMIC_ACQUIRE)) != 0;) os_calls::futex_wait_for(&tracer, id, 10 * kMillisecond);
+  for (uint32_t id; (id = __atomic_load_n(&tracer, __ATOMIC_ACQUIRE)) != 0;) {
+    os_calls::futex_wait_for(&tracer, id, 10 * kMillisecond);
+  }
   if (unreaped == 0) return;
   int status;
   while (os_calls::wait_for(unreaped, &status, false) == -EINTR) {
@@ -351,7 +353,8 @@ bool prepare(Inspect inspect) {
   request = {};
   request.inspect = inspect;
   request.process = os_calls::process_id();
-  request.gate_offset = static_cast<ptrdiff_t>(address_of(&stop_gate::inside) - reinterpret_cast<uintptr_t>(__builtin_thread_pointer()));
+  const auto thread_pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+  request.gate_offset = static_cast<ptrdiff_t>(address_of(&stop_gate::inside) - thread_pointer);
   const long page = os_calls::mmap(nullptr, kOsPageSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
   if (os_calls::failed(page)) return false;
   request.shared = reinterpret_cast<Shared *>(page);
@@ -362,7 +365,8 @@ bool prepare(Inspect inspect) {
 
 bool set_up() {
   if (stack != nullptr) return true;
-  const long mapped = os_calls::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  const long mapped = os_calls::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, kFlags);
   if (os_calls::failed(mapped)) return false;
   stack = reinterpret_cast<char *>(mapped);
   gc::stacks::set_up();
@@ -409,8 +413,11 @@ void for_each_root_range(gc::VisitRange visit, void *context) {
     const uintptr_t general = address_of(&thread.registers);
     visit(general, general + sizeof thread.registers, context);
     const uintptr_t vectors = address_of(thread.vectors);
-    if (thread.vector_bytes > kLegacyBytes) visit(vectors + kFirstVector, vectors + align_down(thread.vector_bytes, sizeof(void *)), context);
-    const gc::stacks::Thread stopped{thread.registers.fs_base, thread.registers.rsp, nullptr, thread.id == request.process};
+    if (thread.vector_bytes > kLegacyBytes) {
+      visit(vectors + kFirstVector, vectors + align_down(thread.vector_bytes, sizeof(void *)), context);
+    }
+    const user_regs_struct &now = thread.registers;
+    const gc::stacks::Thread stopped{now.fs_base, now.rsp, nullptr, thread.id == request.process};
     gc::stacks::for_each_range(stopped, fibers, visit, context);
   }
   if (fibers != nullptr) fibers->for_each_parked(visit, context);

@@ -9,12 +9,12 @@
 //   waits for the tracer, if it wants the outcome
 //
 // Threads are stopped as a debugger does it, so that no handler runs and what they wait for in the kernel is waited for
-// again: also where the kernel alone would say EINTR (epoll_wait and the like). Where tracing is not allowed, or somebody else
-// traces the program, the collector's signal stops them instead (gc/world.h).
+// again: also where the kernel alone would say EINTR (epoll_wait and the like). Where tracing is not allowed, or
+// somebody else traces the program, the collector's signal stops them instead (gc/world.h).
 //
-// The copy has one thread, the memory of all, and no lock of the heap's is held in it: a thread that is inside the stop gate
-// is let run until it has come out. Locks of libc's and the loader's may be held for ever.
-// Caller: leaks.cc. Invariant: between two calls nothing is left in the program but a stack and a table.
+// The copy has one thread, the memory of all, and no lock of the heap's is held in it: a thread that is inside the stop
+// gate is let run until it has come out. Locks of libc's and the loader's may be held for ever. Caller: leaks.cc.
+// Invariant: between two calls nothing is left in the program but a stack and a table.
 #pragma once
 
 #include "gc/world.h"
@@ -42,7 +42,8 @@ Outcome take(Inspect inspect);
 // The same without waiting, from anywhere. False: another one is under way, or this one cannot begin.
 bool take_and_forget(Inspect inspect);
 
-// In the copy: what threads keep alive (gc/world.h, for_each_root_range), and for how long they stood still until the copy was made.
+// In the copy: what threads keep alive (gc/world.h, for_each_root_range), and for how long they stood still until the
+// copy was made.
 void for_each_root_range(gc::VisitRange visit, void *context);
 uint64_t stopped_so_far();
 

@@ -1,6 +1,6 @@
 // What happens when the library is loaded and when the process ends.
 // The constructor runs before every other library's (-z initfirst), the destructor after every other's.
-// Invariant: neither allocates or looks up a symbol; the heap itself is set up by
+// Invariant: neither allocates or looks up a symbol (but with gc=leaks); the heap itself is set up by
 // the first malloc, which may come before or without the constructor.
 #include "allocator/base/log.h"
 #include "allocator/base/options.h"

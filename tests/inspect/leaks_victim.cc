@@ -1,6 +1,6 @@
-// A program that leaks a known set of blocks, or none: leaks_victim CASE [MODULE]. leaks_test.py runs it and knows what each case
-// leaks. Invariant: a case runs on a thread of its own that has ended when the search begins, or clears its traces from the
-// stack, so that nothing that was forgotten is found there.
+// A program that leaks a known set of blocks, or none: leaks_victim CASE [MODULE]. leaks_test.py runs it and knows what
+// each case leaks. Invariant: a case runs on a thread of its own that has ended when the search begins, or clears its
+// traces from the stack, so that nothing that was forgotten is found there.
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -125,7 +125,8 @@ void leak_sizes() {
   void *aligned = nullptr;
   if (posix_memalign(&aligned, 256, 300) != 0) abort();
   opaque(aligned);
-  for (const size_t size : {size_t{1}, size_t{8}, size_t{24}, size_t{1024}, size_t{1025}, size_t{32768}, size_t{32769}, size_t{5000000}}) {
+  constexpr size_t kSizes[] = {1, 8, 24, 1024, 1025, 32768, 32769, 5000000};
+  for (const size_t size : kSizes) {
     make_block(size);
   }
   opaque(calloc(10, 10));
@@ -219,7 +220,8 @@ void keep_containers() {
 }
 
 void keep_mapped() {
-  auto **pages = static_cast<void **>(mmap(nullptr, size_t{1} << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  auto **pages = static_cast<void **>(
+      mmap(nullptr, size_t{1} << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   pages[100000] = make_block(60);
   global = pages + 5;
 }
@@ -234,6 +236,13 @@ void keep_module() {
   void *library = dlopen(module_path, RTLD_NOW);
   if (library == nullptr) abort();
   reinterpret_cast<void (*)(void *)>(dlsym(library, "module_hold"))(make_block(64));
+}
+
+void keep_in_epoll() {
+  epoll_event wanted{};
+  wanted.events = EPOLLIN;
+  wanted.data.ptr = make_node();
+  epoll_ctl(epoll_create1(0), EPOLL_CTL_ADD, eventfd(0, 0), &wanted);
 }
 
 void keep_environment() {
@@ -581,7 +590,8 @@ int untraceable() {
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
   const sock_fprog program{sizeof deny / sizeof *deny, deny};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) return 77;
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return 77;
+  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) return 77;
   keep_on_stack();
   keep_thread_local();
   std::thread(leak_direct).join();
@@ -633,18 +643,19 @@ struct Case {
   bool own_thread;
 };
 constexpr Case kCases[] = {
-    {"direct", leak_direct, true}, {"indirect", leak_indirect, true}, {"ring", leak_ring, true}, {"rings", leak_rings, true},
-    {"shared", leak_shared, true}, {"freed", leak_freed, true}, {"sizes", leak_sizes, true}, {"specific", leak_specific, true},
-    {"module", leak_module, true}, {"dead_stack", leak_dead_stack, false}, {"dead_detached", leak_dead_detached, false},
-    {"unmapped", leak_unmapped, true},
-    {"global", keep_global, true}, {"interior", keep_interior, true}, {"interior_large", keep_interior_large, true},
-    {"static", keep_static, true}, {"containers", keep_containers, true}, {"mapped", keep_mapped, true}, {"brk", keep_broken, true},
+    {"direct", leak_direct, true}, {"indirect", leak_indirect, true}, {"ring", leak_ring, true},
+    {"rings", leak_rings, true}, {"shared", leak_shared, true}, {"freed", leak_freed, true},
+    {"sizes", leak_sizes, true}, {"specific", leak_specific, true}, {"module", leak_module, true},
+    {"dead_stack", leak_dead_stack, false}, {"dead_detached", leak_dead_detached, false},
+    {"unmapped", leak_unmapped, true}, {"global", keep_global, true}, {"interior", keep_interior, true},
+    {"interior_large", keep_interior_large, true}, {"static", keep_static, true}, {"containers", keep_containers, true},
+    {"mapped", keep_mapped, true}, {"brk", keep_broken, true}, {"epoll", keep_in_epoll, true},
     {"kept_module", keep_module, true}, {"environment", keep_environment, true}, {"result", keep_result, true},
     {"on_stack", keep_on_stack, true}, {"thread_local", keep_thread_local, true},
     {"module_thread_local", keep_module_thread_local, true}, {"kept_specific", keep_specific, true},
     {"argument", keep_argument, true}, {"closure", keep_closure, true}, {"register", keep_in_register, true},
-    {"vector_register", keep_in_vector_register, true}, {"exception", keep_exception, true}, {"context", keep_on_context, true},
-    {"below_handler", keep_below_handler, true},
+    {"vector_register", keep_in_vector_register, true}, {"exception", keep_exception, true},
+    {"context", keep_on_context, true}, {"below_handler", keep_below_handler, true},
 };
 
 struct Act {
@@ -652,9 +663,9 @@ struct Act {
   int (*run)();
 };
 constexpr Act kActs[] = {
-    {"system_calls", system_calls}, {"busy", busy}, {"counts", counts}, {"children", children}, {"by_signal", by_signal},
-    {"own_handler", own_handler}, {"on_first_thread", on_first_thread}, {"exit_in_thread", by_exit_in_thread},
-    {"unflushed", ends_at_once}, {"untraceable", untraceable},
+    {"system_calls", system_calls}, {"busy", busy}, {"counts", counts}, {"children", children},
+    {"by_signal", by_signal}, {"own_handler", own_handler}, {"on_first_thread", on_first_thread},
+    {"exit_in_thread", by_exit_in_thread}, {"unflushed", ends_at_once}, {"untraceable", untraceable},
 };
 
 }  // namespace
