@@ -69,6 +69,7 @@ WARREN_ALWAYS_INLINE M *switch_away(M *m) {
   G *g = m->current;
   const int saved_errno = *m->errno_location;
   begin(m, next);
+  if (after == After::kNothing && WARREN_UNLIKELY(next == g)) return m;  // made ready by its own unlock
   // The only P's queue is nobody else's: the fiber may go there while its stack is still in use.
   if (after == After::kYield && p->alone && WARREN_LIKELY(p->queue.put_if_room(g))) {
     set_status(g, GStatus::kRunnable);
