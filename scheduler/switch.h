@@ -2,7 +2,8 @@
 //
 // Where the local queue has another fiber, the switch goes straight there; else to the M's own stack and its
 // schedule loop. Either way what is to become of the fiber left behind (put into a queue, unlock, free) happens on the
-// other side, when its stack is saved and nobody runs on it: finish_switch().
+// other side, when its stack is saved and nobody runs on it: finish_switch(). Three things need not wait for that: with
+// one P, a yield's way into the queue and a park; and the end of a fiber (HACKING.md says why).
 // Invariant: the M is in the runtime during a switch, so its P stays.
 #pragma once
 
