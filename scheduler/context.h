@@ -1,4 +1,4 @@
-// The switch between two stacks. Callers: switch.cc, the schedule loop, dump.cc. Defined in context_x86_64.S.
+// The switch between two stacks. Callers: switch.h, switch.cc, fiber.cc, frames.cc. Defined in context_x86_64.S.
 //
 //   a stack that does not run, from its saved sp upwards:
 //     +0   MXCSR (4 bytes), x87 control word (2), unused (2)
@@ -6,7 +6,7 @@
 //     +56  address at which it goes on
 //
 // Invariant: what the System V ABI has a callee keep is kept, and nothing else is: errno and exceptions in flight are
-// switch.cc's business.
+// switch.h's business.
 #pragma once
 
 #include <cstddef>

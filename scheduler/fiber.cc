@@ -49,9 +49,8 @@ void count_live(P *p, int64_t by) {
   }
 }
 
-}  // namespace
-
-G *make_fiber(M *m, void (*entry)(void *argument), void *argument, size_t room, unsigned order, const char *name) {
+WARREN_ALWAYS_INLINE G *make(M *m, void (*entry)(void *argument), void *argument, size_t room, unsigned order,
+                             const char *name) {
   P *p = m != nullptr ? m->p.load(std::memory_order_relaxed) : nullptr;
   G *g = take_free(p, order);
   if (WARREN_UNLIKELY(g == nullptr)) return nullptr;
@@ -75,6 +74,25 @@ G *make_fiber(M *m, void (*entry)(void *argument), void *argument, size_t room, 
   count_live(p, 1);
   set_status(g, GStatus::kRunnable);
   return g;
+}
+
+// Ends on the fiber itself what finish_end() would end on the other side. P's list is its M's alone, which makes no fiber
+// before it has left this stack; only what overflows goes where others take from.
+bool end_here(M *m, G *g) {
+  P *p = m->p.load(std::memory_order_relaxed);
+  if (stack_tools::kFollowEnds) return false;
+  if (p == nullptr || g->stack_order != stacks::kDefaultOrder || p->free.count + 1 >= kFreeFibers) return false;
+  if (g->generation != sched.generation.load(std::memory_order_relaxed)) return false;
+  count_live(p, -1);
+  set_status(g, GStatus::kDead);
+  p->free.push_front(g);
+  return true;
+}
+
+}  // namespace
+
+G *make_fiber(M *m, void (*entry)(void *argument), void *argument, size_t room, unsigned order, const char *name) {
+  return make(m, entry, argument, room, order, name);
 }
 
 void finish_end(M *m, G *g) {
@@ -146,7 +164,7 @@ int start(const Beginning &with, const struct wr_fiber_options *options) {
   }
   enter_runtime(m);
   if (WARREN_UNLIKELY(m->p.load(std::memory_order_relaxed) == nullptr)) m = regain_p(m);
-  G *g = make_fiber(m, with.fn, with.argument, with.room, order, name);
+  G *g = make(m, with.fn, with.argument, with.room, order, name);
   if (WARREN_UNLIKELY(g == nullptr)) {
     leave_runtime(m);
     return -ENOMEM;
@@ -193,7 +211,13 @@ void wr_end_fiber(void) {
     m->ends = true;
   }
   if (WARREN_UNLIKELY(g->is_main)) main_fiber_ends(g);
-  switch_away<After::kEnd>(m);
+  if (WARREN_UNLIKELY(m->ends)) {
+    switch_to_loop(m, After::kEnd);  // no other fiber is to run on this thread
+  } else if (WARREN_LIKELY(end_here(m, g))) {
+    switch_away<After::kNothing>(m);
+  } else {
+    switch_away<After::kEnd>(m);
+  }
   __builtin_unreachable();
 }
 

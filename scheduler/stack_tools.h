@@ -43,6 +43,13 @@ struct ToolStack {
 
 namespace stack_tools {
 
+// Whether they must be told of a fiber's end when it is no longer on its stack.
+#if defined(WARREN_TSAN) || defined(WARREN_ASAN)
+inline constexpr bool kFollowEnds = true;
+#else
+inline constexpr bool kFollowEnds = false;
+#endif
+
 // The calling thread's own stack.
 inline void thread_starts([[maybe_unused]] ToolStack &own) {
 #ifdef WARREN_TSAN

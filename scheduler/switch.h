@@ -2,7 +2,8 @@
 //
 // Where the local queue has another fiber, the switch goes straight there; else to the M's own stack and its
 // schedule loop. Either way what is to become of the fiber left behind (put into a queue, unlock, free) happens on the
-// other side, when its stack is saved and nobody runs on it: finish_switch().
+// other side, when its stack is saved and nobody runs on it: finish_switch(). Three things need not wait for that: with
+// one P, a yield's way into the queue and a park; and the end of a fiber (HACKING.md says why).
 // Invariant: the M is in the runtime during a switch, so its P stays.
 #pragma once
 
@@ -70,6 +71,7 @@ WARREN_ALWAYS_INLINE M *switch_away(M *m) {
   G *g = m->current;
   const int saved_errno = *m->errno_location;
   begin(m, next);
+  if (after == After::kNothing && WARREN_UNLIKELY(next == g)) return m;  // made ready by its own unlock
   // The only P's queue is nobody else's: the fiber may go there while its stack is still in use.
   if (after == After::kYield && p->alone && WARREN_LIKELY(p->queue.put_if_room(g))) {
     set_status(g, GStatus::kRunnable);

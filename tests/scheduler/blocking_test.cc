@@ -241,6 +241,33 @@ TEST(Locked, AThreadEndsWithItsLockedFiber) {
   });
 }
 
+TEST(Locked, AThreadThatIsToEndRunsNobodyElse) {
+  run_on(1, [] {
+    std::atomic<int> done{0}, wrong{0};
+    constexpr int kOthers = 10, kRounds = 20;
+    for (int round = 0; round < kRounds; ++round) {
+      // Static: a fiber reads them when main may be in the next round.
+      static std::atomic<long> thread{0};
+      thread = 0;
+      for (int i = 0; i < kOthers; ++i) {
+        if (i == kOthers / 2) {
+          go([&] {
+            wr_lock_os_thread();
+            thread = thread_id();
+          });
+        }
+        go([&] {
+          if (thread_id() == thread) ++wrong;
+          ++done;
+        });
+      }
+      await(done, (round + 1) * kOthers);
+      while (thread == 0) wr_yield();
+    }
+    EXPECT_EQ(wrong, 0);
+  });
+}
+
 TEST(Locked, WhileItsPIsTaken) {
   run_on(1, [] {
     std::atomic<int> done{0};

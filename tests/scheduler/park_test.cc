@@ -37,48 +37,52 @@ TEST(Park, OfAPlainThread) {
   park([](G *, void *) { return false; }, nullptr, WaitReason::kSemaphore);
 }
 
-TEST(Park, UnlockRunsWhenTheFiberIsOffItsStackAndMayCancel) {
-  run_on(2, [] {
-    std::atomic<int> done{0};
-    for (int i = 0; i < 100; ++i) {
-      go([&] {
-        struct Seen {
-          G *g = nullptr;
-          int calls = 0;
-        } seen;
-        park(
-            [](G *g, void *argument) {
-              auto *s = static_cast<Seen *>(argument);
-              s->g = g;
-              ++s->calls;
-              return false;
-            },
-            &seen, WaitReason::kSemaphore);
-        EXPECT_EQ(seen.g, current());
-        EXPECT_EQ(seen.calls, 1);
-        ++done;
-      });
-    }
-    await(done, 100);
-  });
+TEST(Park, UnlockMayCancel) {
+  for (const int procs : {1, 2}) {
+    run_on(procs, [] {
+      std::atomic<int> done{0};
+      for (int i = 0; i < 100; ++i) {
+        go([&] {
+          struct Seen {
+            G *g = nullptr;
+            int calls = 0;
+          } seen;
+          park(
+              [](G *g, void *argument) {
+                auto *s = static_cast<Seen *>(argument);
+                s->g = g;
+                ++s->calls;
+                return false;
+              },
+              &seen, WaitReason::kSemaphore);
+          EXPECT_EQ(seen.g, current());
+          EXPECT_EQ(seen.calls, 1);
+          ++done;
+        });
+      }
+      await(done, 100);
+    });
+  }
 }
 
 TEST(Park, ReadyFromWithinUnlock) {
-  run_on(2, [] {
-    std::atomic<int> done{0};
-    for (int i = 0; i < 1000; ++i) {
-      go([&] {
-        park(
-            [](G *g, void *) {
-              ready(g);
-              return true;
-            },
-            nullptr, WaitReason::kSemaphore);
-        ++done;
-      });
-    }
-    await(done, 1000);
-  });
+  for (const int procs : {1, 2}) {
+    run_on(procs, [] {
+      std::atomic<int> done{0};
+      for (int i = 0; i < 1000; ++i) {
+        go([&] {
+          park(
+              [](G *g, void *) {
+                ready(g);
+                return true;
+              },
+              nullptr, WaitReason::kSemaphore);
+          ++done;
+        });
+      }
+      await(done, 1000);
+    });
+  }
 }
 
 TEST(Park, WakeArgumentIsTheFibersOwn) {
@@ -196,6 +200,7 @@ TEST(Park, StormOnOneP) { storm(1, false, 0); }
 TEST(Park, StormOnManyPs) { storm(4, false, 0); }
 TEST(Park, StormWithEarlyWakeUps) { storm(4, true, 0); }
 TEST(Park, StormWithEarlyWakeUpsOnOneP) { storm(1, true, 2); }
+TEST(Park, StormWithPlainThreadsOnOneP) { storm(1, false, 3); }
 TEST(Park, StormWithPlainThreads) { storm(3, false, 3); }
 TEST(Park, StormWithPlainThreadsAndEarlyWakeUps) { storm(3, true, 3); }
 
