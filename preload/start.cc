@@ -10,6 +10,7 @@
 #include "gc/world.h"
 #include "inspect/heap_profile.h"
 #include "preload/bypass.h"
+#include "preload/counted_entries.h"
 #include "preload/fiber_roots.h"
 
 #include <fcntl.h>
@@ -48,6 +49,7 @@ __attribute__((constructor(101))) void on_load() {
   warren::gc::world::install_fork_handlers();
   if (wants_table_at_exit()) keep_stderr();
   heap_profile::set_up_from_options();
+  if (heap_profile::has_started()) warren::counted_entries::redirect_all();
 }
 
 __attribute__((destructor(101))) void on_exit() {

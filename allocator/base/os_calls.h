@@ -31,6 +31,7 @@ long map_file(int fd, size_t bytes);  // its address, to be read
 long close(int fd);
 long duplicate_from(int fd, int least);  // on the first free number from `least` on, closed by exec
 long read_at(int fd, void *data, size_t bytes, uint64_t offset);
+long write_at(int fd, const void *data, size_t bytes, uint64_t offset);
 struct FileIdentity {
   uint64_t device, inode;
   bool operator==(const FileIdentity &) const = default;
