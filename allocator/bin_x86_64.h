@@ -28,6 +28,15 @@ inline __attribute__((always_inline)) void lower_top(CacheHead *cache, size_t bi
       : "cc");
 }
 
+// Of sampling.h. True: the countdown is below zero.
+inline __attribute__((always_inline)) bool count_down(CacheHead *cache, size_t bytes) {
+  bool below;
+  asm("subq %[bytes], %c[countdown](%[cache])"
+      : "+m"(*cache), "=@ccs"(below)
+      : [cache] "r"(cache), [bytes] "r"(bytes), [countdown] "i"(offsetof(CacheHead, countdown)));
+  return below;
+}
+
 inline __attribute__((always_inline)) void raise_top(CacheHead *cache, size_t bin) {
   asm("addq $8, %c[top](%[cache],%[bin],8)"
       : "+m"(*cache)

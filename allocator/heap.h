@@ -57,19 +57,19 @@ WARREN_ALWAYS_INLINE void release(void *block) {
   bin::raise_top(cache, size_class);
 }
 
-// What a slow function tries first while allocations are counted: all of the above once more with the table of those days, and
-// the count. nullptr: not at hand, due to be sampled, or nobody counts; nothing has changed then.
+// What a slow function does first while allocations are counted: all of the above once more with the table of those days, and
+// the count. `Slow` takes over whenever the block is not at hand or due to be sampled, or nobody counts; nothing has changed then.
+template <void *(*Slow)(size_t)>
 WARREN_ALWAYS_INLINE void *allocate_counted(size_t size) {
-  if (size > kMaxSmallSize) return nullptr;
+  if (size > kMaxSmallSize) return Slow(size);
   CacheHead *cache = current_cache();
   const size_t size_class = cache->counted_class_of[(size + kTinySize - 1) / kTinySize];
   void *block = bin::top_block(cache, size_class);
   uint8_t *mark = cache->fine_from_zero + (address_of(block) >> kFineShift);
-  if (*mark != 0) return nullptr;
-  const auto bytes = static_cast<int64_t>(size);
-  if (WARREN_UNLIKELY((cache->countdown -= bytes) < 0)) {
-    cache->countdown += bytes;
-    return nullptr;
+  if (WARREN_UNLIKELY(*mark != 0)) return Slow(size);
+  if (WARREN_UNLIKELY(bin::count_down(cache, size))) {
+    cache->countdown += static_cast<int64_t>(size);
+    return Slow(size);
   }
   bin::lower_top(cache, size_class);
   *mark = static_cast<uint8_t>(size_class);

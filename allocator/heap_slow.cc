@@ -230,12 +230,13 @@ void *allocate_aligned_uncounted(size_t align, size_t size) {
   return block;
 }
 
+WARREN_NOINLINE void *count_and_allocate(size_t size) { return sampling::counted(size, allocate_uncounted); }
+
 }  // namespace
 
 WARREN_NOINLINE void *allocate_slow(size_t size) {
   if (WARREN_LIKELY(!sampling::counts())) return allocate_uncounted(size);
-  if (void *block = allocate_counted(size)) return block;
-  return sampling::counted(size, allocate_uncounted);
+  return allocate_counted<count_and_allocate>(size);
 }
 
 void *allocate_zeroed(size_t size) {

@@ -22,6 +22,7 @@ constexpr int64_t kNever = INT64_MAX;
 constexpr int64_t kLookAgain = int64_t{1} << 30;
 
 std::atomic<bool> sampling_on{false};  // relaxed: as `counting`
+bool for_ever = false;  // set before there are threads
 
 uint64_t mixed(uint64_t word) {
   word = (word ^ word >> 30) * 0xbf58476d1ce4e5b9;
@@ -71,7 +72,7 @@ void set_table(CacheHead &head, bool counted, bool noted) {
 
 void set_tables() {
   bool noted = each_block.load(std::memory_order_relaxed) != nullptr;
-  const bool counted = noted || sampling_on.load(std::memory_order_relaxed);
+  const bool counted = noted || for_ever || sampling_on.load(std::memory_order_relaxed);
   counting.store(counted, std::memory_order_relaxed);
   set_table(hot.empty, counted, noted);
   threads::for_each_cache([](Cache &cache, void *each_is_noted) {
@@ -87,6 +88,11 @@ void set_tables() {
 void watch(const Watcher *who) {
   if (who != nullptr) watcher.store(who, std::memory_order_relaxed);
   sampling_on.store(who != nullptr, std::memory_order_relaxed);
+  set_tables();
+}
+
+void count_for_ever() {
+  for_ever = true;
   set_tables();
 }
 

@@ -44,6 +44,9 @@ void watch(const Watcher *watcher);
 // nullptr: no longer.
 void watch_each(void (*note)(void *block, size_t size));
 
+// Allocations are counted from now on, whether anybody watches or not: the fast paths have been made to (preload/).
+void count_for_ever();
+
 bool is_due_slow(size_t size);
 
 // Counts an allocation. True: it is to be sampled.

@@ -4,6 +4,7 @@
 #include "allocator/base/address.h"
 #include "allocator/heap.h"
 #include "preload/bypass.h"
+#include "preload/counted_entries.h"
 #include "preload/entry_points.h"
 
 #include <cerrno>
@@ -25,10 +26,7 @@ WARREN_NOINLINE void *malloc_otherwise(size_t size) {
   return or_no_memory(warren::allocate_slow(size));
 }
 
-WARREN_NOINLINE void *malloc_slow(size_t size) {
-  if (void *block = warren::allocate_counted(size)) return block;
-  return malloc_otherwise(size);
-}
+WARREN_NOINLINE void *malloc_slow(size_t size) { return warren::allocate_counted<malloc_otherwise>(size); }
 
 WARREN_NOINLINE void free_slow(void *block) {
   if (WARREN_UNLIKELY(bypass::active() || bypass::is_foreign(block))) return bypass::next<void(void *)>(bypass::Name::k_free)(block);
@@ -153,3 +151,5 @@ __attribute__((alias("realloc"))) void *warren_own_realloc(void *block, size_t s
 __attribute__((alias("free"))) void warren_own_free(void *block) noexcept;
 
 }  // extern "C"
+
+void warren::counted_entries::redirect_malloc() { redirect(warren_own_malloc, malloc_slow); }

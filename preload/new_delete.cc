@@ -5,6 +5,7 @@
 #include "allocator/base/address.h"
 #include "allocator/heap.h"
 #include "preload/bypass.h"
+#include "preload/counted_entries.h"
 #include "preload/cxx_runtime.h"
 #include "preload/entry_points.h"
 
@@ -46,15 +47,8 @@ void *not_throwing(size_t size, size_t align) {
 WARREN_NOINLINE void *new_otherwise(size_t size) { return throwing(size, kUnaligned); }
 WARREN_NOINLINE void *nothrow_new_otherwise(size_t size) { return not_throwing(size, kUnaligned); }
 
-WARREN_NOINLINE void *new_slow(size_t size) {
-  if (void *block = warren::allocate_counted(size)) return block;
-  return new_otherwise(size);
-}
-
-WARREN_NOINLINE void *nothrow_new_slow(size_t size) {
-  if (void *block = warren::allocate_counted(size)) return block;
-  return nothrow_new_otherwise(size);
-}
+WARREN_NOINLINE void *new_slow(size_t size) { return warren::allocate_counted<new_otherwise>(size); }
+WARREN_NOINLINE void *nothrow_new_slow(size_t size) { return warren::allocate_counted<nothrow_new_otherwise>(size); }
 
 WARREN_NOINLINE void delete_slow(void *block) {
   if (WARREN_UNLIKELY(bypass::active())) return ::free(block);
@@ -95,3 +89,12 @@ WARREN_EXPORT void operator delete(void *block, std::align_val_t, const std::not
 WARREN_EXPORT void operator delete[](void *block, std::align_val_t, const std::nothrow_t &) noexcept { release(block); }
 WARREN_EXPORT void operator delete(void *block, size_t, std::align_val_t) noexcept { release(block); }
 WARREN_EXPORT void operator delete[](void *block, size_t, std::align_val_t) noexcept { release(block); }
+
+void warren::counted_entries::redirect_new() {
+  using New = void *(size_t);
+  using NothrowNew = void *(size_t, const std::nothrow_t &);
+  redirect(static_cast<New *>(::operator new), new_slow);
+  redirect(static_cast<New *>(::operator new[]), new_slow);
+  redirect(static_cast<NothrowNew *>(::operator new), nothrow_new_slow);
+  redirect(static_cast<NothrowNew *>(::operator new[]), nothrow_new_slow);
+}

@@ -14,6 +14,7 @@
 #include "inspect/heap_profile.h"
 #include "inspect/leaks.h"
 #include "preload/bypass.h"
+#include "preload/counted_entries.h"
 #include "preload/fiber_roots.h"
 
 #include <cstdio>
@@ -69,6 +70,7 @@ __attribute__((constructor(101))) void on_load() {
   warren::inspect::leaks::set_up();
   heap_profile::set_up_from_options();
   warren::inspect::dump_request::install();
+  if (heap_profile::has_started()) warren::counted_entries::redirect_all();
 }
 
 __attribute__((destructor(101))) void on_exit() {

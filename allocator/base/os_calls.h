@@ -32,6 +32,7 @@ long open_for_append(const char *path);  // made if it is not there
 long close(int fd);
 long duplicate_from(int fd, int least);  // on the first free number from `least` on, closed by exec
 long read_at(int fd, void *data, size_t bytes, uint64_t offset);
+long write_at(int fd, const void *data, size_t bytes, uint64_t offset);
 struct FileIdentity {
   uint64_t device, inode;
   bool operator==(const FileIdentity &) const = default;

@@ -112,6 +112,10 @@ long duplicate_from(int fd, int least) { return call(SYS_fcntl, fd, F_DUPFD_CLOE
 long read_at(int fd, void *data, size_t bytes, uint64_t offset) {
   return call(SYS_pread64, fd, word(data), word(bytes), word(offset));
 }
+long write_at(int fd, const void *data, size_t bytes, uint64_t offset) {
+  return call(SYS_pwrite64, fd, word(data), word(bytes), word(offset));
+}
+
 FileIdentity file_identity(int fd) {
   struct stat found {};
   if (failed(call(SYS_fstat, fd, word(&found)))) return {};
