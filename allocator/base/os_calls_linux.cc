@@ -246,22 +246,11 @@ void leave_working_directory() { call(SYS_unshare, CLONE_FS); }
 
 void name_thread(const char *name) { call(SYS_prctl, PR_SET_NAME, word(name)); }
 
-
-long copy_process() { return call(SYS_clone, CLONE_UNTRACED); }  // a debugger would take it for a thread
-
-void end_process(int status) {
-  for (;;) call(SYS_exit_group, status);
-}
-
-long wait_for(uint64_t process, int *status, bool now) {
-  return call(SYS_wait4, word(process), word(status), __WALL | (now ? WNOHANG : 0), 0);
-}
-
 long signal_thread(uint64_t thread, int signal) {
   return call(SYS_tgkill, static_cast<long>(process_id()), static_cast<long>(thread), signal);
 }
 
-long copy_process() { return call(SYS_clone, 0, 0, 0, 0, 0); }
+long copy_process() { return call(SYS_clone, CLONE_UNTRACED); }  // a debugger would take it for a thread
 
 void end_process(int status) {
   for (;;) call(SYS_exit_group, status);
