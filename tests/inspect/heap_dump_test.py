@@ -207,7 +207,7 @@ class Command(Dump):
         self.assertEqual((done.returncode, done.stdout), (7, "out\n"))
         done = self.command("-o", "it", "--", PROGRAM, "dump", "other")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("list_head (known_graph)", done.stderr)
+        self.assertIn("large_block (known_graph)", done.stderr)  # a stale word at the end may hold parts of the list
         self.assertIn("list_head", told(done.stdout))
         self.assertIn("it", os.listdir(self.folder.name))
         self.assertIn("it.html", os.listdir(self.folder.name))
