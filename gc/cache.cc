@@ -205,6 +205,16 @@ void for_each_run(void (*visit)(const Run &run, void *context), void *context) N
   }
 }
 
+void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { lock.lock_for_fork(); }
+
+void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
+  if (in_child) {
+    lock.reset_in_child();
+  } else {
+    lock.unlock_after_fork();
+  }
+}
+
 void reset_in_child() {
   MutexLock guard(lock);
   Cache *cache = all.front();

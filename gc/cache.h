@@ -51,7 +51,10 @@ void detach_all();
 // While the program stands still: what runs still have to hand out, though its bits say that it is allocated. Takes no lock.
 void for_each_run(void (*visit)(const Run &run, void *context), void *context);
 
-// In a forked child: the caches of the threads that are gone.
+void lock_for_fork();
+void unlock_after_fork(bool in_child);
+
+// In a forked child, with no lock held: the caches of the threads that are gone.
 void reset_in_child();
 
 }  // namespace caches

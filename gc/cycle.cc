@@ -40,6 +40,7 @@ Tables tables;
 namespace cycle {
 
 constinit Mutex background_lock(LockRank::kBackground);
+constinit Mutex set_up_lock(LockRank::kCycle);
 
 void sweep_everything() {
   uint64_t freed = 0;
@@ -352,8 +353,7 @@ bool is_set_up() { return ready.load(std::memory_order_acquire); }
 bool set_up() {
   if (!warren::heap::is_set_up() && !warren::heap::set_up()) return false;
   if (!world::set_up()) return false;
-  static constinit Mutex lock(LockRank::kCycle);
-  MutexLock guard(lock);
+  MutexLock guard(set_up_lock);
   if (is_set_up()) return true;
   pacing::set_up();
   set_up_at = os_calls::now();

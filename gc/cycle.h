@@ -46,6 +46,9 @@ void at_end(void (*callback)());
 // Waiting for it is no reason not to be stopped (allocator/base/mutex.cc).
 extern Mutex background_lock;
 
+// Held while the collector is set up. For fork.
+extern Mutex set_up_lock;
+
 struct Stats {
   uint64_t cycles;
   uint64_t goal_bytes;        // heap size at which the next cycle is to end

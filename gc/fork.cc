@@ -9,7 +9,9 @@
 #include "gc/dirty_pages.h"
 #include "gc/finalizer_thread.h"
 #include "gc/mark_work.h"
+#include "gc/pacing.h"
 #include "gc/phase.h"
+#include "gc/span_set.h"
 #include "gc/specials.h"
 #include "gc/world.h"
 
@@ -18,20 +20,41 @@
 namespace warren::gc::fork_handlers {
 namespace {
 
+// What prepare() has done. Only the forking thread's: it holds the locks that say so.
+bool locked_set_up = false;
 bool locked_background = false;
 bool stopped = false;
+bool active = false;
+
+// A thread that sets the collector up this very moment is let finish. False: there is no collector.
+bool wait_for_set_up() NO_THREAD_SAFETY_ANALYSIS {
+  if (cycle::is_set_up()) return true;
+  locked_set_up = cycle::set_up_lock.lock_for_fork();
+  if (!cycle::is_set_up()) return false;
+  if (locked_set_up) cycle::set_up_lock.unlock_after_fork();
+  return true;
+}
 
 // The collector's own thread does not fork, and nobody forks inside the stop gate.
 void prepare() NO_THREAD_SAFETY_ANALYSIS {
+  active = wait_for_set_up();
+  if (!active) return;
   locked_background = cycle::background_lock.lock_for_fork();
   stopped = locked_background && world::stop();
   collector_thread::lock_for_fork();
   specials::lock_for_fork();
+  caches::lock_for_fork();
+  span_sets_for_fork::lock();
+  pacing::lock_for_fork();
   mark_work::lock_for_fork();
+  if (stopped) world::let_run();
 }
 
 void release(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
   mark_work::unlock_after_fork(in_child);
+  pacing::unlock_after_fork(in_child);
+  span_sets_for_fork::unlock(in_child);
+  caches::unlock_after_fork(in_child);
   specials::unlock_after_fork(in_child);
   collector_thread::unlock_after_fork(in_child);
   if (stopped) world::start();
@@ -43,7 +66,10 @@ void release(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
   }
 }
 
-void in_parent() { release(false); }
+void in_parent() NO_THREAD_SAFETY_ANALYSIS {
+  if (active) return release(false);
+  if (locked_set_up) cycle::set_up_lock.unlock_after_fork();
+}
 
 // Marks of a cycle that will not be finished: spans are swept while one marks.
 void drop_marks() {
@@ -56,7 +82,11 @@ void drop_marks() {
   }
 }
 
-void in_child() {
+void in_child() NO_THREAD_SAFETY_ANALYSIS {
+  if (!active) {
+    if (locked_set_up) cycle::set_up_lock.reset_in_child();
+    return;
+  }
   release(true);
   if (phase::is_marking()) {
     drop_marks();
@@ -71,6 +101,11 @@ void in_child() {
 
 }  // namespace
 
-void install_for_collector() { pthread_atfork(prepare, in_parent, in_child); }
+void install_for_collector() {
+  static bool installed = false;  // by the constructor, or under the lock of the set-up
+  if (installed) return;
+  installed = true;
+  pthread_atfork(prepare, in_parent, in_child);
+}
 
 }  // namespace warren::gc::fork_handlers

@@ -1,12 +1,14 @@
 // What the collector does around fork.
-// The parent's program is stopped for the length of the fork, so that the child does not inherit a heap in the middle of a
-// change; a cycle that is marking goes on in the parent and is dropped in the child, which has no thread for it yet.
-// Caller: cycle.cc, at the collector's first use. Invariant: in the child every lock is free, every span swept or whole, and the next
-// cycle begins from nothing.
+// The program is stopped for a moment, so that no thread is in the middle of a change; then all locks of the collector's heap are
+// taken, so that none begins one, and the program runs on. It must: libc takes locks of its own before it forks (stdio's, name
+// services'), and so do handlers of the program's, and a stopped thread may have them.
+// A cycle that is marking goes on in the parent and is dropped in the child, which has no thread for it yet.
+// Caller: preload/start.cc, before the program can register handlers of its own; cycle.cc, in programs without that.
+// Invariant: in the child every lock is free, every span swept or whole, and the next cycle begins from nothing.
 #pragma once
 
 namespace warren::gc::fork_handlers {
 
-void install_for_collector();
+void install_for_collector();  // again: nothing
 
 }  // namespace warren::gc::fork_handlers

@@ -123,4 +123,14 @@ void end(const End &end) {
   publish_targets();
 }
 
+void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { lock.lock_for_fork(); }
+
+void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
+  if (in_child) {
+    lock.reset_in_child();
+  } else {
+    lock.unlock_after_fork();
+  }
+}
+
 }  // namespace warren::gc::pacing

@@ -33,4 +33,7 @@ void end(const End &end);
 
 unsigned processors();
 
+void lock_for_fork();
+void unlock_after_fork(bool in_child);
+
 }  // namespace warren::gc::pacing

@@ -160,6 +160,31 @@ void free_span(Span *span) {
   page_heap::free(span);
 }
 
+namespace span_sets_for_fork {
+
+void lock() NO_THREAD_SAFETY_ANALYSIS {
+  for (auto &kind : span_sets) {
+    for (SpanSet &set : kind) set.lock().lock_for_fork();
+  }
+  cover_lock.lock_for_fork();
+}
+
+void unlock(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
+  const auto unlock_one = [in_child](Mutex &mutex) NO_THREAD_SAFETY_ANALYSIS {
+    if (in_child) {
+      mutex.reset_in_child();
+    } else {
+      mutex.unlock_after_fork();
+    }
+  };
+  unlock_one(cover_lock);
+  for (auto &kind : span_sets) {
+    for (SpanSet &set : kind) unlock_one(set.lock());
+  }
+}
+
+}  // namespace span_sets_for_fork
+
 bool cover(PageId end) {
   if (size_t{end.value} << kPageShift <= __atomic_load_n(&tables.bytes, __ATOMIC_RELAXED)) return true;
   MutexLock guard(cover_lock);

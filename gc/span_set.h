@@ -66,6 +66,12 @@ class SpanSet {
 // By noscan and class; class 0 holds the large objects.
 extern SpanSet span_sets[2][kClassCount];
 
+// The locks of all sets, and of what new spans need.
+namespace span_sets_for_fork {
+void lock();
+void unlock(bool in_child);
+}  // namespace span_sets_for_fork
+
 inline SpanSet &set_of(const Span *span) { return span_sets[span->noscan][span->size_class.value]; }
 
 // Turns the marks of an unswept span into its allocated bits. Returns the bytes that died.

@@ -33,6 +33,9 @@ void start();
 void start(uint64_t least_run);
 bool stopped();
 
+// Between stop() and start(): lets the threads go at once; nobody else stops them before start(). For fork.
+void let_run();
+
 // Only between stop() and start(), by the thread that stopped: every range that holds roots of threads. Stacks from 128 bytes
 // below the stack pointer, registers, thread-local storage, values of pthread_setspecific. The caller's too, unless
 // it is one of the collector's threads.

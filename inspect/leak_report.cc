@@ -4,7 +4,7 @@
 #include "allocator/base/address.h"
 #include "allocator/base/log.h"
 #include "allocator/base/os_calls.h"
-#include "inspect/elf_symbols.h"
+#include "inspect/frame_names.h"
 #include "inspect/leak_groups.h"
 #include "inspect/snapshot.h"
 #include "inspect/stack_table.h"
@@ -37,14 +37,14 @@ LogLine &operator<<(LogLine &line, const Amount &amount) {
 }
 
 void write_frame(int fd, uintptr_t address) {
-  const elf_symbols::Symbol symbol = elf_symbols::at(address);
+  const frame_names::Frame symbol = frame_names::at(address);
   LogLine line;
   line << "    ";
   const char *file = symbol.file;
   if (file != nullptr && strrchr(file, '/') != nullptr) file = strrchr(file, '/') + 1;
   const size_t file_length = file == nullptr ? 0 : strlen(file) < 100 ? strlen(file) : 100;
   if (symbol.function != nullptr) {
-    const char *name = elf_symbols::demangled(symbol.function);
+    const char *name = frame_names::demangled(symbol.function);
     const size_t length = strlen(name);
     line.text(name, length < kLongestName ? length : kLongestName) << "+" << at_address<const void>(symbol.offset) << " (";
     line.text(file, file_length) << ")";
@@ -118,10 +118,10 @@ void put_milliseconds(LogLine &line, uint64_t nanoseconds) {
 bool is_suppressed(uint32_t stack) {
   const stack_table::Frames frames = stack_table::frames_of(stack);
   for (unsigned i = 0; i < frames.count; ++i) {
-    const elf_symbols::Symbol symbol = elf_symbols::at(address_of(frames.address[i]));
+    const frame_names::Frame symbol = frame_names::at(address_of(frames.address[i]));
     if (symbol.file != nullptr && suppressions::matches(symbol.file)) return true;
     if (symbol.function == nullptr) continue;
-    if (suppressions::matches(symbol.function) || suppressions::matches(elf_symbols::demangled(symbol.function))) return true;
+    if (suppressions::matches(symbol.function) || suppressions::matches(frame_names::demangled(symbol.function))) return true;
   }
   return false;
 }

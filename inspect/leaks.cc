@@ -7,7 +7,7 @@
 #include "allocator/base/os_process.h"
 #include "allocator/sampling.h"
 #include "inspect/block_origins.h"
-#include "inspect/elf_symbols.h"
+#include "inspect/frame_names.h"
 #include "inspect/leak_groups.h"
 #include "inspect/leak_report.h"
 #include "inspect/leak_roots.h"
@@ -56,7 +56,7 @@ void inspect(uint64_t (&values)[4]) {
     values[kError] = kNoSuppressions;
     return;
   }
-  if (!reach::prepare()) return;
+  if (!frame_names::read() || !reach::prepare()) return;
   if (!leak_roots::scan()) {
     values[kError] = kNoMappings;
     return;
@@ -85,13 +85,13 @@ void set_up() {
   on = true;
   leak_roots::set_up();
   if (block_origins::set_up()) sampling::watch_each(block_origins::note);
-  elf_symbols::find_demangler();
+  frame_names::find_demangler();
   if (os_calls::handler_of(SIGUSR2) == nullptr) os_calls::handle_signal(SIGUSR2, on_signal);
 }
 
 int64_t check() {
   if (!on) return -1;
-  elf_symbols::find_demangler();  // by now there may be one
+  frame_names::find_demangler();  // by now there may be one
   const snapshot::Outcome outcome = snapshot::take(inspect);
   if (!outcome.taken) {
     complain("the program could not be stopped, or there is no memory for a copy of it");

@@ -8,6 +8,7 @@
 #include "allocator/fork.h"
 #include "allocator/heap.h"
 #include "allocator/stats.h"
+#include "gc/fork.h"
 #include "gc/rooted_memory.h"
 #include "gc/world.h"
 #include "inspect/dump_request.h"
@@ -68,9 +69,10 @@ __attribute__((constructor(101))) void on_load() {
   warren::fiber_roots::install();
   warren::gc::rooted_memory::install_fork_handlers();
   warren::gc::world::install_fork_handlers();
+  warren::gc::fork_handlers::install_for_collector();
   if (wanted_statistics() != kStatsOff) keep_stderr();
-  heap_profile::set_up_from_options();
   warren::inspect::leaks::set_up();
+  heap_profile::set_up_from_options();
   warren::inspect::dump_request::install();
 }
 

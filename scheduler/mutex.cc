@@ -103,6 +103,9 @@ WARREN_NOINLINE void lock_mutex(wr_mutex *m, WaitReason reason) {
 
 namespace {
 
+// An unlock only has to say that the mutex is free: nobody waits, or one is on its way already.
+bool wakes_nobody(uint32_t seen) { return (seen & kWaiting) == 0 || (seen & (kWoken | kStarving)) == kWoken; }
+
 WARREN_NOINLINE void unlock_slow(wr_mutex *m) {
   std::atomic_ref<uint32_t> state = state_of(m);
   for (int spins = 0;;) {
@@ -113,7 +116,7 @@ WARREN_NOINLINE void unlock_slow(wr_mutex *m) {
       if (++spins > 1000) wr_yield(), spins = 0;
       continue;
     }
-    if ((seen & kWaiting) == 0 || ((seen & kWoken) != 0 && (seen & kStarving) == 0)) {
+    if (wakes_nobody(seen)) {
       // release: pairs with the acquire of the next owner.
       if (exchange(state, seen, seen & ~kLocked, std::memory_order_release)) return;
       continue;
@@ -147,10 +150,12 @@ using namespace warren::scheduler;
 
 extern "C" {
 
+// In both: a look first, since the word is rarely 0 or kLocked while anybody waits, and a failed exchange costs as much
+// as one that succeeds.
 void wr_mutex_lock(wr_mutex *m) {
-  uint32_t free = 0;
+  uint32_t seen = state_of(m).load(std::memory_order_relaxed);  // only chooses what the exchange is to try
   // acquire: pairs with the release of the last owner.
-  if (state_of(m).compare_exchange_strong(free, kLocked, std::memory_order_acquire, std::memory_order_relaxed)) return;
+  if ((seen & kLocked) == 0 && exchange(state_of(m), seen, seen | kLocked, std::memory_order_acquire)) return;
   lock_mutex(m, WaitReason::kMutexLock);
 }
 
@@ -164,9 +169,11 @@ int wr_mutex_try_lock(wr_mutex *m) {
 }
 
 void wr_mutex_unlock(wr_mutex *m) {
-  uint32_t locked = kLocked;
+  uint32_t seen = state_of(m).load(std::memory_order_relaxed);  // as in wr_mutex_lock
   // release: pairs with the acquire of the next owner.
-  if (state_of(m).compare_exchange_strong(locked, 0, std::memory_order_release, std::memory_order_relaxed)) return;
+  if ((seen & (kLocked | kQueue)) == kLocked && wakes_nobody(seen) &&
+      exchange(state_of(m), seen, seen & ~kLocked, std::memory_order_release))
+    return;
   unlock_slow(m);
 }
 

@@ -48,7 +48,7 @@ using namespace warren::scheduler;
 struct wr_poll {
   warren::Mutex lock{warren::LockRank::kPoll};
   int fd = -1;              // under the lock after opening
-  // All events count as reading. relaxed: a late event of an earlier use may look at it, and wakes somebody for nothing.
+  // All events count as reading. relaxed: a late event of an earlier use may look at it, and wake somebody for nothing.
   std::atomic<bool> merged{false};
   std::atomic<uint32_t> tag{0};          // of this use
   std::atomic<bool> cancelled{false};    // written under the lock

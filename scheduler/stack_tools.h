@@ -59,7 +59,8 @@ inline void thread_starts([[maybe_unused]] ToolStack &own) {
 }
 
 // A fiber is made on the stack [low, high).
-inline void fiber_made([[maybe_unused]] ToolStack &stack, [[maybe_unused]] char *low, [[maybe_unused]] const void *high) {
+inline void fiber_made([[maybe_unused]] ToolStack &stack, [[maybe_unused]] char *low,
+                       [[maybe_unused]] const void *high) {
 #ifdef WARREN_ASAN
   stack.fake = nullptr;
   stack.low = low;

@@ -250,7 +250,7 @@ long signal_thread(uint64_t thread, int signal) {
   return call(SYS_tgkill, static_cast<long>(process_id()), static_cast<long>(thread), signal);
 }
 
-long copy_process() { return call(SYS_clone, CLONE_UNTRACED); }  // a debugger would take it for a thread
+long copy_process() { return call(SYS_clone, CLONE_UNTRACED, 0, 0, 0, 0); }  // a debugger would take it for a thread
 
 void end_process(int status) {
   for (;;) call(SYS_exit_group, status);

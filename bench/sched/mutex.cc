@@ -12,11 +12,11 @@ int main(int argc, char **argv) {
     long counted = 0;
     const Stopwatch watch;
     for (int i = 0; i < 8; ++i) {
-      all.go([&, rounds] {
+      all.go([mutex = &m, count = &counted, rounds] {
         for (long k = 0; k < rounds; ++k) {
-          m.lock();
-          ++counted;
-          m.unlock();
+          mutex->lock();
+          ++*count;
+          mutex->unlock();
         }
       });
     }

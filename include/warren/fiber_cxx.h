@@ -26,8 +26,8 @@ namespace warren {
 
 using time_point = std::chrono::steady_clock::time_point;
 
-// What panic throws. Source: a Go panic; to catch it is to recover. It knows where it was made: when it ends the process,
-// the fiber's frames are gone, but the report shows them.
+// What panic throws. Source: a Go panic; to catch it is to recover. It knows where it was made: when it ends the
+// process, the fiber's frames are gone, but the report shows them.
 class panic_error : public std::runtime_error {
  public:
   explicit panic_error(const std::string &text) : runtime_error(text), count_(wr_stack_here(frames_, kMost)) {}

@@ -75,9 +75,11 @@ int wr_gc_set_percent(int percent);
  * the time. Negative: only asks. Returns the value before, INT64_MAX for none. Source: debug.SetMemoryLimit. */
 int64_t wr_gc_set_memory_limit(int64_t limit);
 
-/* Whether `p` points to or into a live object; and its start, or NULL. */
+/* Whether `p` points to or into a live object; its start, or NULL; and the bytes it may use, of which there may be more than were
+ * asked for, or 0. */
 int wr_gc_is_object(const void *p);
 void *wr_gc_base(const void *p);
+size_t wr_gc_size(const void *p);
 
 #ifdef __cplusplus
 }  // extern "C"

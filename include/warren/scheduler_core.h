@@ -127,7 +127,7 @@ void wr_poll_close(struct wr_poll *poll);
 /* Prints "panic: TEXT" and the stacks of all fibers, and ends the process with status 2. */
 WR_NORETURN void wr_fatal_panic(const char *text);
 
-/* The same, for who has left the frames where it happened: the calling fiber is shown with these, from wr_stack_here. */
+/* The same, for who has left the frames where it happened: the calling fiber is shown with these of wr_stack_here. */
 WR_NORETURN void wr_fatal_panic_at(const char *text, void *const *frames, int count);
 
 /* The caller's calls, innermost first: how many were stored, at most `most`, and at most 64. */

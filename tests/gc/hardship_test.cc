@@ -319,6 +319,44 @@ TEST(Forks, BothSidesCollect) {
   EXPECT_TRUE(is_whole(list, 1000));
 }
 
+// Handlers of the program's, and libc on its way to the fork, wait for locks that other threads have: these must run on.
+pthread_mutex_t of_the_handlers = PTHREAD_MUTEX_INITIALIZER;
+__attribute__((constructor)) void register_handlers() {
+  pthread_atfork([] { pthread_mutex_lock(&of_the_handlers); }, [] { pthread_mutex_unlock(&of_the_handlers); },
+                 [] { pthread_mutex_unlock(&of_the_handlers); });
+}
+
+TEST(Forks, WaitForLocksOfOtherThreads) {
+  const Cycles cycles;
+  std::atomic<bool> over{false};
+  std::thread handler([&] {
+    while (!over) {
+      pthread_mutex_lock(&of_the_handlers);
+      for (int i = 0; i < 10; ++i) wr_gc_malloc(64);
+      pthread_mutex_unlock(&of_the_handlers);
+    }
+  });
+  std::thread stdio([&] {
+    while (!over) fclose(fopen("/dev/null", "w"));
+  });
+  Node *list = make_list(1000);
+  for (int i = 0; i < 50; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      for (int allocated = 0; allocated < 1000; ++allocated) wr_gc_malloc(64);
+      wr_gc_collect();
+      _exit(is_whole(list, 1000) ? 0 : 1);
+    }
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0) ASSERT_EQ(errno, EINTR);
+    EXPECT_EQ(status, 0);
+  }
+  over = true;
+  handler.join();
+  stdio.join();
+  EXPECT_TRUE(is_whole(list, 1000));
+}
+
 // A thread that a debugger holds cannot be stopped: the others run on, and the cycle ends when it is let go.
 TEST(Debuggers, HoldAThread) {
   int commands[2], answers[2];

@@ -104,6 +104,7 @@ def acts():
         ("busy", 0, (0, 0, 0, 0)),
         ("counts", LEAKED, (192, 4, 144, 3)),
         ("children", LEAKED, (144, 3, 0, 0)),
+        ("untraceable", LEAKED, (144, 3, 0, 0)),
         ("own_handler", 0, (0, 0, 0, 0)),
         ("exit_in_thread", LEAKED, (144, 3, 0, 0)),
     ]:
@@ -168,9 +169,9 @@ def programs():
 
 
 def against_valgrind():
-    """g++ and tar do leak: what valgrind says, and no more."""
+    """The g++ command does leak: what valgrind says, and no more."""
     valgrind = shutil.which("valgrind")
-    for program in (["g++", "-dumpversion"], ["tar", "cf", "/dev/null", VICTIM]):
+    for program in (["g++", "-dumpversion"],):
         path = shutil.which(program[0])
         if valgrind is None or path is None:
             print(f"skipped: valgrind or {program[0]} is not there")

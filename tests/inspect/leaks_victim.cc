@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <list>
 #include <map>
 #include <memory>
@@ -18,6 +20,8 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <thread>
 #include <ucontext.h>
@@ -568,6 +572,23 @@ int children() {
   return WIFEXITED(status) && WEXITSTATUS(status) == 5 ? 0 : fail("status of the child", status);
 }
 
+// Where nobody may trace, the collector's signal stops the threads.
+int untraceable() {
+  sock_filter deny[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ptrace, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program{sizeof deny / sizeof *deny, deny};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) return 77;
+  keep_on_stack();
+  keep_thread_local();
+  std::thread(leak_direct).join();
+  if (const int64_t lost = check(); lost != 3) return fail("lost blocks", lost);
+  return 0;
+}
+
 int by_signal() {
   std::thread(leak_direct).join();
   for (int i = 0; i < 3; ++i) {
@@ -633,7 +654,7 @@ struct Act {
 constexpr Act kActs[] = {
     {"system_calls", system_calls}, {"busy", busy}, {"counts", counts}, {"children", children}, {"by_signal", by_signal},
     {"own_handler", own_handler}, {"on_first_thread", on_first_thread}, {"exit_in_thread", by_exit_in_thread},
-    {"unflushed", ends_at_once},
+    {"unflushed", ends_at_once}, {"untraceable", untraceable},
 };
 
 }  // namespace

@@ -161,7 +161,7 @@ TEST(FiberDeathTest, APanicShowsTheFramesItLeft) {
     });
   };
   EXPECT_EXIT(run_panicking(), testing::ExitedWithCode(2),
-              "^deferred\npanic: out of cheese\n\nfiber [0-9]+ .running.:\n(    .*\n)*    .*buy_cheese.*\n"
+              "^deferred\npanic: out of cheese\n\nfiber [0-9]+ .running.:\n(    .*\n)*    .*look_for_cheese.*\n"
               "(    .*\n)*    .*buy_cheese");
   try {
     buy_cheese(0);

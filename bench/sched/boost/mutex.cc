@@ -12,11 +12,11 @@ int main(int argc, char **argv) {
   std::vector<boost::fibers::fiber> all;
   const Stopwatch watch;
   for (int i = 0; i < 8; ++i) {
-    all.emplace_back([&, rounds] {
+    all.emplace_back([mutex = &m, count = &counted, rounds] {
       for (long k = 0; k < rounds; ++k) {
-        m.lock();
-        ++counted;
-        m.unlock();
+        mutex->lock();
+        ++*count;
+        mutex->unlock();
       }
     });
   }

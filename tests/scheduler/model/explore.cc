@@ -155,6 +155,8 @@ void wr_fatal_panic(const char *text) {
   fprintf(stderr, "panic: %s\n", text);
   abort();
 }
+void wr_fatal_panic_at(const char *text, void *const *, int) { wr_fatal_panic(text); }
+int wr_stack_here(void **, int) { return 0; }
 void wr_fatal_error(const char *text) {
   fprintf(stderr, "fatal error: %s\n", text);
   abort();

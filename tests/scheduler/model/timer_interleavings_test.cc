@@ -1,6 +1,6 @@
 // Timers that are removed, reset, run and moved between heaps at once, under some thousand orders of events each.
-// A plain thread's view: `this_m()` is nullptr, so timers are added to the first P's heap, or to the timer thread's where
-// no run is under way. Invariant: a failure names the seed, and the seed gives it again (WARREN_SEED=N).
+// A plain thread's view: `this_m()` is nullptr, so timers are added to the first P's heap, or to the timer thread's
+// where no run is under way. Invariant: a failure names the seed, and the seed gives it again (WARREN_SEED=N).
 #include "allocator/base/fatal.h"
 #include "scheduler/find_runnable.h"
 #include "scheduler/m.h"

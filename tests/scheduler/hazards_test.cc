@@ -1,0 +1,207 @@
+// What C and C++ have that goroutines have not, and that goes wrong on fibers: deep calls of libc, signals, fork, ends of
+// threads, thread-local words, callbacks that wait. The death tests come first: a child of fork has no scheduler left.
+#include "fibers.h"
+#include "scheduler/timer.h"
+
+#include <warren/scheduler.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <execinfo.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <regex.h>
+#include <regex>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace fibers;
+
+TEST(HazardsDeathTest, AFibersThreadMayNotBeEnded) {
+  EXPECT_EXIT(warren::run([] {
+                warren::go([] { pthread_exit(nullptr); });
+                warren::sleep_for(std::chrono::hours(1));
+              }),
+              testing::ExitedWithCode(2), "^panic: a fiber's thread was cancelled");
+}
+
+TEST(HazardsDeathTest, ACallbackMayNotWait) {
+  EXPECT_DEATH(run_on(1,
+                      [] {
+                        static warren::scheduler::Timer timer;
+                        timer.fire = [](warren::scheduler::Timer *, uint64_t) { wr_sleep_ns(1000000); };
+                        timer.when = 1;
+                        warren::scheduler::add(&timer);
+                        wr_sleep_ns(int64_t{3600} * 1000000000);
+                      }),
+               "g != nullptr");
+}
+
+std::string deep_calls_of_libc() {
+  char text[64];
+  snprintf(text, sizeof text, "%.10Lf %g", 1.5L, 0.1);
+  std::vector<int> numbers;
+  for (int i = 0; i < 5000; ++i) numbers.push_back(i * 7919 % 5003);
+  qsort(numbers.data(), numbers.size(), sizeof(int),
+        [](const void *a, const void *b) { return *static_cast<const int *>(a) - *static_cast<const int *>(b); });
+  EXPECT_TRUE(std::is_sorted(numbers.begin(), numbers.end()));
+  regex_t pattern;
+  EXPECT_EQ(0, regcomp(&pattern, "^([a-z]+ )*[0-9.]+$", REG_EXTENDED));
+  EXPECT_EQ(0, regexec(&pattern, "one two three 4.5", 0, nullptr, 0));
+  regfree(&pattern);
+  EXPECT_TRUE(std::regex_match("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", std::regex("(a|b)*")));
+  addrinfo *address = nullptr;
+  if (getaddrinfo("localhost", "80", nullptr, &address) == 0) freeaddrinfo(address);
+  return text;
+}
+
+TEST(Hazards, DeepCallsOfLibcOnADefaultStack) {
+  run_on(2, [] {
+    std::atomic<int> done{0};
+    for (int i = 0; i < 3; ++i) {
+      go([&] {
+        EXPECT_EQ(deep_calls_of_libc(), "1.5000000000 0.1");
+        ++done;
+      });
+    }
+    await(done, 3);
+  });
+}
+
+std::atomic<int> signals{0};
+
+void unwind_in_a_handler(int) {
+  void *frames[50];
+  const int count = backtrace(frames, 50);  // a profiler's
+  if (count > 0 && count < 50) ++signals;
+}
+
+// Handlers on the fiber's stack and on the thread's signal stack, wherever a switch may be.
+TEST(Hazards, ProfilersUnwindWhileFibersSwitch) {
+  if (kSanitized) GTEST_SKIP() << "signals wait there";
+  void *frames[4];
+  backtrace(frames, 4);  // loads what it needs
+  for (const int flags : {SA_RESTART, SA_RESTART | SA_ONSTACK}) {
+    struct sigaction action{};
+    action.sa_handler = unwind_in_a_handler;
+    action.sa_flags = flags;
+    ASSERT_EQ(0, sigaction(SIGPROF, &action, nullptr));
+    const itimerval often{{0, 1000}, {0, 1000}};
+    ASSERT_EQ(0, setitimer(ITIMER_PROF, &often, nullptr));
+    signals = 0;
+    run_on(2, [] {
+      std::atomic<bool> end{false};
+      std::atomic<int> done{0};
+      for (int i = 0; i < 4; ++i) {
+        go([&] {
+          while (!end) wr_yield();
+          ++done;
+        });
+      }
+      while (signals < 20) wr_yield();
+      end = true;
+      await(done, 4);
+    });
+    const itimerval never{};
+    setitimer(ITIMER_PROF, &never, nullptr);
+  }
+}
+
+TEST(Hazards, ForkAndExecInAFiber) {
+  if (kSanitized) GTEST_SKIP() << "a child of fork has half of their threads";
+  run_on(2, [] {
+    std::atomic<bool> end{false};
+    std::atomic<int> done{0};
+    for (int i = 0; i < 3; ++i) {
+      go([&] {
+        while (!end) wr_yield();
+        ++done;
+      });
+    }
+    for (int i = 0; i < 5; ++i) {
+      const pid_t child = fork();
+      if (child == 0) {
+        execl("/bin/sh", "sh", "-c", "exit 7", nullptr);
+        _exit(1);
+      }
+      int status = 0;
+      wr_enter_blocking();
+      EXPECT_EQ(waitpid(child, &status, 0), child);
+      wr_exit_blocking();
+      EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
+    }
+    end = true;
+    await(done, 3);
+  });
+}
+
+long thread_id() { return syscall(SYS_gettid); }
+
+thread_local long kept_id = 0;
+
+__attribute__((noinline)) long id_by_thread_local() {
+  asm volatile("");
+  if (kept_id == 0) kept_id = thread_id();
+  return kept_id;
+}
+
+// Not inlined: to the compiler errno's address is the same for as long as a function runs.
+__attribute__((noinline)) void set_errno(int value) { errno = value; }
+__attribute__((noinline)) int get_errno() {
+  asm volatile("");
+  return errno;
+}
+
+// A function called anew after a park finds the words of its new thread. (Addresses must not be kept across one.)
+TEST(Hazards, ThreadLocalWordsAreThoseOfTheThread) {
+  run_on(3, [] {
+    std::atomic<int> done{0};
+    std::atomic<int> moved{0};
+    for (int i = 0; i < 8; ++i) {
+      go([&, i] {
+        const long first = thread_id();
+        for (int round = 0; round < 300; ++round) {
+          EXPECT_EQ(id_by_thread_local(), thread_id());
+          set_errno(i);
+          if (round % 8 == 0) {
+            wr_sleep_ns(1000);
+          } else {
+            wr_yield();
+          }
+          EXPECT_EQ(get_errno(), i);
+          if (thread_id() != first) ++moved;
+        }
+        ++done;
+      });
+    }
+    await(done, 8);
+    std::printf("%d times on another thread\n", moved.load());
+  });
+}
+
+void sleep_at_the_end(void *) { wr_sleep_ns(1000000); }
+
+TEST(Hazards, AThreadsDestructorsMayWait) {
+  pthread_key_t key;
+  ASSERT_EQ(0, pthread_key_create(&key, sleep_at_the_end));
+  struct Sleeper {
+    ~Sleeper() { wr_sleep_ns(1000000); }
+  };
+  for (int i = 0; i < 3; ++i) {
+    std::thread([key, i] {
+      if (i == 1) wr_sleep_ns(1000);
+      pthread_setspecific(key, &signals);
+      thread_local Sleeper at_the_end;
+      (void)&at_the_end;
+    }).join();
+  }
+  pthread_key_delete(key);
+}
+
+}  // namespace
