@@ -294,19 +294,6 @@ bool any_ready() {
   return ready_first != nullptr;
 }
 
-void for_each_root(void (*visit)(uintptr_t low, uintptr_t high, void *context), void *context) NO_THREAD_SAFETY_ANALYSIS {
-  const auto visit_word = [&](const void *word) { visit(address_of(word), address_of(word) + sizeof(uintptr_t), context); };
-  for (size_t i = 0; i < bucket_count; ++i) {
-    for (const Record *record = buckets[i]; record != nullptr; record = record->next) {
-      if (record->kind == Kind::kFinalizer && record->argument != nullptr) visit_word(&record->argument);
-    }
-  }
-  for (const Record *record = ready_first; record != nullptr; record = record->next) {
-    visit_word(&record->object);
-    visit_word(&record->argument);
-  }
-}
-
 void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { lock.lock_for_fork(); }
 
 void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {

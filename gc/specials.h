@@ -50,10 +50,6 @@ struct Ready {
 bool take_ready(Ready &ready);
 bool any_ready();
 
-// While nothing changes, as in a copy of a process that stood still: each word that keeps something alive, arguments of finalizers
-// and objects that theirs is due for. Takes no lock.
-void for_each_root(void (*visit)(uintptr_t low, uintptr_t high, void *context), void *context);
-
 void lock_for_fork();
 void unlock_after_fork(bool in_child);
 

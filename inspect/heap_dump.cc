@@ -84,7 +84,13 @@ void note_thread(uint32_t thread, uintptr_t low, uintptr_t high, void *context) 
   note(job, GroupKind::kThread, thread, low, high);
 }
 
+// What an object with a finalizer refers to goes when the object does, if one collection later: only single words count.
+void note_finalizer(uintptr_t low, uintptr_t high, void *context) {
+  if (high - low == sizeof(uintptr_t)) note(*static_cast<Job *>(context), GroupKind::kFinalizers, 0, low, high);
+}
+
 void note_roots(Job &job) {
+  gc::specials::for_each_root(note_finalizer, &job);
   gc::roots::for_each_data_range(note_data, &job);
   gc::roots::for_each_own_range(note_runtime, &job);
   gc::world::for_each_thread_range(note_thread, &job);
@@ -101,17 +107,12 @@ void note_fiber(scheduler::G *g, void *context) {
        address_of(g->low) + scheduler::stacks::bytes_of(g->stack_order));
 }
 
-void note_finalizer(uintptr_t low, uintptr_t high, void *context) {
-  note(*static_cast<Job *>(context), GroupKind::kFinalizers, 0, low, high);
-}
-
 class Writer {
  public:
   explicit Writer(Job &job) : job_(job) {}
 
   int write() {
     scheduler::stacks::for_each(note_fiber, &job_);
-    gc::specials::for_each_root(note_finalizer, &job_);
     buffers_ = static_cast<char *>(map(3 * DumpStream::kBuffer, MAP_PRIVATE));
     if (buffers_ == nullptr || !job_.complete || !graph_.build()) return ENOMEM;
     DumpStream out(job_.fd, sizeof(FileHeader), buffers_);
@@ -371,11 +372,11 @@ long stop_and_copy(Job &job) NO_THREAD_SAFETY_ANALYSIS {
     return -EAGAIN;
   }
   const uint64_t began = os_calls::now();
+  note_roots(job);
   long copy;
   {
     // The scavenger is left alone by stops.
     const MutexLock pages(page_heap::lock);
-    note_roots(job);
     // A fault in the copy must not run the program's handlers. Not earlier: whoever stops the world awaits this thread as well.
     const uint64_t mask = os_calls::block_all_signals();
     copy = os_calls::copy_process();

@@ -12,6 +12,7 @@
 #include "gc/world.h"
 #include "inspect/dump_request.h"
 #include "inspect/heap_profile.h"
+#include "inspect/layout.h"
 #include "inspect/leaks.h"
 #include "preload/bypass.h"
 #include "preload/counted_entries.h"
@@ -23,6 +24,9 @@
 #include <unistd.h>
 
 namespace {
+
+// Nobody in the library refers to it: a program that is linked with the static one has it by way of this.
+__attribute__((used)) const void *const layout_record = &wr_layout;
 
 enum StatsOption : uint64_t { kStatsOff, kStatsExit, kStatsJson };
 

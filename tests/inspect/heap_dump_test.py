@@ -1,6 +1,6 @@
 """Heap dumps of a program whose heap is known, and what the viewer says of them.
 
-Run by meson, suite 'inspect'. Environment: KNOWN_GRAPH, the program; WARREN_LIB; INSPECT, the folder of that name.
+Run by meson, suite 'inspect'. Environment: KNOWN_GRAPH, the program; WARREN_LIB; WARREN, the command; INSPECT, the folder of that name.
 """
 import json
 import os
@@ -190,6 +190,35 @@ class Asked(Dump):
         shown = view(self.path)
         self.assertEqual((shown.returncode, shown.stdout), (1, ""))
         self.assertIn("is not a heap dump, or not a complete one", shown.stderr)
+
+
+class Command(Dump):
+    """./warren heap."""
+
+    def command(self, *arguments):
+        return subprocess.run([os.environ["WARREN"], "heap", *arguments], capture_output=True, text=True, timeout=300,
+                              cwd=self.folder.name, env=environment())
+
+    def test_runs_a_program_and_shows_its_heap(self):
+        if not os.path.samefile(os.path.dirname(os.environ["WARREN_LIB"]), os.path.join(os.path.dirname(os.environ["WARREN"]), "build")):
+            self.skipTest("the command runs the library of build/")
+        done = self.command("-o", "it", "--", "/bin/sh", "-c", "echo out; exit 7")
+        # A shell may end without its destructors, and then no dump was written.
+        self.assertEqual((done.returncode, done.stdout), (7, "out\n"))
+        done = self.command("-o", "it", "--", PROGRAM, "dump", "other")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("large_block (known_graph)", done.stderr)  # a stale word at the end may hold parts of the list
+        self.assertIn("list_head", told(done.stdout))
+        self.assertIn("it", os.listdir(self.folder.name))
+        self.assertIn("it.html", os.listdir(self.folder.name))
+
+    def test_shows_a_dump(self):
+        made = self.run_program("dump")
+        done = self.command("--why", hex(made["left"][0]), self.path)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("left_pair (known_graph)", done.stdout)
+        done = self.command(self.path, "--map")
+        self.assertRegex(done.stdout, r"(?m)^  0x\w+  [A-Za-z_. ]{64}$")
 
 
 class Page(Dump):
