@@ -13,7 +13,7 @@ namespace {
 // The fiber to go straight to; nullptr: the schedule loop is to look.
 G *pick(M *m) {
   P *p = m->p.load(std::memory_order_relaxed);
-  if (p == nullptr || m->locked_g != nullptr) return nullptr;
+  if (p == nullptr || m->locked_g != nullptr || m->ends) return nullptr;
   if (p->attention.load(std::memory_order_relaxed) != 0) return nullptr;  // a hint: missed once is seen next time
   if (++p->tick % kFairnessTick == 0) return nullptr;
   const auto [g, inherits_slice] = p->queue.take(p->alone);
