@@ -5,6 +5,7 @@
 #include "scheduler/exceptions.h"
 #include "scheduler/find_runnable.h"
 #include "scheduler/idle.h"
+#include "scheduler/note.h"
 #include "scheduler/switch.h"
 
 #include <cerrno>
@@ -40,13 +41,43 @@ void retire(M *m) {
   warren_thread_words.m = nullptr;
   MutexLock hold(sched.lock);
   --sched.m_count;
-  m->thread_id = 0;  // the M itself stays in the list of all
+  m->thread_id = 0;
+  m->next_idle = sched.ended_ms;  // it stays in the list of all
+  sched.ended_ms = m;
+}
+
+// One of a thread that has ended, or a new one. Memory of Ms is never given back: takers may still look at it.
+M *take_m() {
+  {
+    MutexLock hold(sched.lock);
+    if (M *m = sched.ended_ms) {
+      sched.ended_ms = m->next_idle;
+      m->next_idle = nullptr;
+      m->ends = false;
+      // Nobody is in its runtime: whoever asked it for a P it had is not to hear of it later.
+      m->taken.store(kNotTaken, std::memory_order_relaxed);
+      m->slice_over = false;
+      m->blocking.store(0, std::memory_order_relaxed);
+      note_clear(m->note);
+      return m;
+    }
+  }
+  void *memory = aligned_alloc(alignof(M), sizeof(M));
+  return memory != nullptr ? new (memory) M : nullptr;
+}
+
+void give_back(M *m) {
+  MutexLock hold(sched.lock);
+  m->next_idle = sched.ended_ms;
+  sched.ended_ms = m;
 }
 
 // By the thread itself, before it runs anything: who looks for foreign threads must not take it for one.
 void enlist(M *m) {
   m->thread_id = os_calls::thread_id();
   MutexLock hold(sched.lock);
+  if (m->enlisted) return;
+  m->enlisted = true;
   m->next_all = sched.all_ms.load(std::memory_order_relaxed);
   m->id = m->next_all == nullptr ? 0 : m->next_all->id + 1;
   sched.all_ms.store(m, std::memory_order_release);
@@ -104,14 +135,13 @@ bool start(void *(*body)(void *), void *argument, const sigset_t *mask, const ch
 void keep_signal_mask() { pthread_sigmask(SIG_SETMASK, nullptr, &machine_mask); }
 
 bool start_machine(P *p, bool spinning) {
-  void *memory = aligned_alloc(alignof(M), sizeof(M));
-  if (memory == nullptr) return false;
-  M *m = new (memory) M;
+  M *m = take_m();
+  if (m == nullptr) return false;
   m->spinning = spinning;
   m->next_p = p;
   m->random = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(m) >> 7) | 1;
   if (!start(run_machine, m, &machine_mask, nullptr)) {
-    free(memory);
+    give_back(m);
     return false;
   }
   return true;

@@ -47,8 +47,9 @@ struct alignas(128) M {
   void *loop_sp = nullptr;            // the schedule loop's saved stack
   P *next_p = nullptr;                // given to it by who wakes it; under the note
   std::atomic<uint32_t> note{0};      // shared: one-shot futex, 1 when woken
-  M *next_idle = nullptr;             // under Scheduler::lock
+  M *next_idle = nullptr;             // in the list of idle or of ended ones, under Scheduler::lock
   M *next_all = nullptr;              // set once
+  bool enlisted = false;              // in the list of all; under Scheduler::lock
   uint32_t id = 0;
   uint32_t random = 1;
   uint32_t thread_id = 0;             // the kernel's

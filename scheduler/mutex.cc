@@ -15,6 +15,7 @@
 #include "scheduler/mutex.h"
 
 #include "allocator/base/annotations.h"
+#include "allocator/base/os_calls.h"
 #include "scheduler/timer.h"
 #include "scheduler/wait_list.h"
 
@@ -33,6 +34,9 @@ constexpr int kSpins = 30;
 
 // Go's. More: a longer wait behind those that come by. Less: more hand-overs, each a switch.
 constexpr uint64_t kStarvingAfterNs = 1000000;
+
+// For who has the queue and is off its CPU. More: a late unlock. Less: a system call for nothing.
+constexpr uint64_t kQueueSleepNs = 10000;
 
 std::atomic_ref<uint32_t> state_of(wr_mutex *m) { return std::atomic_ref<uint32_t>(m->state); }
 
@@ -113,7 +117,9 @@ WARREN_NOINLINE void unlock_slow(wr_mutex *m) {
     if ((seen & kLocked) == 0) wr_fatal_error("sync: unlock of unlocked mutex");
     if ((seen & kQueue) != 0) {
       __builtin_ia32_pause();  // as in lock_mutex
-      if (++spins > 1000) wr_yield(), spins = 0;
+      // No yield: wr_cond_wait unlocks when it is in the condition's queue already, and who is made ready must not be in
+      // a run queue. Whoever has the queue runs on a thread of its own, so its thread is what to wait for.
+      if (++spins > 1000) os_calls::sleep(kQueueSleepNs), spins = 0;
       continue;
     }
     if (wakes_nobody(seen)) {

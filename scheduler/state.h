@@ -27,6 +27,7 @@ struct Scheduler {
   M *idle_ms GUARDED_BY(lock) = nullptr;
   uint32_t idle_m_count GUARDED_BY(lock) = 0;
   uint32_t m_count GUARDED_BY(lock) = 0;       // threads there are
+  M *ended_ms GUARDED_BY(lock) = nullptr;      // of threads that have ended, for the next to be started
   uint32_t locked_waiting GUARDED_BY(lock) = 0;  // Ms that wait for their locked fiber to be made runnable
   std::atomic<M *> all_ms{nullptr};  // release: the M is complete; pairs with acquire in readers without the lock
 

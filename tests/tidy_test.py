@@ -297,8 +297,12 @@ def fatal_texts(tree):
             yield f"no test expects the text of fatal::{function}: '{phrase}'"
 
 
-def scenarios(tree):
-    name = "tests/gc/SCENARIOS.md"
+COLLECTOR_SCENARIOS = "tests/gc/SCENARIOS.md"
+
+
+def collector_scenarios(tree):
+    """The collector's table, by number."""
+    name = COLLECTOR_SCENARIOS
     if name not in tree.files:
         return
     tests, parts = set(), set()
@@ -324,8 +328,20 @@ def scenarios(tree):
                 yield f"{name}: {number}: tests/gc/stress_test.cc has no part {part}"
 
 
+def scenarios(tree):
+    """A table of scenarios names tests of its folder and of those below it: they must exist."""
+    for table in (name for name in tree.files if name.endswith("SCENARIOS.md") and name != COLLECTOR_SCENARIOS):
+        folder = table.removesuffix("SCENARIOS.md")
+        text = "\n".join(tree.read(name) for name in tree.files if name.startswith(folder) and name.endswith("_test.cc"))
+        exist = {".".join(test) for test in re.findall(r"^(?:TASK_)?TEST(?:_[FP])?\(\s*(\w+),\s*(\w+)\)", text, re.M)}
+        for row, line in enumerate(tree.read(table).splitlines(), 1):
+            for test in re.findall(r"`([A-Z]\w*\.[A-Z]\w*)`", line):
+                if test not in exist:
+                    yield f"{table}:{row}: there is no test {test}"
+
+
 RULES = [ladder, cycles, build_lists, file_names, headers, conditionals, lengths, opening_comments, white_space, size_classes,
-         options_table, fatal_texts, scenarios]
+         options_table, fatal_texts, collector_scenarios, scenarios]
 
 # --- the rules, tried out: (rule, files of a tree, how many complaints) ---
 
@@ -364,10 +380,12 @@ TRIALS = [
     (options_table, {**OPTIONS, "README.md": GOOD_TABLE.replace("| `arena`", "| `area`")}, 2),
     (fatal_texts, {**FATAL, "tests/t.cc": "short\n"}, 1),
     (fatal_texts, {**FATAL, "tests/t.cc": "a long phrase\n"}, 0),
-    (scenarios, {**SCENARIOS, "tests/a.cc": "TEST_F(A, One) {\n"}, 0),
-    (scenarios, {**SCENARIOS, "tests/a.cc": "TEST(A, Two) {\n"}, 1),
-    (scenarios, {**SCENARIOS, "tests/gc/stress_test.cc": ""}, 2),
-    (scenarios, {"tests/gc/SCENARIOS.md": "| G1 | a | b | why not |\n| G3 | a | b | not shown: because |\n"}, 2),
+    (collector_scenarios, {**SCENARIOS, "tests/a.cc": "TEST_F(A, One) {\n"}, 0),
+    (collector_scenarios, {**SCENARIOS, "tests/a.cc": "TEST(A, Two) {\n"}, 1),
+    (collector_scenarios, {**SCENARIOS, "tests/gc/stress_test.cc": ""}, 2),
+    (collector_scenarios, {"tests/gc/SCENARIOS.md": "| G1 | a | b | why not |\n| G3 | a | b | not shown: because |\n"}, 2),
+    (scenarios, {"t/SCENARIOS.md": "| `A.One`, `A.Two` |\n", "t/m/a_test.cc": "TEST(A, One) {\n"}, 1),
+    (scenarios, {"t/SCENARIOS.md": "| `A.One`, `A.Two` |\n", "t/a_test.cc": "TEST(A, One) {\nTASK_TEST(A, Two) {\n"}, 0),
 ]
 
 

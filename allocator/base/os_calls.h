@@ -44,7 +44,6 @@ long directory_entries(int fd, void *entries, size_t bytes);  // of struct linux
 long link_count(int fd);
 long ioctl(int fd, unsigned long request, void *argument);
 long write(int fd, const void *data, size_t bytes);
-long write_at(int fd, const void *data, size_t bytes, uint64_t offset);
 long personality();
 uint64_t process_id();
 uint32_t thread_id();

@@ -136,10 +136,6 @@ long ioctl(int fd, unsigned long request, void *argument) { return call(SYS_ioct
 
 long write(int fd, const void *data, size_t bytes) { return call(SYS_write, fd, word(data), word(bytes)); }
 
-long write_at(int fd, const void *data, size_t bytes, uint64_t offset) {
-  return call(SYS_pwrite64, fd, word(data), word(bytes), word(offset));
-}
-
 long personality() { return call(SYS_personality, 0xffffffff); }
 
 uint64_t process_id() { return static_cast<uint64_t>(call(SYS_getpid)); }

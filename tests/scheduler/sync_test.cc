@@ -189,6 +189,35 @@ TASK_TEST(Cond, BoundedQueue) {
   EXPECT_EQ(consumed, kTotal);
 }
 
+// Between its entry into the condition's queue and its park, a waiter unlocks a mutex that others fight over.
+TASK_TEST(Cond, SignalsWhileTheMutexIsFoughtOver) {
+  mutex m;
+  cond c(m);
+  int tokens = 0;
+  constexpr int kEach = 4000;
+  Tasks tasks;
+  for (int i = 0; i < 4; ++i) {
+    tasks.spawn([&] {
+      for (int n = 0; n < kEach; ++n) {
+        std::unique_lock<mutex> hold(m);
+        while (tokens == 0) c.wait();
+        --tokens;
+      }
+    });
+    tasks.spawn([&] {
+      for (int n = 0; n < kEach; ++n) {
+        {
+          std::unique_lock<mutex> hold(m);
+          ++tokens;
+        }
+        c.signal();
+      }
+    });
+  }
+  tasks.join();
+  EXPECT_EQ(tokens, 0);
+}
+
 TASK_TEST(Semaphore, CountsAndOrders) {
   semaphore s(3);
   s.acquire(2);

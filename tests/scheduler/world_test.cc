@@ -1,6 +1,7 @@
 // Stopping the world: resizing and dumping while everything else goes on.
 #include "allocator/base/options.h"
 #include "fibers.h"
+#include "scheduler/state.h"
 
 #include <fcntl.h>
 #include <random>
@@ -185,6 +186,32 @@ TEST(World, DumpsWhileEverythingMoves) {
     close(null);
     end = true;
     await(done, 20);
+  });
+}
+
+size_t machines() {
+  size_t count = 0;
+  for (const warren::scheduler::M *m = warren::scheduler::sched.all_ms.load(); m != nullptr; m = m->next_all) ++count;
+  return count;
+}
+
+TEST(World, TheMOfAThreadThatEndedServesTheNext) {
+  run_on(2, [] {
+    const auto end_threads = [](int count) {
+      for (int i = 0; i < count; ++i) {
+        std::atomic<int> done{0};
+        go([&] {
+          wr_lock_os_thread();
+          ++done;
+        });
+        await(done, 1);
+        wr_sleep_ns(10000);
+      }
+    };
+    end_threads(20);
+    const size_t before = machines();
+    end_threads(100);
+    EXPECT_LT(machines(), before + 50);  // some may be ending while the next is started
   });
 }
 

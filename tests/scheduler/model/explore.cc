@@ -24,6 +24,7 @@ struct G {
   bool done = false;
   bool parked = false;
   bool ready = false;
+  bool yields = false;
 };
 
 }  // namespace warren::scheduler
@@ -135,6 +136,7 @@ void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason) {
 
 void ready(G *g) {
   if (g->ready) abort();  // two for one park; the one may come before the park
+  if (g->yields) abort();  // it is in a run queue: it must not yield between its entry into a queue and its park
   g->ready = true;
   explore::step();
 }
@@ -146,10 +148,16 @@ void unref_timed_channel(wr_chan *) { abort(); }
 
 namespace warren::os_calls {
 uint64_t now() { return 42; }
+void sleep(uint64_t) { explore::step(); }
 }  // namespace warren::os_calls
 
 extern "C" {
-void wr_yield(void) { explore::step(); }
+void wr_yield(void) {
+  warren::scheduler::G *g = explore::running;
+  if (g != nullptr) g->yields = true;
+  explore::step();
+  if (g != nullptr) g->yields = false;
+}
 uint64_t wr_fiber_id(void) { return 1; }
 void wr_fatal_panic(const char *text) {
   fprintf(stderr, "panic: %s\n", text);
