@@ -90,7 +90,7 @@ void note_finalizer(uintptr_t low, uintptr_t high, void *context) {
 }
 
 void note_roots(Job &job) {
-  gc::specials::for_each_root(note_finalizer, &job);
+  gc::specials::for_each_marking_root(note_finalizer, &job);
   gc::roots::for_each_data_range(note_data, &job);
   gc::roots::for_each_own_range(note_runtime, &job);
   gc::world::for_each_thread_range(note_thread, &job);

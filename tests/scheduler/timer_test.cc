@@ -219,7 +219,7 @@ TEST(Timer, OnesThatGoWhileAThreadFallsAsleep) {
     for (int i = 0; i < 3000; ++i) {
       // Wakes a thread, which finds nothing to do, and looks at the timers.
       warren::scheduler::reset(&timer.timer, wr_now_ns() + 60000, 0);
-      for (unsigned spins = random() % 1000; spins != 0; --spins) __builtin_ia32_pause();
+      for (auto spins = static_cast<unsigned>(random() % 1000); spins != 0; --spins) __builtin_ia32_pause();
       warren::scheduler::remove(&timer.timer);
       wr_sleep_ns(80000);
     }
