@@ -12,6 +12,13 @@
 
 #include <pthread.h>
 
+// glibc's lock on the list of streams, which it takes itself in fork, after all handlers: recursive, and exported since ever.
+extern "C" {
+__attribute__((weak)) void _IO_list_lock();
+__attribute__((weak)) void _IO_list_unlock();
+__attribute__((weak)) void _IO_list_resetlock();
+}
+
 namespace warren::fork_handlers {
 namespace {
 
@@ -52,5 +59,11 @@ void in_child() NO_THREAD_SAFETY_ANALYSIS {
 }  // namespace
 
 void install() { pthread_atfork(prepare, in_parent, in_child); }
+
+void install_last() {
+  if (_IO_list_lock == nullptr || _IO_list_unlock == nullptr || _IO_list_resetlock == nullptr) return;
+  // In the child glibc has reset it only if the process had several threads.
+  pthread_atfork([] { _IO_list_lock(); }, [] { _IO_list_unlock(); }, [] { _IO_list_resetlock(); });
+}
 
 }  // namespace warren::fork_handlers

@@ -8,4 +8,9 @@ namespace warren::fork_handlers {
 
 void install();
 
+// After all other handlers of this library, so that it locks first: libc's list of streams, which fork takes anyway, when the
+// handlers have run. fflush(nullptr) has it, and waits for a stream whose reader is in malloc: were fork to wait for it with one
+// of our locks taken, nobody would ever go on.
+void install_last();
+
 }  // namespace warren::fork_handlers

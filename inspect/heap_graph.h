@@ -10,6 +10,15 @@
 
 namespace warren::inspect {
 
+// By hand: for processors without the instruction the compiler would call into libgcc, which is not in every process.
+constexpr uint32_t ones_in(uint64_t bits) {
+  bits -= bits >> 1 & 0x5555555555555555;
+  bits = (bits & 0x3333333333333333) + (bits >> 2 & 0x3333333333333333);
+  bits = (bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0f;
+  return static_cast<uint32_t>(bits * 0x0101010101010101 >> 56);
+}
+static_assert(ones_in(0) == 0 && ones_in(~uint64_t{0}) == 64 && ones_in(0x8000000000000101) == 3);
+
 class HeapGraph {
  public:
   // Reads the heap. False: no memory.
@@ -29,7 +38,7 @@ class HeapGraph {
     const LiveWord &live = live_[view.first_word + index / 64];
     const uint64_t bit = uint64_t{1} << (index % 64);
     if ((live.bits & bit) == 0) return false;
-    *number = live.before + static_cast<uint32_t>(__builtin_popcountll(live.bits & (bit - 1)));
+    *number = live.before + ones_in(live.bits & (bit - 1));
     return true;
   }
 

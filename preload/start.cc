@@ -70,6 +70,7 @@ __attribute__((constructor(101))) void on_load() {
   warren::gc::fork_handlers::install_for_rooted_memory();
   warren::gc::world::install_fork_handlers();
   warren::gc::fork_handlers::install_for_collector();
+  warren::fork_handlers::install_last();
   if (wanted_statistics() != kStatsOff) keep_stderr();
   warren::inspect::leaks::set_up();
   heap_profile::set_up_from_options();
