@@ -38,7 +38,6 @@ WARREN_NOINLINE void forget_dead_frames() {
 
 // Scans up to a slice. Returns what was scanned.
 WARREN_NOINLINE size_t mark_slice(size_t most) {
-  const uint64_t begin = os_calls::now();
   size_t scanned;
   {
     const stop_gate::Inside gate;
@@ -54,12 +53,13 @@ WARREN_NOINLINE size_t mark_slice(size_t most) {
     mark_work::leave();
   }
   scanned_bytes.fetch_add(scanned, std::memory_order_relaxed);
-  nanoseconds.fetch_add(os_calls::now() - begin, std::memory_order_relaxed);
   return scanned;
 }
 
 size_t scan_slice(size_t most) {
+  const uint64_t begin = os_calls::now();
   const size_t scanned = mark_slice(most);
+  nanoseconds.fetch_add(os_calls::now() - begin, std::memory_order_relaxed);
   forget_dead_frames();
   return scanned;
 }
@@ -112,6 +112,11 @@ void pay(size_t bytes) {
     const size_t done = scan_slice(debt);
     debt = done < debt ? debt - done : 0;
   }
+}
+
+void mark_in_background() {
+  if (!mark_work::any_full()) return nap();
+  credit.add(mark_slice(kSlice));
 }
 
 void help_once() {

@@ -31,6 +31,9 @@ void pay(size_t bytes);
 // A thread that waits for the cycle's end scans meanwhile, or sleeps for a moment.
 void help_once();
 
+// A mark worker (mark_workers.h): scans a slice, or sleeps for a moment.
+void mark_in_background();
+
 // Somebody waits for something to scan. relaxed: seen a moment later, it serves as well.
 extern std::atomic<uint32_t> waiting;
 inline bool hungry() { return waiting.load(std::memory_order_relaxed) != 0; }

@@ -15,6 +15,7 @@
 #include "gc/held_blocks.h"
 #include "gc/malloc_roots.h"
 #include "gc/mappings.h"
+#include "gc/mark_workers.h"
 #include "gc/marker.h"
 #include "gc/mutation.h"
 #include "gc/pacing.h"
@@ -165,8 +166,9 @@ class Cycle {
     sweep_everything();
     trace_.heap_at_start = heap::live_bytes.load(std::memory_order_relaxed);
     trace_.goal = pacing::goal();
-    const bool concurrent = begin_marking();
+    const bool concurrent = concurrent_ = begin_marking();
     if (concurrent) {
+      mark_workers::wake(extra_workers());
       roots::for_each_data_range(visit_copy, &marker_);
       rooted_memory::for_each(visit_range, &marker_);
       world::for_each_parked_stack(visit_range, &marker_);
@@ -212,7 +214,7 @@ class Cycle {
     roots::for_each_data_range(add_length, &globals);
     trace_.globals = globals;
     trace_.procs = pacing::processors();
-    pacing::begin(forced_ ? Pacer::Reason::kForced : Pacer::Reason::kHeap, globals);
+    dedicated_ = pacing::begin(forced_ ? Pacer::Reason::kForced : Pacer::Reason::kHeap, globals);
     assist::begin();
     pacing::revise({});
     phase::black_bytes.store(0, std::memory_order_relaxed);
@@ -254,6 +256,7 @@ class Cycle {
   // Pause 2. Not concurrent: begin_marking() has left background_lock held.
   void end_marking(bool concurrent) NO_THREAD_SAFETY_ANALYSIS {
     if (concurrent) {
+      mark_workers::rest();
       background_lock.lock();
       while (!world::stop()) os_calls::sleep(kRetry);
     }
@@ -292,12 +295,19 @@ class Cycle {
     const uint64_t marked = black + marker_.marked_bytes() + assist::marked();
     trace_.heap_live = marked;
     trace_.cpu.assist = assist::time();
-    trace_.cpu.background = os_calls::thread_time() - thread_time_;
+    trace_.cpu.background = os_calls::thread_time() - thread_time_ + (concurrent_ ? mark_workers::time() : 0);
     trace_.cpu.first_pause = trace_.clock.first_pause * trace_.procs;
     trace_.cpu.last_pause = trace_.clock.last_pause * trace_.procs;
     collector_time.fetch_add(trace_.cpu.assist + trace_.cpu.background, std::memory_order_relaxed);
     pacing::end({marked, scannable + assist::marked(), done(), trace_.cpu.assist, trace_.cpu.background, os_calls::now() - began_});
     if (specials::any_ready()) finalizer_thread::wake();
+  }
+
+  // Beside this thread.
+  unsigned extra_workers() const {
+    const uint64_t asked = options.gc_workers.load(std::memory_order_relaxed);
+    const uint64_t all = asked != 0 ? asked : dedicated_;
+    return all == 0 ? 0 : static_cast<unsigned>(all - 1);
   }
 
   // Until nobody has anything grey.
@@ -327,6 +337,8 @@ class Cycle {
 
   bool forced_;
   bool paying_ = true;
+  bool concurrent_ = false;
+  unsigned dedicated_ = 0;  // workers that the pacer wants for this cycle
   Marker marker_;
   CycleTrace trace_;
   Stopwatch watch_;

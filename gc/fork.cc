@@ -9,6 +9,7 @@
 #include "gc/dirty_pages.h"
 #include "gc/finalizer_thread.h"
 #include "gc/mark_work.h"
+#include "gc/mark_workers.h"
 #include "gc/pacing.h"
 #include "gc/phase.h"
 #include "gc/rooted_memory.h"
@@ -97,6 +98,7 @@ void in_child() NO_THREAD_SAFETY_ANALYSIS {
     assist::set_brake(false);
   }
   caches::reset_in_child();
+  mark_workers::reset_in_child();
   dirty_pages::reset_in_child();
   finalizer_thread::reset_in_child();
   if (specials::any_ready()) finalizer_thread::wake();

@@ -84,11 +84,11 @@ int64_t set_memory_limit(int64_t limit) {
   return before >= uint64_t{INT64_MAX} ? INT64_MAX : static_cast<int64_t>(before);
 }
 
-void begin(Pacer::Reason reason, uint64_t globals) {
+unsigned begin(Pacer::Reason reason, uint64_t globals) {
   MutexLock guard(lock);
   publish_targets();
   globals_bytes = globals;
-  pacer.start_cycle({os_calls::now(), heap::live_bytes.load(std::memory_order_relaxed), processors(), reason, globals});
+  return pacer.start_cycle({os_calls::now(), heap::live_bytes.load(std::memory_order_relaxed), processors(), reason, globals}).dedicated;
 }
 
 void revise(const ScanBytes &done) {

@@ -16,7 +16,8 @@ bool is_time(uint64_t live_bytes);
 int set_percent(int percent);
 int64_t set_memory_limit(int64_t limit);  // negative: only asks
 
-void begin(Pacer::Reason reason, uint64_t globals);
+// Returns how many threads are to mark all the time; 0: one, for a part of it.
+unsigned begin(Pacer::Reason reason, uint64_t globals);
 // While marking: what was scanned so far.
 void revise(const ScanBytes &done);
 Pace pace();
