@@ -48,7 +48,7 @@ int open_report() {
   return os_calls::failed(fd) ? report_fd : static_cast<int>(fd);
 }
 
-void inspect(uint64_t (&values)[4]) {
+void search_copy(uint64_t (&values)[4]) {
   leak_roots::note_kernel_words();
   // What the program closes must be closed: a peer waits for it.
   os_calls::close_all_but(report_fd, -1);
@@ -70,7 +70,7 @@ void inspect(uint64_t (&values)[4]) {
 // --- in the program ---
 
 void on_signal(int, void *, void *) {
-  if (os_process::id() == process) snapshot::take_and_forget(inspect);
+  if (os_process::id() == process) snapshot::take_and_forget(search_copy);
 }
 
 }  // namespace
@@ -93,7 +93,7 @@ void set_up() {
 int64_t check() {
   if (!on) return -1;
   frame_names::find_demangler();  // by now there may be one
-  const snapshot::Outcome outcome = snapshot::take(inspect);
+  const snapshot::Outcome outcome = snapshot::take(search_copy);
   if (!outcome.taken) {
     complain("the program could not be stopped, or there is no memory for a copy of it");
     return -1;
