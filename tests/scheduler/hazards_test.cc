@@ -40,7 +40,7 @@ TEST(HazardsDeathTest, ACallbackMayNotWait) {
                         warren::scheduler::add(&timer);
                         wr_sleep_ns(int64_t{3600} * 1000000000);
                       }),
-               "g != nullptr");
+               "check failed: (g != nullptr|m->in_runtime)");
 }
 
 std::string deep_calls_of_libc() {
