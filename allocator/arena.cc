@@ -101,6 +101,15 @@ bool claim(size_t arena_bytes, uint64_t seed) {
 }
 
 bool claim_largest(size_t wanted_bytes) {
+  // When everything was refused the last time, one page is asked for first: the attempts below are 127 system calls, and each
+  // malloc would make them anew.
+  static bool refused = false;
+  if (refused) {
+    void *page = os_memory::reserve(kOsPageSize, kOsPageSize);
+    if (page == nullptr) return false;
+    os_memory::unreserve(page, kOsPageSize);
+  }
+  refused = true;
   const uint64_t seed = os_process::layout_seed();
   for (size_t bytes = align_down(wanted_bytes, kStepSize); bytes >= kMinArenaSize; bytes = align_down(bytes / 2, kStepSize)) {
     if (claim(bytes, seed)) return true;
