@@ -35,22 +35,19 @@ void prepare() NO_THREAD_SAFETY_ANALYSIS {
   metadata_locked = metadata::lock.lock_for_fork();
 }
 
-void in_parent() NO_THREAD_SAFETY_ANALYSIS {
-  if (metadata_locked) metadata::lock.unlock_after_fork();
-  if (page_heap_locked) page_heap::lock.unlock_after_fork();
+void release(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
+  if (metadata_locked) metadata::lock.unlock_after_fork(in_child);
+  if (page_heap_locked) page_heap::lock.unlock_after_fork(in_child);
   for (unsigned number = kClassCount; number-- > 0;) {
-    if (central_locked[number]) centrals[number].lock().unlock_after_fork();
+    if (central_locked[number]) centrals[number].lock().unlock_after_fork(in_child);
   }
-  if (registry_locked) threads::unlock_registry_after_fork();
+  if (registry_locked) threads::unlock_registry_after_fork(in_child);
 }
 
-void in_child() NO_THREAD_SAFETY_ANALYSIS {
-  if (metadata_locked) metadata::lock.reset_in_child();
-  if (page_heap_locked) page_heap::lock.reset_in_child();
-  for (unsigned number = kClassCount; number-- > 0;) {
-    if (central_locked[number]) centrals[number].lock().reset_in_child();
-  }
-  threads::reset_registry_in_child(registry_locked);
+void in_parent() { release(false); }
+
+void in_child() {
+  release(true);
   if (page_heap_locked) page_heap::reset_in_child();
   scavenger::reset_in_child();
   threads::adopt_caches_in_child();

@@ -34,38 +34,28 @@ static_assert(kSizeClasses[kClassCount - 1].object_size == kMaxClassSize);
 
 namespace size_class_detail {
 
-// The smallest class malloc may use for `size`, by walking the table; for building lookup tables.
+// The smallest class from kFirst on that holds `size`, by walking the table, without kUnalignedClass if so told.
+template <uint8_t kFirst, bool kWithUnaligned>
 constexpr uint8_t search(size_t size) {
-  uint8_t number = 1;
-  while (kSizeClasses[number].object_size < size || number == kUnalignedClass) ++number;
+  uint8_t number = kFirst;
+  while (kSizeClasses[number].object_size < size || (number == kUnalignedClass && !kWithUnaligned)) ++number;
   return number;
 }
 
 inline constexpr size_t kMediumStep = size_t{1} << kCoarseShift;
 
-struct MediumTable {
-  uint8_t class_of[kMaxClassSize / kMediumStep + 1];
+// The classes of the sizes 0, kStep, 2 * kStep, … up to kMost. As it stands: those that malloc may use.
+template <size_t kMost, size_t kStep, uint8_t kFirst = 1, bool kWithUnaligned = false>
+struct ClassTable {
+  uint8_t class_of[kMost / kStep + 1]{};
+
+  constexpr ClassTable() {
+    for (size_t i = 0; i <= kMost / kStep; ++i) class_of[i] = search<kFirst, kWithUnaligned>(i * kStep);
+  }
 };
 
-constexpr MediumTable make_medium_table() {
-  MediumTable table{};
-  for (size_t i = 0; i <= kMaxClassSize / kMediumStep; ++i) table.class_of[i] = search(i * kMediumStep);
-  return table;
-}
-
-inline constexpr MediumTable kMediumTable = make_medium_table();
-
-struct SmallTable {
-  uint8_t class_of[kMaxSmallSize / kTinySize + 1];
-};
-
-constexpr SmallTable make_small_table() {
-  SmallTable table{};
-  for (size_t i = 0; i <= kMaxSmallSize / kTinySize; ++i) table.class_of[i] = search(i * kTinySize);
-  return table;
-}
-
-inline constexpr SmallTable kSmallTable = make_small_table();
+inline constexpr ClassTable<kMaxClassSize, kMediumStep> kMediumTable;
+inline constexpr ClassTable<kMaxSmallSize, kTinySize> kSmallTable;
 
 }  // namespace size_class_detail
 

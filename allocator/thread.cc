@@ -139,10 +139,7 @@ uint64_t retired_frees(unsigned bin) { return retired[bin].load(std::memory_orde
 void count_uncached_free(unsigned bin) { retired[bin].fetch_add(1, std::memory_order_relaxed); }
 
 bool lock_registry_for_fork() { return registry_lock.lock_for_fork(); }
-void unlock_registry_after_fork() { registry_lock.unlock_after_fork(); }
-void reset_registry_in_child(bool was_locked) {
-  if (was_locked) registry_lock.reset_in_child();
-}
+void unlock_registry_after_fork(bool in_child) { registry_lock.unlock_after_fork(in_child); }
 
 void adopt_caches_in_child() {
   if (slot.state == ThreadState::kBusy) return;  // forked in a signal handler, inside the heap: leave all as it is

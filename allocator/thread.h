@@ -53,8 +53,7 @@ void count_uncached_free(unsigned bin);
 
 // For fork. The child has one thread: all caches but its own are emptied and dropped.
 bool lock_registry_for_fork();
-void unlock_registry_after_fork();
-void reset_registry_in_child(bool was_locked);
+void unlock_registry_after_fork(bool in_child);
 void adopt_caches_in_child();
 
 }  // namespace threads

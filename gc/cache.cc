@@ -207,13 +207,7 @@ void for_each_run(void (*visit)(const Run &run, void *context), void *context) N
 
 void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { lock.lock_for_fork(); }
 
-void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
-  if (in_child) {
-    lock.reset_in_child();
-  } else {
-    lock.unlock_after_fork();
-  }
-}
+void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS { lock.unlock_after_fork(in_child); }
 
 void reset_in_child() {
   MutexLock guard(lock);

@@ -124,12 +124,12 @@ void run_and_wait() {
 void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { lock.lock_for_fork(); }
 
 void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
-  if (!in_child) return lock.unlock_after_fork();
+  if (!in_child) return lock.unlock_after_fork(in_child);
   thread_started = running = false;
   wanted = begun;
   done.store(begun, std::memory_order_relaxed);
   asked.store(false, std::memory_order_relaxed);
-  lock.reset_in_child();
+  lock.unlock_after_fork(in_child);
 }
 
 }  // namespace warren::gc::collector_thread

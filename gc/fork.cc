@@ -33,7 +33,7 @@ bool wait_for_set_up() NO_THREAD_SAFETY_ANALYSIS {
   if (cycle::is_set_up()) return true;
   locked_set_up = cycle::set_up_lock.lock_for_fork();
   if (!cycle::is_set_up()) return false;
-  if (locked_set_up) cycle::set_up_lock.unlock_after_fork();
+  if (locked_set_up) cycle::set_up_lock.unlock_after_fork(false);
   return true;
 }
 
@@ -62,17 +62,12 @@ void release(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
   specials::unlock_after_fork(in_child);
   collector_thread::unlock_after_fork(in_child);
   if (stopped) world::start();
-  if (!locked_background) return;
-  if (in_child) {
-    cycle::background_lock.reset_in_child();
-  } else {
-    cycle::background_lock.unlock_after_fork();
-  }
+  if (locked_background) cycle::background_lock.unlock_after_fork(in_child);
 }
 
 void in_parent() NO_THREAD_SAFETY_ANALYSIS {
   if (active) return release(false);
-  if (locked_set_up) cycle::set_up_lock.unlock_after_fork();
+  if (locked_set_up) cycle::set_up_lock.unlock_after_fork(false);
 }
 
 // Marks of a cycle that will not be finished: spans are swept while one marks.
@@ -88,7 +83,7 @@ void drop_marks() {
 
 void in_child() NO_THREAD_SAFETY_ANALYSIS {
   if (!active) {
-    if (locked_set_up) cycle::set_up_lock.reset_in_child();
+    if (locked_set_up) cycle::set_up_lock.unlock_after_fork(true);
     return;
   }
   release(true);

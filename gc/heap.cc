@@ -31,7 +31,7 @@ constexpr size_t kTinyBlock = 16;
 constexpr size_t kMaxObject = size_t{16} << 40;
 
 SizeClass class_of(size_t size) {
-  return size <= kMaxSmallSize ? SizeClass{kSmallClasses.of[(size + 7) / 8]} : class_of_medium_size(size);
+  return size <= kMaxSmallSize ? SizeClass{kSmallClasses.class_of[(size + 7) / 8]} : class_of_medium_size(size);
 }
 
 void note_taken(size_t bytes, Kind kind) {

@@ -23,19 +23,7 @@ inline void *whole(void *object) {
 namespace heap {
 
 // The class of each small size, in steps of 8 bytes: all of Go's but the 8-byte one.
-struct SmallClasses {
-  uint8_t of[kMaxSmallSize / 8 + 1];
-};
-constexpr SmallClasses make_small_classes() {
-  SmallClasses table{};
-  uint8_t number = 2;
-  for (size_t i = 0; i <= kMaxSmallSize / 8; ++i) {
-    while (kSizeClasses[number].object_size < i * 8) ++number;
-    table.of[i] = number;
-  }
-  return table;
-}
-inline constexpr SmallClasses kSmallClasses = make_small_classes();
+inline constexpr size_class_detail::ClassTable<kMaxSmallSize, 8, 2, true> kSmallClasses;
 
 // From here on a byte is added, so that a pointer just past the end of an array keeps the array and not its neighbour.
 // Smaller objects would pay for it with up to half of their size.
@@ -48,7 +36,7 @@ inline void *allocate(size_t size, Kind kind) {
   const size_t padded = size + (size >= kMinPaddedSize);
   Cache *cache = current_cache_or_null;
   if (WARREN_LIKELY(size < kMaxSmallSize && cache != nullptr)) {  // not `padded`, which may have come round to 0
-    const uint8_t number = kSmallClasses.of[(padded + 7) / 8];
+    const uint8_t number = kSmallClasses.class_of[(padded + 7) / 8];
     Run &run = cache->runs[static_cast<size_t>(kind)][number];
     const uintptr_t object = run.next;
     const uintptr_t next = object + kSizeClasses[number].object_size;

@@ -78,7 +78,7 @@ bool all_done() {
 void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { lock.lock_for_fork(); }
 
 void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
-  if (!in_child) return lock.unlock_after_fork();
+  if (!in_child) return lock.unlock_after_fork(in_child);
   while (MarkBuffer *buffer = full) {
     full = buffer->next;
     buffer->count = 0;
@@ -88,7 +88,7 @@ void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
   has_full.store(false, std::memory_order_relaxed);
   overflowed.store(false, std::memory_order_relaxed);
   active = 0;
-  lock.reset_in_child();
+  lock.unlock_after_fork(in_child);
 }
 
 }  // namespace warren::gc::mark_work

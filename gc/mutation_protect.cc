@@ -330,7 +330,7 @@ void reset_in_child() {
   // As if it had been taken for fork: a reset leaves the gate, and a count below zero would keep the child from ever stopping.
   stop_gate::enter();
   if constexpr (kDebug) lock_rank::note_acquired(LockRank::kProtection);
-  protection.reset_in_child();
+  protection.unlock_after_fork(true);
   unwatch();
 }
 

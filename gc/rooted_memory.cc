@@ -38,12 +38,7 @@ void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS {
 
 void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
   for (size_t i = 0; i < kLists; ++i) {
-    if (!locked[i]) continue;
-    if (in_child) {
-      lists[i].lock.reset_in_child();
-    } else {
-      lists[i].lock.unlock_after_fork();
-    }
+    if (locked[i]) lists[i].lock.unlock_after_fork(in_child);
   }
 }
 

@@ -170,16 +170,9 @@ void lock() NO_THREAD_SAFETY_ANALYSIS {
 }
 
 void unlock(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
-  const auto unlock_one = [in_child](Mutex &mutex) NO_THREAD_SAFETY_ANALYSIS {
-    if (in_child) {
-      mutex.reset_in_child();
-    } else {
-      mutex.unlock_after_fork();
-    }
-  };
-  unlock_one(cover_lock);
+  cover_lock.unlock_after_fork(in_child);
   for (auto &kind : span_sets) {
-    for (SpanSet &set : kind) unlock_one(set.lock());
+    for (SpanSet &set : kind) set.lock().unlock_after_fork(in_child);
   }
 }
 

@@ -296,12 +296,6 @@ bool any_ready() {
 
 void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { lock.lock_for_fork(); }
 
-void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
-  if (in_child) {
-    lock.reset_in_child();
-  } else {
-    lock.unlock_after_fork();
-  }
-}
+void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS { lock.unlock_after_fork(in_child); }
 
 }  // namespace warren::gc::specials

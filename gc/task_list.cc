@@ -10,14 +10,6 @@
 namespace warren::gc {
 namespace {
 
-struct Entry {  // the kernel's linux_dirent64
-  uint64_t inode;
-  int64_t offset;
-  unsigned short length;
-  unsigned char type;
-  char name[];
-};
-
 // PF_EXITING and PF_IO_WORKER of the kernel's task flags.
 constexpr uint64_t kExiting = 0x4, kIoWorker = 0x10;
 
@@ -93,7 +85,7 @@ uint32_t TaskList::next() {
       used_ = 0;
       filled_ = static_cast<size_t>(bytes);
     }
-    const auto *entry = reinterpret_cast<const Entry *>(buffer_ + used_);
+    const auto *entry = reinterpret_cast<const os_calls::DirectoryEntry *>(buffer_ + used_);
     used_ += entry->length;
     if (entry->name[0] != '.') return static_cast<uint32_t>(number_at(entry->name));
   }

@@ -23,6 +23,7 @@
 #include "allocator/base/os_thread.h"
 #include "gc/mappings.h"
 #include "gc/paged_array.h"
+#include "gc/registers_x86_64.h"
 #include "gc/roots.h"
 #include "gc/stacks.h"
 #include "gc/stop_signal.h"
@@ -433,7 +434,7 @@ void prepare_fork() NO_THREAD_SAFETY_ANALYSIS {
 }
 
 void after_fork_in_parent() NO_THREAD_SAFETY_ANALYSIS {
-  if (!held_before_fork) return lock.unlock_after_fork();
+  if (!held_before_fork) return lock.unlock_after_fork(false);
   held_before_fork = false;
 }
 
@@ -446,7 +447,7 @@ void stop_at_gate() {
 
 void after_fork_in_child() {
   forking.store(0, std::memory_order_relaxed);  // who waited is not here
-  if (!held_before_fork) lock.reset_in_child();
+  if (!held_before_fork) lock.unlock_after_fork(true);
   held_before_fork = false;
   reset_in_child();
 }
@@ -528,13 +529,8 @@ WARREN_NOINLINE void for_each_thread_range(VisitThreadRange visit, void *context
   }
   if (is_quiet(stopper)) return;
   // What the caller has in registers that a call preserves; the others are on its stack already.
-  uintptr_t registers[6];
-  asm volatile(
-      "movq %%rbx, 0(%0)\n\tmovq %%rbp, 8(%0)\n\tmovq %%r12, 16(%0)\n\t"
-      "movq %%r13, 24(%0)\n\tmovq %%r14, 32(%0)\n\tmovq %%r15, 40(%0)"
-      :
-      : "r"(registers)
-      : "memory");
+  PreservedRegisters registers;
+  read_preserved(registers);
   const uintptr_t low = address_of(registers);
   visit(stopper, low, low + sizeof registers, context);
   const auto thread_pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());

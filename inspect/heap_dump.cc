@@ -19,6 +19,7 @@
 #include "allocator/heap.h"
 #include "allocator/page_heap.h"
 #include "gc/cycle.h"
+#include "gc/registers_x86_64.h"
 #include "gc/roots.h"
 #include "gc/specials.h"
 #include "gc/world.h"
@@ -405,13 +406,8 @@ bool name_part(const char *path, char (&part)[4096]) {
 }  // namespace
 
 WARREN_NOINLINE int write_heap_dump(const char *path) {
-  uintptr_t registers[6];
-  asm volatile(
-      "movq %%rbx, 0(%0)\n\tmovq %%rbp, 8(%0)\n\tmovq %%r12, 16(%0)\n\t"
-      "movq %%r13, 24(%0)\n\tmovq %%r14, 32(%0)\n\tmovq %%r15, 40(%0)"
-      :
-      : "r"(registers)
-      : "memory");
+  gc::PreservedRegisters registers;
+  gc::read_preserved(registers);
   if (!heap::is_set_up() && !heap::set_up()) return ENOMEM;
   char part[4096];
   if (!name_part(path, part)) return ENAMETOOLONG;

@@ -320,12 +320,7 @@ void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
     writing.store(false, std::memory_order_relaxed);  // the writer did not come along
     file_count.store(0, std::memory_order_relaxed);
   }
-  if (!locked) return;
-  if (in_child) {
-    lock.reset_in_child();
-  } else {
-    lock.unlock_after_fork();
-  }
+  if (locked) lock.unlock_after_fork(in_child);
 }
 
 }  // namespace warren::inspect::heap_profile

@@ -253,19 +253,12 @@ void set_up() {
 }
 
 void note_kernel_words() {
-  struct Entry {  // the kernel's linux_dirent64
-    uint64_t inode;
-    int64_t offset;
-    unsigned short length;
-    unsigned char type;
-    char name[];
-  };
   const long directory = os_calls::open("/proc/self/fd", O_RDONLY | O_DIRECTORY);
   if (os_calls::failed(directory)) return;
   alignas(8) static char entries[8192];
   for (long bytes; (bytes = os_calls::directory_entries(static_cast<int>(directory), entries, sizeof entries)) > 0;) {
     for (long at = 0; at < bytes;) {
-      const auto *entry = reinterpret_cast<const Entry *>(entries + at);
+      const auto *entry = reinterpret_cast<const os_calls::DirectoryEntry *>(entries + at);
       at += entry->length;
       if (entry->name[0] != '.') note_words_of(number_behind(entry->name, 10));
     }

@@ -128,12 +128,7 @@ bool locked = false;  // guarded by the lock itself
 
 void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { locked = lock.lock_for_fork(); }
 void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
-  if (!locked) return;
-  if (in_child) {
-    lock.reset_in_child();
-  } else {
-    lock.unlock_after_fork();
-  }
+  if (locked) lock.unlock_after_fork(in_child);
 }
 
 }  // namespace warren::inspect::stack_table

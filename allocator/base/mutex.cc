@@ -82,11 +82,10 @@ bool Mutex::lock_for_fork() NO_THREAD_SAFETY_ANALYSIS {
   return true;
 }
 
-void Mutex::unlock_after_fork() NO_THREAD_SAFETY_ANALYSIS { unlock(); }
-
-void Mutex::reset_in_child() NO_THREAD_SAFETY_ANALYSIS {
+void Mutex::unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
+  if (!in_child) return unlock();
   if constexpr (kDebug) lock_rank::note_released(rank_);
-  word_.store(0, std::memory_order_relaxed);  // the child has one thread
+  word_.store(0, std::memory_order_relaxed);  // held by the id that the one thread had in the parent
   if (is_gated(rank_)) stop_gate::leave();
 }
 

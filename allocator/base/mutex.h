@@ -31,8 +31,7 @@ class CAPABILITY("mutex") Mutex {
   // For fork only. lock_for_fork() ignores the rank of other centrals already held, and leaves a lock
   // alone that this very thread holds (fork called in a signal handler): returns whether it locked.
   bool lock_for_fork();
-  void unlock_after_fork();
-  void reset_in_child();
+  void unlock_after_fork(bool in_child);
 
  private:
   void lock_slow(uint32_t mine);

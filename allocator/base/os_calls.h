@@ -40,6 +40,13 @@ struct FileIdentity {
 FileIdentity file_identity(int fd);  // zeros: not open
 long read(int fd, void *data, size_t bytes);
 long rewind(int fd);
+struct DirectoryEntry {  // the kernel's linux_dirent64
+  uint64_t inode;
+  int64_t offset;
+  unsigned short length;
+  unsigned char type;
+  char name[];
+};
 long directory_entries(int fd, void *entries, size_t bytes);  // of struct linux_dirent64
 long link_count(int fd);
 long ioctl(int fd, unsigned long request, void *argument);

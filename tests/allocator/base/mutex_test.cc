@@ -97,7 +97,7 @@ TEST(Mutex, ForkTakesWhatIsFreeAndLeavesWhatIsMine) {
   EXPECT_TRUE(lock.lock_for_fork());
   EXPECT_TRUE(lock.held_by_me());
   EXPECT_FALSE(lock.lock_for_fork()) << "this very thread holds it";
-  lock.unlock_after_fork();
+  lock.unlock_after_fork(false);
   EXPECT_FALSE(lock.held_by_me());
 }
 
@@ -109,7 +109,7 @@ TEST(Mutex, ForkWaitsForOtherThreads) {
     stage = 1;
     EXPECT_TRUE(lock.lock_for_fork());
     EXPECT_TRUE(go.load()) << "the lock was held";
-    lock.unlock_after_fork();
+    lock.unlock_after_fork(false);
   });
   while (stage != 1) sched_yield();
   for (int i = 0; i < 200; ++i) sched_yield();  // a chance to get it wrong
@@ -121,7 +121,7 @@ TEST(Mutex, ForkWaitsForOtherThreads) {
 TEST(Mutex, TheChildsLockIsFree) {
   ASSERT_TRUE(lock.lock_for_fork());
   in_own_process([] {
-    lock.reset_in_child();
+    lock.unlock_after_fork(true);
     EXPECT_FALSE(lock.held_by_me());
     const uint64_t before = counted();
     std::thread([] {
@@ -130,7 +130,7 @@ TEST(Mutex, TheChildsLockIsFree) {
     }).join();
     EXPECT_EQ(counted(), before + 1);
   });
-  lock.unlock_after_fork();
+  lock.unlock_after_fork(false);
   counted();  // and the parent's is free as well
 }
 
@@ -152,12 +152,12 @@ TEST(Mutex, ForkUnderContention) {
     const pid_t child = fork();
     if (child == 0) {
       alarm(30);
-      lock.reset_in_child();
+      lock.unlock_after_fork(true);
       lock_it();
       unlock_it();
       _exit(0);
     }
-    lock.unlock_after_fork();
+    lock.unlock_after_fork(false);
     int status = -1;
     waitpid(child, &status, 0);
     EXPECT_EQ(status, 0) << round;
