@@ -22,7 +22,7 @@ Frame at(uintptr_t address) {
   const size_t found = modules.find(address);
   if (found == modules.count() || modules.path(modules[found])[0] == '\0') return {nullptr, address, nullptr};
   const char *path = modules.path(modules[found]);
-  const uint64_t offset = address - modules[found].start + modules[found].file_offset;
+  const uint64_t offset = address - modules[found].low + modules[found].offset;
   const SymbolTable::Function function = symbols.table_of(found).at(offset);
   return {function.name, function.name == nullptr ? offset : function.offset, path};
 }

@@ -35,7 +35,6 @@
 namespace warren::inspect::leak_roots {
 namespace {
 
-using process_map::Mapping;
 
 // --- stacks that libc has made ---
 

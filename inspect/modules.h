@@ -4,16 +4,12 @@
 #pragma once
 
 #include "gc/paged_array.h"
+#include "inspect/maps_file.h"
 
+#include <cstddef>
 #include <cstdint>
 
 namespace warren::inspect {
-
-struct Module {
-  uintptr_t start, end;
-  uint64_t file_offset;  // of start
-  size_t path;           // where it begins in the text: a path, "[vdso]", or nothing
-};
 
 class Modules {
  public:
@@ -22,17 +18,14 @@ class Modules {
   void release();
 
   size_t count() const { return modules_.size(); }
-  const Module &operator[](size_t i) const { return modules_[i]; }
-  const char *path(const Module &module) const { return &text_[module.path]; }
+  const Mapping &operator[](size_t i) const { return modules_[i]; }
+  const char *path(const Mapping &module) const { return &text_[module.name_at]; }
 
   // The one that holds the address, or count().
   size_t find(uintptr_t address) const;
 
  private:
-  bool read_text();
-  bool read_line(size_t at);
-
-  gc::PagedArray<Module> modules_;
+  gc::PagedArray<Mapping> modules_;
   gc::PagedArray<char> text_;
 };
 

@@ -217,14 +217,14 @@ class Writer {
   void write_mappings() {
     const Modules &modules = symbols_.modules();
     for (size_t i = 0; i < modules.count(); ++i) {
-      const Module &module = modules[i];
+      const Mapping &module = modules[i];
       const uint64_t path = string(modules.path(module));
       const SymbolTable::BuildId id = symbols_.table_of(i).build_id();
       Message<16 * kMostVarintBytes> message;
       message.number(1, i + 1);
-      message.number(2, module.start);
-      message.number(3, module.end);
-      message.number(4, module.file_offset);
+      message.number(2, module.low);
+      message.number(3, module.high);
+      message.number(4, module.offset);
       message.number(5, path);
       if (id.count != 0) message.number(6, build_id(id));
       if (named_.begin()[i]) message.number(7, 1);

@@ -4,19 +4,11 @@
 #pragma once
 
 #include "gc/paged_array.h"
+#include "inspect/maps_file.h"
 
-#include <cstddef>
 #include <cstdint>
 
 namespace warren::inspect::process_map {
-
-struct Mapping {
-  uintptr_t low, high;
-  uint64_t offset;    // in the file
-  uint64_t inode;     // 0: no file
-  uint32_t name_at;   // see name_of()
-  bool readable, writable, executable, shared;
-};
 
 // False: the list cannot be read, or no memory.
 bool read();

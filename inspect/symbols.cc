@@ -172,7 +172,7 @@ SymbolTable &Symbols::table_of(size_t module) {
 SymbolTable::Function Symbols::at(uintptr_t address) {
   const size_t module = modules_.find(address);
   if (module == modules_.count()) return {nullptr, 0, 0};
-  return table_of(module).at(address - modules_[module].start + modules_[module].file_offset);
+  return table_of(module).at(address - modules_[module].low + modules_[module].offset);
 }
 
 }  // namespace warren::inspect
