@@ -119,8 +119,9 @@ struct Cache : CacheHead {
   void empty_bins(Give give);
 
   size_t allowed_bytes_;      // room of all bins
-  unsigned hand_;             // the bin that lost room last
+  unsigned hand_;             // the bin that was asked for room last
   uint8_t batch_[kBinCount];  // blocks of the next refill; 0 while the bin is shut
+  bool missed_[kBinCount];    // was empty or full since it was last asked for room
   void *slots_[cache_detail::kSlotOffsets.of[kBinCount]];
 };
 
