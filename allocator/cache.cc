@@ -85,7 +85,7 @@ void Cache::open(unsigned bin) {
   top[bin] = limit[bin] = bottom(bin);
   top[bin][-1] = at_address<void>(arena.start);
   set_room(bin, 2 * batch_[bin]);
-  make_room(0, bin);
+  make_room(0, bin, 2 * kBinCount);  // in two turns all others can lose; that happens once
 }
 
 bool Cache::refill(unsigned bin) {
@@ -101,7 +101,7 @@ bool Cache::refill(unsigned bin) {
   if (limit[bin] < top[bin]) set_room(bin, fetched);
   const unsigned half = slots_of(bin) / 2;
   const unsigned larger = batch_[bin] * 2u < half ? batch_[bin] * 2u : half;
-  if (larger <= room(bin) || make_room((larger - room(bin)) * block_size(bin), bin)) batch_[bin] = static_cast<uint8_t>(larger);
+  if (larger <= room(bin) || make_room((larger - room(bin)) * block_size(bin), bin, kLooks)) batch_[bin] = static_cast<uint8_t>(larger);
   return true;
 }
 
@@ -111,7 +111,7 @@ void Cache::push(unsigned bin, void *block) {
     missed_[bin] = true;
     const size_t now = room(bin);
     const size_t wider = now * 2 < slots_of(bin) ? now * 2 : slots_of(bin);
-    if (now < wider && make_room((wider - now) * block_size(bin), bin)) {
+    if (now < wider && make_room((wider - now) * block_size(bin), bin, kLooks)) {
       set_room(bin, wider);
     } else {
       give_back_oldest(bin, (now + 1) / 2);
@@ -123,10 +123,10 @@ void Cache::push(unsigned bin, void *block) {
 // Takes half of their room from other bins, in turn, until there is so much more for this one: from bins that have missed
 // nothing since the last turn. A bin that is used wins room back; one that is not ends up with little. False: none of
 // the next few has room to lose.
-bool Cache::make_room(size_t bytes, unsigned for_bin) {
+bool Cache::make_room(size_t bytes, unsigned for_bin, unsigned looks) {
   const size_t allowed = share();
   for (unsigned looked_at = 0; allowed_bytes_ + bytes > allowed; ++looked_at) {
-    if (looked_at == kLooks) return false;
+    if (looked_at == looks) return false;
     hand_ = (hand_ + 1) % kBinCount;
     if (hand_ == for_bin || !is_open(hand_) || room(hand_) <= least_room(hand_)) continue;
     if (missed_[hand_]) {

@@ -113,7 +113,7 @@ struct Cache : CacheHead {
   void **bottom(unsigned bin) { return slots_ + cache_detail::kSlotOffsets.of[bin] + 1; }
   size_t room(unsigned bin) const { return static_cast<size_t>(limit[bin] - bottom(bin)); }
   void set_room(unsigned bin, size_t blocks);
-  bool make_room(size_t bytes, unsigned for_bin);
+  bool make_room(size_t bytes, unsigned for_bin, unsigned looks);
   void give_back_oldest(unsigned bin, size_t count);
   template <class Give>
   void empty_bins(Give give);
