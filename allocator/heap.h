@@ -13,9 +13,18 @@
 #include "allocator/bin_x86_64.h"
 #include "allocator/object_map.h"
 
+#include <atomic>
 #include <bit>
 
 namespace warren {
+
+namespace sampling {
+
+// Written under the cache registry's lock; relaxed: a thread may see a change some allocations late.
+extern std::atomic<bool> counting;
+inline bool counts() { return counting.load(std::memory_order_relaxed); }  // whether allocations are counted, see sampling.h
+
+}  // namespace sampling
 
 // The distance of the thread's cache from hot.empty: 0, as in a thread that has just begun or is
 // inside a slow path, means that there is none.
@@ -76,8 +85,7 @@ WARREN_ALWAYS_INLINE void *allocate_counted(size_t size) {
   return block;
 }
 
-// The same for a block of any class but the tiny one, and for medium blocks in the coarse plane: what slow functions try
-// first. nullptr, false: not at hand.
+// The same for a block of any class but the tiny one, and for medium blocks in the coarse plane. nullptr, false: not at hand.
 WARREN_ALWAYS_INLINE void *allocate_of_class(SizeClass size_class) {
   CacheHead *cache = current_cache();
   void *block = bin::top_block(cache, size_class.value);
@@ -104,11 +112,25 @@ WARREN_ALWAYS_INLINE bool release_medium(void *block) {
   return true;
 }
 
+// What slow functions try first for requests above kMaxSmallSize, before they look at anything else. nullptr: not at hand, no such
+// request, or allocations are counted.
+WARREN_ALWAYS_INLINE void *allocate_medium(size_t size) {
+  if (size - (kMaxSmallSize + 1) > kMaxClassSize - (kMaxSmallSize + 1) || sampling::counts()) return nullptr;
+  const SizeClass size_class = class_of_medium_size(size);
+  CacheHead *cache = current_cache();
+  void *block = bin::top_block(cache, size_class.value);
+  uint8_t *mark = object_map::coarse(address_of(block));
+  if (WARREN_UNLIKELY(*mark != 0)) return nullptr;
+  bin::lower_top(cache, size_class.value);
+  *mark = size_class.value;
+  return block;
+}
+
 // The whole of each operation, for the `Slow`s of preload/. nullptr: no memory, or an impossible size.
 void *allocate_slow(size_t size);
 void *allocate_zeroed(size_t size);
 void *allocate_aligned(size_t align, size_t size);  // align: a power of two
-void release_slow(void *block, const char *function);
+void release_slow(void *block, const char *function);  // release_medium() has been tried
 
 // `size` is not 0 and `block` not nullptr. nullptr: the block is as before.
 void *reallocate(void *block, size_t size, const char *function);

@@ -187,9 +187,6 @@ namespace {
 // What the public functions do, but for counting.
 
 void *allocate_uncounted(size_t size) {
-  if (size > kMaxSmallSize && size <= kMaxClassSize) {
-    if (void *block = allocate_of_class(class_of_medium_size(size))) return block;
-  }
   if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
   void *block;
   if (WARREN_LIKELY(size <= kMaxClassSize)) {
@@ -210,22 +207,17 @@ void *allocate_large_zeroed(size_t size) {
 
 void *allocate_aligned_uncounted(size_t align, size_t size) {
   if (align <= kMinAlign && size > kTinySize) return allocate<allocate_uncounted>(size);
+  const size_t least = size < align ? align : size;
+  SizeClass size_class{};
+  if (align <= kPageSize && least <= kMaxClassSize) {
+    size_class = aligned_class(align, class_of_size(least));
+    if (size_class.value != kTinyClass) {
+      if (void *block = allocate_of_class(size_class)) return block;
+    }
+  }
   if (!is_possible(size) || align > size_t{1} << 46) return nullptr;
   if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
-  void *block = nullptr;
-  // A class whose size is a multiple of the alignment has all objects aligned: spans start on pages.
-  const size_t least = size < align ? align : size;
-  if (align <= kPageSize && least <= kMaxClassSize) {
-    SizeClass size_class = class_of_size(least);
-    while (size_class.value < kClassCount && (info(size_class).object_size & (align - 1)) != 0) ++size_class.value;
-    DCHECK(size_class.value < kClassCount);  // 32768, the last, is a multiple of every such alignment
-    if (size_class.value != kTinyClass) {
-      if ((block = allocate_of_class(size_class)) != nullptr) return block;
-    }
-    block = allocate_object(size_class, align);
-  } else {
-    block = allocate_large(size, align).block;
-  }
+  void *block = size_class.value != 0 ? allocate_object(size_class, align) : allocate_large(size, align).block;
   fill_allocated(block, size);
   return block;
 }
@@ -255,7 +247,6 @@ void *allocate_aligned(size_t align, size_t size) {
 }
 
 WARREN_NOINLINE void release_slow(void *block, const char *function) {
-  if (WARREN_LIKELY(release_medium(block))) return;
   if (block == nullptr) return;
   const uintptr_t address = address_of(block);
   if (WARREN_UNLIKELY(emergency::contains(address))) return emergency::free(block);

@@ -30,8 +30,7 @@ struct Watcher {
   void (*after)();
 };
 
-// Written under the cache registry's lock; relaxed: a thread may see a change some allocations late.
-extern std::atomic<bool> counting;
+// Written under the cache registry's lock; relaxed: a thread may see a change some allocations late. (`counting` is in heap.h.)
 extern std::atomic<const Watcher *> watcher;
 extern std::atomic<void (*)(void *block, size_t size)> each_block;
 
@@ -62,8 +61,6 @@ void end();
 
 // Tells the watcher of a block that was due.
 void add(void *block, size_t size, uint32_t stack);
-
-inline bool counts() { return counting.load(std::memory_order_relaxed); }
 
 // A block that the countdown chose. Tiny blocks are marked in planes of their own, so it is not a tiny one.
 template <class Allocate>

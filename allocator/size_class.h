@@ -57,6 +57,25 @@ struct ClassTable {
 inline constexpr ClassTable<kMaxClassSize, kMediumStep> kMediumTable;
 inline constexpr ClassTable<kMaxSmallSize, kTinySize> kSmallTable;
 
+// For each alignment up to a page, from each class on, the first whose size is a multiple of it.
+struct AlignedTable {
+  static constexpr unsigned kLogs = 14;
+  uint8_t class_of[kLogs][kClassCount]{};
+
+  constexpr AlignedTable() {
+    for (unsigned log = 0; log < kLogs; ++log) {
+      for (unsigned from = 1; from < kClassCount; ++from) {
+        unsigned number = from;
+        while (kSizeClasses[number].object_size % (uint32_t{1} << log) != 0) ++number;
+        class_of[log][from] = static_cast<uint8_t>(number);
+      }
+    }
+  }
+};
+
+inline constexpr AlignedTable kAlignedTable;
+static_assert(kPageSize == size_t{1} << (AlignedTable::kLogs - 1));
+
 }  // namespace size_class_detail
 
 // For sizes up to kMaxSmallSize. All classes are multiples of kTinySize.
@@ -67,6 +86,11 @@ inline SizeClass class_of_small_size(size_t size) {
 // For kMaxSmallSize < size <= kMaxClassSize. All those classes are multiples of kMediumStep.
 inline SizeClass class_of_medium_size(size_t size) {
   return SizeClass{size_class_detail::kMediumTable.class_of[(size + size_class_detail::kMediumStep - 1) >> kCoarseShift]};
+}
+
+// The first class from `from` on all of whose objects are aligned to `align`, a power of two up to a page: spans start on pages.
+inline SizeClass aligned_class(size_t align, SizeClass from) {
+  return SizeClass{size_class_detail::kAlignedTable.class_of[__builtin_ctzll(align)][from.value]};
 }
 
 inline uint32_t object_index(SizeClass size_class, size_t offset_in_span) {

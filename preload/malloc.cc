@@ -26,11 +26,18 @@ WARREN_NOINLINE void *malloc_otherwise(size_t size) {
   return or_no_memory(warren::allocate_slow(size));
 }
 
-WARREN_NOINLINE void *malloc_slow(size_t size) { return warren::allocate_counted<malloc_otherwise>(size); }
+WARREN_NOINLINE void *malloc_slow(size_t size) {
+  if (void *block = warren::allocate_medium(size)) return block;
+  return warren::allocate_counted<malloc_otherwise>(size);
+}
 
-WARREN_NOINLINE void free_slow(void *block) {
+WARREN_NOINLINE void free_otherwise(void *block) {
   if (WARREN_UNLIKELY(bypass::active() || bypass::is_foreign(block))) return bypass::next<void(void *)>(bypass::Name::k_free)(block);
   warren::release_slow(block, "free");
+}
+
+WARREN_NOINLINE void free_slow(void *block) {
+  if (WARREN_UNLIKELY(!warren::release_medium(block))) free_otherwise(block);
 }
 
 void *calloc_checked(size_t count, size_t size) {
@@ -42,7 +49,7 @@ void *calloc_checked(size_t count, size_t size) {
 void *reallocate(void *block, size_t size) {
   if (block == nullptr) return or_no_memory(warren::allocate<warren::allocate_slow>(size));
   if (WARREN_UNLIKELY(size == 0)) {  // as glibc: C23 leaves it undefined
-    warren::release_slow(block, "realloc");
+    if (!warren::release_medium(block)) warren::release_slow(block, "realloc");
     return nullptr;
   }
   return or_no_memory(warren::reallocate(block, size, "realloc"));

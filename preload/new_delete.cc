@@ -47,13 +47,23 @@ void *not_throwing(size_t size, size_t align) {
 WARREN_NOINLINE void *new_otherwise(size_t size) { return throwing(size, kUnaligned); }
 WARREN_NOINLINE void *nothrow_new_otherwise(size_t size) { return not_throwing(size, kUnaligned); }
 
-WARREN_NOINLINE void *new_slow(size_t size) { return warren::allocate_counted<new_otherwise>(size); }
-WARREN_NOINLINE void *nothrow_new_slow(size_t size) { return warren::allocate_counted<nothrow_new_otherwise>(size); }
+template <void *(*Otherwise)(size_t)>
+void *slow(size_t size) {
+  if (void *block = warren::allocate_medium(size)) return block;
+  return warren::allocate_counted<Otherwise>(size);
+}
 
-WARREN_NOINLINE void delete_slow(void *block) {
+WARREN_NOINLINE void *new_slow(size_t size) { return slow<new_otherwise>(size); }
+WARREN_NOINLINE void *nothrow_new_slow(size_t size) { return slow<nothrow_new_otherwise>(size); }
+
+WARREN_NOINLINE void delete_otherwise(void *block) {
   if (WARREN_UNLIKELY(bypass::active())) return ::free(block);
   if (WARREN_UNLIKELY(bypass::is_foreign(block))) return bypass::next<void(void *)>(bypass::Name::k_free)(block);
   warren::release_slow(block, "free");
+}
+
+WARREN_NOINLINE void delete_slow(void *block) {
+  if (WARREN_UNLIKELY(!warren::release_medium(block))) delete_otherwise(block);
 }
 
 size_t bytes(std::align_val_t align) { return static_cast<size_t>(align); }
