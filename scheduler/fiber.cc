@@ -4,7 +4,6 @@
 #include "allocator/base/address.h"
 #include "allocator/base/check.h"
 #include "include/warren/scheduler_core.h"
-#include "scheduler/deadlock.h"
 #include "scheduler/g_status.h"
 #include "scheduler/idle.h"
 #include "scheduler/run.h"

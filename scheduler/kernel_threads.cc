@@ -2,6 +2,7 @@
 #include "scheduler/kernel_threads.h"
 
 #include "allocator/base/os_calls.h"
+#include "scheduler/deadlock.h"
 #include "scheduler/exceptions.h"
 #include "scheduler/find_runnable.h"
 #include "scheduler/idle.h"
@@ -37,10 +38,16 @@ sigset_t machine_mask;
 void retire(M *m) {
   P *p = m->p.load(std::memory_order_relaxed) != nullptr ? release_p(m) : nullptr;
   if (p != nullptr) handoff_p(p);
+  bool deadlock;
+  {
+    MutexLock hold(sched.lock);
+    --sched.m_count;
+    deadlock = nobody_runs();
+  }
+  if (deadlock) report_deadlock();  // all others may sleep already: nobody else would look
   take_signal_stack(m->signal_stack);
   warren_thread_words.m = nullptr;
   MutexLock hold(sched.lock);
-  --sched.m_count;
   m->thread_id = 0;
   m->next_idle = sched.ended_ms;  // it stays in the list of all
   sched.ended_ms = m;
