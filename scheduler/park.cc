@@ -95,7 +95,9 @@ void wr_yield(void) {
 
 void wr_preempt_point(void) {
   M *m = this_m();
-  if (WARREN_LIKELY(m == nullptr || m->taken.load(std::memory_order_relaxed) == not_taken)) return;
+  if (WARREN_LIKELY(m == nullptr)) return;
+  // Whoever was in the runtime since may have seen the request, and could not switch.
+  if (WARREN_LIKELY(m->taken.load(std::memory_order_relaxed) == not_taken && !m->slice_over)) return;
   enter_runtime(m);
   leave_runtime(m);
 }

@@ -55,7 +55,7 @@ int wr_go_moved(void (*fn)(void *closure), void *closure, size_t size, void (*mo
 /* Lets other fibers run. Source: runtime.Gosched. On a plain thread: sched_yield. */
 void wr_yield(void);
 
-/* Yields if this fiber has had its 10 ms; one load otherwise. For long loops without any other call: they are not
+/* Yields if this fiber has had its 10 ms; two loads otherwise. For long loops without any other call: they are not
  * in anybody's way without it either, but keep a thread of their own busy. */
 void wr_preempt_point(void);
 
