@@ -2,6 +2,7 @@
 #include "scheduler/kernel_threads.h"
 
 #include "allocator/base/os_calls.h"
+#include "gc/stop_signal.h"
 #include "scheduler/deadlock.h"
 #include "scheduler/exceptions.h"
 #include "scheduler/find_runnable.h"
@@ -30,8 +31,6 @@ constexpr size_t kStackBytes = size_t{256} << 10;
 
 // A handler that unwinds and symbolises a stack, on top of a frame with all vector registers.
 constexpr size_t kSignalStackBytes = size_t{64} << 10;
-
-constexpr int kFirstStopSignal = 45, kLastStopSignal = 60;
 
 sigset_t machine_mask;
 
@@ -124,8 +123,8 @@ bool start(void *(*body)(void *), void *argument, const sigset_t *mask, const ch
   if (mask == nullptr) {
     sigset_t all;
     sigfillset(&all);
-    // The collector stops threads by one of these, from the last downwards (gc/stop_signal.h).
-    for (int signal = kFirstStopSignal; signal <= kLastStopSignal; ++signal) sigdelset(&all, signal);
+    // The collector stops threads by one of these.
+    for (int signal = gc::stop_signal::kLowest; signal <= gc::stop_signal::kHighest; ++signal) sigdelset(&all, signal);
     pthread_attr_setsigmask_np(&attributes, &all);
   } else {
     pthread_attr_setsigmask_np(&attributes, mask);

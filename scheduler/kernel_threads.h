@@ -12,7 +12,7 @@ void keep_signal_mask();
 // A new machine that begins with `p`. False: no thread to be had.
 bool start_machine(P *p, bool spinning);
 
-// A thread that runs body() for ever, with all signals blocked.
+// A thread that runs body() for ever, with all signals blocked but the collector's.
 bool start_plain(void (*body)(), const char *name);
 
 // A signal stack for the calling thread, unless it has one.
