@@ -16,7 +16,4 @@ Found next_fiber(M *m);
 // A timer at `when` has become the first of a heap: whoever sleeps in the network's poll may be sleeping too long.
 void wake_poller(uint64_t when);
 
-// Work for Ps that have nothing else to do (the collector's): returns whether it did any.
-extern std::atomic<bool (*)()> idle_work;
-
 }  // namespace warren::scheduler
