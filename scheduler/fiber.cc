@@ -61,7 +61,6 @@ WARREN_ALWAYS_INLINE G *make(M *m, void (*entry)(void *argument), void *argument
   g->generation = sched.generation.load(std::memory_order_relaxed);
   g->reason = WaitReason::kNone;
   g->face_word = nullptr;
-  g->wake_argument = nullptr;
   g->name[0] = '\0';
   if (WARREN_UNLIKELY(name != nullptr)) {
     const size_t length = strnlen(name, sizeof g->name - 1);

@@ -74,8 +74,6 @@ void ready(G *g) {
   make_runnable_globally(g);
 }
 
-void *&wake_argument(G *g) { return g->wake_argument; }
-
 }  // namespace warren::scheduler
 
 using namespace warren::scheduler;

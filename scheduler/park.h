@@ -45,7 +45,4 @@ void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reaso
 // Makes a parked G runnable. From any fiber or thread; never blocks, never switches.
 void ready(G *g);
 
-// A word of each G's for whoever parked it (what woke it: a select case, a closed channel).
-void *&wake_argument(G *g);
-
 }  // namespace warren::scheduler

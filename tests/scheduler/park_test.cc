@@ -86,28 +86,6 @@ TEST(Park, ReadyFromWithinUnlock) {
   }
 }
 
-TEST(Park, WakeArgumentIsTheFibersOwn) {
-  run_on(2, [] {
-    std::atomic<G *> parked{nullptr};
-    std::atomic<int> done{0};
-    int word = 0;
-    go([&] {
-      park(
-          [](G *g, void *argument) {
-            static_cast<std::atomic<G *> *>(argument)->store(g);
-            return true;
-          },
-          &parked, WaitReason::kSemaphore);
-      EXPECT_EQ(wake_argument(current()), &word);
-      ++done;
-    });
-    while (parked == nullptr) wr_yield();
-    wake_argument(parked) = &word;
-    ready(parked);
-    await(done, 1);
-  });
-}
-
 // Given up by another thread than the one that took it, which a std::mutex does not allow.
 class SpinLock {
  public:
