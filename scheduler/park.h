@@ -30,9 +30,6 @@ enum class WaitReason : uint8_t {
   kCondWait,        // "sync.Cond.Wait"
   kSemaphore,       // "semacquire"
   kOnce,            // "sync.Once.Do"
-  kFinalizerWait,   // "finalizer wait"
-  kGcAssist,        // "GC assist wait"
-  kLockedThread,    // "locked thread"
 };
 
 // Never nullptr. Not to be kept across a park by way of thread-local words: a fiber may go on on another thread.
