@@ -105,6 +105,4 @@ uint64_t wr_fiber_id(void) {
   return m == nullptr || m->current == nullptr ? 0 : m->current->id;
 }
 
-void **wr_fiber_word(void) { return &current()->face_word; }
-
 }  // extern "C"

@@ -69,9 +69,6 @@ uint64_t wr_fiber_id(void);
 /* Fibers that have been started and have not ended. Source: runtime.NumGoroutine. */
 size_t wr_fiber_count(void);
 
-/* A word of the fiber's own (of the thread's on a plain thread), NULL at first: for the C++ face. */
-void **wr_fiber_word(void);
-
 /* Sets how many threads run fibers at a time, n > 0, and returns what it was. The first value is the option maxprocs,
  * or the number of CPUs this process may use (affinity and cgroup quota). Source: runtime.GOMAXPROCS. */
 int wr_max_procs(int n);
