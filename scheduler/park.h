@@ -42,4 +42,14 @@ void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reaso
 // Makes a parked G runnable. From any fiber or thread; never blocks, never switches.
 void ready(G *g);
 
+// Each in a chain of those who wait, taken off their queues. It is gone once its G is ready.
+template <class Waiting>
+void ready_all(Waiting *first) {
+  while (first != nullptr) {
+    Waiting *next = first->next;
+    ready(first->g);
+    first = next;
+  }
+}
+
 }  // namespace warren::scheduler
