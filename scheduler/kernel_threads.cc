@@ -34,6 +34,27 @@ constexpr size_t kSignalStackBytes = size_t{64} << 10;
 
 sigset_t machine_mask;
 
+// For the calling thread, unless it has one.
+void *give_signal_stack() {
+  stack_t stack;
+  if (sigaltstack(nullptr, &stack) != 0 || (stack.ss_flags & SS_DISABLE) == 0) return nullptr;
+  void *memory = mmap(nullptr, kSignalStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  stack = {};
+  stack.ss_sp = memory;
+  stack.ss_size = kSignalStackBytes;
+  sigaltstack(&stack, nullptr);
+  return memory;
+}
+
+void take_signal_stack(void *memory) {
+  if (memory == nullptr) return;
+  stack_t off{};
+  off.ss_flags = SS_DISABLE;
+  sigaltstack(&off, nullptr);
+  munmap(memory, kSignalStackBytes);
+}
+
 void retire(M *m) {
   P *p = m->p.load(std::memory_order_relaxed) != nullptr ? release_p(m) : nullptr;
   if (p != nullptr) handoff_p(p);
@@ -155,26 +176,6 @@ bool start_machine(P *p, bool spinning) {
 
 bool start_plain(void (*body)(), const char *name) {
   return start(run_plain, reinterpret_cast<void *>(body), nullptr, name);
-}
-
-void *give_signal_stack() {
-  stack_t stack;
-  if (sigaltstack(nullptr, &stack) != 0 || (stack.ss_flags & SS_DISABLE) == 0) return nullptr;
-  void *memory = mmap(nullptr, kSignalStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return nullptr;
-  stack = {};
-  stack.ss_sp = memory;
-  stack.ss_size = kSignalStackBytes;
-  sigaltstack(&stack, nullptr);
-  return memory;
-}
-
-void take_signal_stack(void *memory) {
-  if (memory == nullptr) return;
-  stack_t off{};
-  off.ss_flags = SS_DISABLE;
-  sigaltstack(&off, nullptr);
-  munmap(memory, kSignalStackBytes);
 }
 
 }  // namespace threads
