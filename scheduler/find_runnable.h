@@ -1,4 +1,5 @@
-// Where work comes from. Caller: the schedule loop. See find_runnable.cc for the list.
+// Where work comes from. Callers: the schedule loop; timer.cc and idle.cc, which wake the poller. See
+// find_runnable.cc for the list.
 #pragma once
 
 #include "scheduler/state.h"
