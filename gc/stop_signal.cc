@@ -7,9 +7,6 @@
 namespace warren::gc::stop_signal {
 namespace {
 
-// Programs count from SIGRTMIN up, and some down from SIGRTMAX; valgrind keeps the last for itself, libc the first two.
-constexpr int kHighest = 60, kLowest = 36;
-
 std::atomic<int> taken{0};  // relaxed: who sees it late leaves the mask as it was, and stop() says so
 os_calls::SignalHandler own_handler;
 

@@ -1,11 +1,15 @@
 // The signal that stops threads: which one, who handles it, and how the program's signal masks are kept open for it.
-// Callers: threads.cc; preload/signal_masks.cc. Invariant: a signal is taken only while its action is the default, and
+// Callers: threads.cc; preload/signal_masks.cc; scheduler/kernel_threads.cc (which signals). Invariant: a signal is taken only while its action is the default, and
 // given up when the program installs a handler of its own.
 #pragma once
 
 #include "allocator/base/os_calls.h"
 
 namespace warren::gc::stop_signal {
+
+// It is one of these, the highest that is free. Programs count from SIGRTMIN up, and some down from SIGRTMAX; valgrind
+// keeps the last for itself, libc the first two.
+inline constexpr int kHighest = 60, kLowest = 36;
 
 // Installs `handler` for a free signal. False: there is none.
 bool take(os_calls::SignalHandler handler);

@@ -39,15 +39,6 @@ WARREN_NOINLINE int wait_in(wr_chan *c, WaiterQueue &queue, void *element,
   for (;;) park(nullptr, nullptr, reason);
 }
 
-// Wakes a chain of waiters taken off their queues. A waiter is gone once its G is ready.
-void ready_all(Waiter *first) {
-  while (first != nullptr) {
-    Waiter *next = first->next;
-    ready(first->g);
-    first = next;
-  }
-}
-
 void delete_channel(wr_chan *c) {
   if (c->destroy != nullptr) {
     // relaxed: nobody else is left to write it.

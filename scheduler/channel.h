@@ -1,5 +1,5 @@
 // Channels: a ring of elements, a queue of Gs that wait to send and one of Gs that wait to receive.
-// Callers: channel.cc and select.cc (the C ABI), timer_channel.cc. Source: Go's chan.go.
+// Callers: channel.cc and select.cc (the C ABI), timer_channel.cc, cancel_tree.cc. Source: Go's chan.go.
 //
 // Waiters lie on the stacks of the Gs that park: nothing is allocated to wait. Values go straight from one G's stack
 // to the other's where one waits, else through the ring.

@@ -1,4 +1,5 @@
-// Finding out that no fiber can ever run again. Callers: idle.cc, when a thread goes to sleep; fiber.cc.
+// Finding out that no fiber can ever run again. Callers: idle.cc, when a thread goes to sleep; kernel_threads.cc, when
+// one ends; sysmon.cc.
 // Invariant: nothing is reported while a timer, a descriptor, or a thread that is not the scheduler's could still wake
 // one.
 #pragma once
@@ -7,7 +8,7 @@
 
 namespace warren::scheduler {
 
-// A quick look: every thread of the scheduler's sleeps.
+// A quick look: every thread that runs fibers sleeps.
 bool nobody_runs() REQUIRES(sched.lock);
 
 // Looks closely, and ends the process if it is so. Where something can still wake a fiber now, sysmon looks again later.

@@ -3,12 +3,20 @@
 
 #include <dlfcn.h>
 
+extern "C" {
+// Weak: bound where the program, or what it is linked with, has a C++ runtime; also one linked statically, which dlsym
+// does not find.
+__attribute__((weak, visibility("default"))) void *__cxa_get_globals();
+}
+
 namespace warren::scheduler {
 namespace {
 
 using GetGlobals = void *();
 
 GetGlobals *find() {
+  GetGlobals *bound = &__cxa_get_globals;
+  if (bound != nullptr) return bound;
   if (void *symbol = dlsym(RTLD_DEFAULT, "__cxa_get_globals")) return reinterpret_cast<GetGlobals *>(symbol);
   // Brought along privately, by dlopen without RTLD_GLOBAL.
   for (const char *library : {"libstdc++.so.6", "libc++abi.so.1", "libc++.so.1"}) {

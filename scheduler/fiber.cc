@@ -4,7 +4,6 @@
 #include "allocator/base/address.h"
 #include "allocator/base/check.h"
 #include "include/warren/scheduler_core.h"
-#include "scheduler/deadlock.h"
 #include "scheduler/g_status.h"
 #include "scheduler/idle.h"
 #include "scheduler/run.h"
@@ -61,8 +60,6 @@ WARREN_ALWAYS_INLINE G *make(M *m, void (*entry)(void *argument), void *argument
   g->creator = m != nullptr && m->current != nullptr ? m->current->id : 0;
   g->generation = sched.generation.load(std::memory_order_relaxed);
   g->reason = WaitReason::kNone;
-  g->face_word = nullptr;
-  g->wake_argument = nullptr;
   g->name[0] = '\0';
   if (WARREN_UNLIKELY(name != nullptr)) {
     const size_t length = strnlen(name, sizeof g->name - 1);
@@ -202,7 +199,6 @@ void wr_end_fiber(void) {
   CHECK(m != nullptr && m->current != nullptr);
   enter_runtime(m);
   G *g = m->current;
-  g->face_word = nullptr;
   if (WARREN_UNLIKELY(g->locked_m != nullptr)) {
     // Its thread may have been changed in ways that nobody knows of: it ends too.
     g->locked_m = nullptr;

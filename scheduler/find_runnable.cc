@@ -6,7 +6,6 @@
 //   the global queue             this P's share of it
 //   the network                  without waiting
 //   other Ps                     half of a ring; in the last round also their next one and their timers
-//   idle work                    the collector's
 //   all queues again             after this thread is counted as spinning no more: see idle.h
 //   the network                  waiting, until the first timer: one thread at a time
 //   sleep                        until somebody hands over a P
@@ -22,8 +21,6 @@
 #include "scheduler/world.h"
 
 namespace warren::scheduler {
-
-std::atomic<bool (*)()> idle_work{nullptr};
 
 namespace {
 
@@ -192,7 +189,6 @@ Found find(M *m, P *p) {
   if (start_spinning(m)) {
     if (G *g = steal(m, p)) return {g, false};
   }
-  if (auto *work = idle_work.load(std::memory_order_relaxed); work != nullptr && work()) return {nullptr, false};
   if (G *g = release_unless_global(m, p)) return {g, false};
   if (m->p.load(std::memory_order_relaxed) != nullptr) return {nullptr, false};
   if (m->spinning && spin_again(m)) return {nullptr, false};

@@ -1,4 +1,5 @@
-// Where work comes from. Caller: the schedule loop. See find_runnable.cc for the list.
+// Where work comes from. Callers: the schedule loop; timer.cc and idle.cc, which wake the poller. See
+// find_runnable.cc for the list.
 #pragma once
 
 #include "scheduler/state.h"
@@ -15,8 +16,5 @@ Found next_fiber(M *m);
 
 // A timer at `when` has become the first of a heap: whoever sleeps in the network's poll may be sleeping too long.
 void wake_poller(uint64_t when);
-
-// Work for Ps that have nothing else to do (the collector's): returns whether it did any.
-extern std::atomic<bool (*)()> idle_work;
 
 }  // namespace warren::scheduler

@@ -42,9 +42,6 @@ struct alignas(64) G {
   uint32_t locked_depth;
   std::atomic<uint32_t> word;  // futex of a plain thread
 
-  void *wake_argument;  // its owner's, see park.h
-  void *face_word;      // wr_fiber_word
-
   // Set when it starts.
   void (*entry)(void *argument);
   void *argument;

@@ -5,7 +5,6 @@
 #include "allocator/base/layout.h"
 #include "scheduler/deadlock.h"
 #include "scheduler/find_runnable.h"
-#include "scheduler/netpoll.h"
 #include "scheduler/note.h"
 #include "scheduler/switch.h"
 #include "scheduler/kernel_threads.h"

@@ -2,6 +2,8 @@
 #include "scheduler/kernel_threads.h"
 
 #include "allocator/base/os_calls.h"
+#include "gc/stop_signal.h"
+#include "scheduler/deadlock.h"
 #include "scheduler/exceptions.h"
 #include "scheduler/find_runnable.h"
 #include "scheduler/idle.h"
@@ -30,17 +32,42 @@ constexpr size_t kStackBytes = size_t{256} << 10;
 // A handler that unwinds and symbolises a stack, on top of a frame with all vector registers.
 constexpr size_t kSignalStackBytes = size_t{64} << 10;
 
-constexpr int kFirstStopSignal = 45, kLastStopSignal = 60;
-
 sigset_t machine_mask;
+
+// For the calling thread, unless it has one.
+void *give_signal_stack() {
+  stack_t stack;
+  if (sigaltstack(nullptr, &stack) != 0 || (stack.ss_flags & SS_DISABLE) == 0) return nullptr;
+  void *memory = mmap(nullptr, kSignalStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  stack = {};
+  stack.ss_sp = memory;
+  stack.ss_size = kSignalStackBytes;
+  sigaltstack(&stack, nullptr);
+  return memory;
+}
+
+void take_signal_stack(void *memory) {
+  if (memory == nullptr) return;
+  stack_t off{};
+  off.ss_flags = SS_DISABLE;
+  sigaltstack(&off, nullptr);
+  munmap(memory, kSignalStackBytes);
+}
 
 void retire(M *m) {
   P *p = m->p.load(std::memory_order_relaxed) != nullptr ? release_p(m) : nullptr;
   if (p != nullptr) handoff_p(p);
+  bool deadlock;
+  {
+    MutexLock hold(sched.lock);
+    --sched.m_count;
+    deadlock = nobody_runs();
+  }
+  if (deadlock) report_deadlock();  // all others may sleep already: nobody else would look
   take_signal_stack(m->signal_stack);
   warren_thread_words.m = nullptr;
   MutexLock hold(sched.lock);
-  --sched.m_count;
   m->thread_id = 0;
   m->next_idle = sched.ended_ms;  // it stays in the list of all
   sched.ended_ms = m;
@@ -55,7 +82,7 @@ M *take_m() {
       m->next_idle = nullptr;
       m->ends = false;
       // Nobody is in its runtime: whoever asked it for a P it had is not to hear of it later.
-      m->taken.store(kNotTaken, std::memory_order_relaxed);
+      m->taken.store(not_taken, std::memory_order_relaxed);
       m->slice_over = false;
       m->blocking.store(0, std::memory_order_relaxed);
       note_clear(m->note);
@@ -117,8 +144,8 @@ bool start(void *(*body)(void *), void *argument, const sigset_t *mask, const ch
   if (mask == nullptr) {
     sigset_t all;
     sigfillset(&all);
-    // The collector stops threads by one of these, from the last downwards (gc/stop_signal.h).
-    for (int signal = kFirstStopSignal; signal <= kLastStopSignal; ++signal) sigdelset(&all, signal);
+    // The collector stops threads by one of these.
+    for (int signal = gc::stop_signal::kLowest; signal <= gc::stop_signal::kHighest; ++signal) sigdelset(&all, signal);
     pthread_attr_setsigmask_np(&attributes, &all);
   } else {
     pthread_attr_setsigmask_np(&attributes, mask);
@@ -149,26 +176,6 @@ bool start_machine(P *p, bool spinning) {
 
 bool start_plain(void (*body)(), const char *name) {
   return start(run_plain, reinterpret_cast<void *>(body), nullptr, name);
-}
-
-void *give_signal_stack() {
-  stack_t stack;
-  if (sigaltstack(nullptr, &stack) != 0 || (stack.ss_flags & SS_DISABLE) == 0) return nullptr;
-  void *memory = mmap(nullptr, kSignalStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return nullptr;
-  stack = {};
-  stack.ss_sp = memory;
-  stack.ss_size = kSignalStackBytes;
-  sigaltstack(&stack, nullptr);
-  return memory;
-}
-
-void take_signal_stack(void *memory) {
-  if (memory == nullptr) return;
-  stack_t off{};
-  off.ss_flags = SS_DISABLE;
-  sigaltstack(&off, nullptr);
-  munmap(memory, kSignalStackBytes);
 }
 
 }  // namespace threads

@@ -1,4 +1,4 @@
-// The kernel threads of the scheduler. Callers: idle.cc (machines), run.cc (sysmon), timer.cc.
+// The kernel threads of the scheduler. Callers: idle.cc (machines), run.cc, sysmon.cc, timer_thread.cc.
 // Invariant: each is a pthread, because it runs the program's code, and has a signal stack of its own.
 #pragma once
 
@@ -12,11 +12,7 @@ void keep_signal_mask();
 // A new machine that begins with `p`. False: no thread to be had.
 bool start_machine(P *p, bool spinning);
 
-// A thread that runs body() for ever, with all signals blocked.
+// A thread that runs body() for ever, with all signals blocked but the collector's.
 bool start_plain(void (*body)(), const char *name);
-
-// A signal stack for the calling thread, unless it has one.
-void *give_signal_stack();
-void take_signal_stack(void *stack);
 
 }  // namespace warren::scheduler::threads

@@ -35,7 +35,11 @@ constexpr int kSpins = 30;
 // Go's. More: a longer wait behind those that come by. Less: more hand-overs, each a switch.
 constexpr uint64_t kStarvingAfterNs = 1000000;
 
-// For who has the queue and is off its CPU. More: a late unlock. Less: a system call for nothing.
+// Who has the queue is done with it within some ten instructions, unless off its CPU. More: burns the CPU that it may be
+// waiting for. Less: sleeps where a wait of nanoseconds would have done.
+constexpr int kQueueSpins = 1000;
+
+// For who has the queue and is off its CPU. More: a late lock or unlock. Less: a system call for nothing.
 constexpr uint64_t kQueueSleepNs = 10000;
 
 std::atomic_ref<uint32_t> state_of(wr_mutex *m) { return std::atomic_ref<uint32_t>(m->state); }
@@ -43,6 +47,14 @@ std::atomic_ref<uint32_t> state_of(wr_mutex *m) { return std::atomic_ref<uint32_
 // `order` on success; a failure only tells what to try next.
 bool exchange(std::atomic_ref<uint32_t> state, uint32_t &seen, uint32_t next, std::memory_order order) {
   return state.compare_exchange_weak(seen, next, order, std::memory_order_relaxed);
+}
+
+// Between two looks at kQueue. A sleep and not a yield: whoever has the queue runs on a thread of its own, so that thread
+// is what to wait for, and under SCHED_FIFO one that yields never lets an owner of lower priority run. Besides,
+// wr_cond_wait unlocks when it is in the condition's queue already, and who is made ready must not be in a run queue.
+void wait_for_queue(int &spins) {
+  __builtin_ia32_pause();
+  if (++spins > kQueueSpins) os_calls::sleep(kQueueSleepNs), spins = 0;
 }
 
 // What lies behind park() is told through this, on the waiter's stack.
@@ -64,7 +76,8 @@ WARREN_NOINLINE void lock_mutex(wr_mutex *m, WaitReason reason) {
   std::atomic_ref<uint32_t> state = state_of(m);
   Place place;
   bool woken = false;  // kWoken is ours to clear
-  int spins = kSpins;
+  int spins = 0;
+  int spins_for_queue = 0;
   for (;;) {
     uint32_t seen = state.load(std::memory_order_relaxed);  // only chooses what the exchanges below are to try
     if ((seen & kLocked) == 0) {
@@ -73,14 +86,13 @@ WARREN_NOINLINE void lock_mutex(wr_mutex *m, WaitReason reason) {
       if (state.compare_exchange_weak(seen, taken, std::memory_order_acquire, std::memory_order_relaxed)) return;
       continue;
     }
-    if (spins > 0 && (seen & (kStarving | kWaiting)) == 0) {
-      --spins;
+    if (spins < kSpins && (seen & (kStarving | kWaiting)) == 0) {
+      ++spins;
       __builtin_ia32_pause();
       continue;
     }
     if ((seen & kQueue) != 0) {
-      __builtin_ia32_pause();  // some ten instructions, as for any ShortLock; its owner may be off its CPU, though
-      if (--spins < -1000) wr_yield(), spins = 0;
+      wait_for_queue(spins_for_queue);
       continue;
     }
     // acquire: pairs with the release in unlock_queue.
@@ -101,7 +113,7 @@ WARREN_NOINLINE void lock_mutex(wr_mutex *m, WaitReason reason) {
     park(unlock_queue, &unlock, reason);
     if (place.granted) return;
     woken = true;
-    spins = kSpins;
+    spins = 0;
   }
 }
 
@@ -116,10 +128,7 @@ WARREN_NOINLINE void unlock_slow(wr_mutex *m) {
     uint32_t seen = state.load(std::memory_order_relaxed);  // only chooses what the exchanges are to try
     if ((seen & kLocked) == 0) wr_fatal_error("sync: unlock of unlocked mutex");
     if ((seen & kQueue) != 0) {
-      __builtin_ia32_pause();  // as in lock_mutex
-      // No yield: wr_cond_wait unlocks when it is in the condition's queue already, and who is made ready must not be in
-      // a run queue. Whoever has the queue runs on a thread of its own, so its thread is what to wait for.
-      if (++spins > 1000) os_calls::sleep(kQueueSleepNs), spins = 0;
+      wait_for_queue(spins);
       continue;
     }
     if (wakes_nobody(seen)) {

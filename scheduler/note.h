@@ -1,4 +1,5 @@
-// One-shot sleep and wake-up on a futex word: 0 not woken, 1 woken. Callers: idle.cc, sysmon.cc, world.cc, thread_g.cc.
+// One-shot sleep and wake-up on a futex word: 0 not woken, 1 woken. Callers: idle.cc, run.cc, sysmon.cc,
+// world.cc, thread_g.cc, timer_thread.cc, kernel_threads.cc, deadlock.cc, report.cc.
 // Invariant: a wake-up before the sleep is not lost. What was written before note_wake() is seen after note_sleep().
 #pragma once
 

@@ -74,8 +74,6 @@ void ready(G *g) {
   make_runnable_globally(g);
 }
 
-void *&wake_argument(G *g) { return g->wake_argument; }
-
 }  // namespace warren::scheduler
 
 using namespace warren::scheduler;
@@ -95,7 +93,9 @@ void wr_yield(void) {
 
 void wr_preempt_point(void) {
   M *m = this_m();
-  if (WARREN_LIKELY(m == nullptr || m->taken.load(std::memory_order_relaxed) == not_taken)) return;
+  if (WARREN_LIKELY(m == nullptr)) return;
+  // Whoever was in the runtime since may have seen the request, and could not switch.
+  if (WARREN_LIKELY(m->taken.load(std::memory_order_relaxed) == not_taken && !m->slice_over)) return;
   enter_runtime(m);
   leave_runtime(m);
 }
@@ -104,7 +104,5 @@ uint64_t wr_fiber_id(void) {
   const M *m = this_m();
   return m == nullptr || m->current == nullptr ? 0 : m->current->id;
 }
-
-void **wr_fiber_word(void) { return &current()->face_word; }
 
 }  // extern "C"

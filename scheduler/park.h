@@ -30,9 +30,6 @@ enum class WaitReason : uint8_t {
   kCondWait,        // "sync.Cond.Wait"
   kSemaphore,       // "semacquire"
   kOnce,            // "sync.Once.Do"
-  kFinalizerWait,   // "finalizer wait"
-  kGcAssist,        // "GC assist wait"
-  kLockedThread,    // "locked thread"
 };
 
 // Never nullptr. Not to be kept across a park by way of thread-local words: a fiber may go on on another thread.
@@ -45,7 +42,14 @@ void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reaso
 // Makes a parked G runnable. From any fiber or thread; never blocks, never switches.
 void ready(G *g);
 
-// A word of each G's for whoever parked it (what woke it: a select case, a closed channel).
-void *&wake_argument(G *g);
+// Each in a chain of those who wait, taken off their queues. It is gone once its G is ready.
+template <class Waiting>
+void ready_all(Waiting *first) {
+  while (first != nullptr) {
+    Waiting *next = first->next;
+    ready(first->g);
+    first = next;
+  }
+}
 
 }  // namespace warren::scheduler

@@ -1,4 +1,5 @@
-// Poll descriptors: what netpoll tells them. Caller: netpoll_epoll.cc. Used through the C ABI.
+// Poll descriptors: what netpoll tells them, and what wr_wait_fd needs. Callers: netpoll_epoll.cc, wait_fd.cc; all else
+// uses them through the C ABI.
 // Invariant: see poll_descriptor.cc.
 #pragma once
 

@@ -50,11 +50,8 @@ constexpr const char *kWaitReasons[] = {
     "sync.Cond.Wait",
     "semacquire",
     "sync.Once.Do",
-    "finalizer wait",
-    "GC assist wait",
-    "locked thread",
 };
-static_assert(sizeof kWaitReasons / sizeof kWaitReasons[0] == static_cast<size_t>(WaitReason::kLockedThread) + 1);
+static_assert(sizeof kWaitReasons / sizeof kWaitReasons[0] == static_cast<size_t>(WaitReason::kOnce) + 1);
 WARREN_SHOW_ADDRESS("wait_reasons", &kWaitReasons);
 WARREN_SHOW_NUMBER("wait_reasons.count", sizeof kWaitReasons / sizeof kWaitReasons[0]);
 

@@ -1,4 +1,4 @@
-// What is printed about fibers: dumps of all stacks, panics, stack overflow. Callers: the C ABI, deadlock.cc,
+// What is printed about fibers: dumps of all stacks, panics, stack overflow. Callers: the C ABI, run.cc,
 // sysmon.cc, trace.cc.
 // Invariant: blocks begin in column one with "fiber ID [STATE, DURATION] NAME:", frames are indented, innermost first.
 #pragma once

@@ -95,11 +95,6 @@ class RunQueue {
     return kicked;
   }
 
-  void put_next(Item *item, bool alone, Batch<Item> &overflow) {
-    Item *kicked = exchange_next(item, alone);
-    if (kicked != nullptr) put(kicked, overflow);
-  }
-
   // Owner. The one to run next, if there is one.
   WARREN_ALWAYS_INLINE Item *take_next(bool alone) {
     Item *item = next_.load(std::memory_order_relaxed);  // the exchange decides
@@ -198,7 +193,7 @@ class RunQueue {
       if (count == 0) {
         Item *next = next_.load(std::memory_order_relaxed);  // the exchange decides
         if (next == nullptr || !may_take_next()) return 0;
-        // acquire: pairs with the owner's exchange in put_next().
+        // acquire: pairs with the owner's exchange in exchange_next().
         if (!next_.compare_exchange_strong(next, nullptr, std::memory_order_acquire, std::memory_order_relaxed))
           continue;
         thief.slot(to).store(next, std::memory_order_relaxed);

@@ -1,12 +1,12 @@
 // The lock of one channel, timer or wait queue: held for some ten instructions, by fibers and threads alike.
-// Callers: channel, select, sync, timer_channel, context, pool. A fiber is never switched away while it holds one: it
+// Callers: channel, select, sync, timer_channel, cancel_tree, pool. A fiber is never switched away while it holds one: it
 // parks by handing the unlocking to park(), and preemption takes the P from its thread, not the thread from the fiber.
 // Invariant: the store in unlock() is the last touch, so that whoever takes the lock next may free the memory it lies
 // in. (A lock with sleepers would have to look at them afterwards, or pay for a second atomic exchange.)
 //
-// Rank: above all locks of the allocator. A channel's elements are moved under it by the user's functions, which may
-// allocate; nothing is parked, and no lock of the scheduler is taken under it. Only select holds several, in address
-// order.
+// Rank: above all ranked locks. Under it elements are moved by the user's functions, which may allocate, and timers are
+// added and removed; nothing is parked. A timer's and the pools' registry's are taken before a channel's and a shard's;
+// select holds those of several channels, in address order.
 #pragma once
 
 #include "allocator/base/annotations.h"

@@ -34,7 +34,7 @@ struct Slab {
   uint32_t capacity;
   unsigned order;
   uint32_t guarded;                // under `lock`
-  std::atomic<uint32_t> carved;    // release: their Gs exist; pairs with the acquire in for_each_g()
+  std::atomic<uint32_t> carved;    // release: their Gs exist; pairs with the acquire in for_each()
   uint32_t released_count;         // under `lock`
   uint64_t released[kMostAtOnce / 64];  // under `lock`; by index
 

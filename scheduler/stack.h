@@ -1,5 +1,5 @@
-// Fiber stacks: address space carved out of slabs, memory only where touched. Callers: fiber.cc, sysmon.cc, dump.cc,
-// stacks.h.
+// Fiber stacks: address space carved out of slabs, memory only where touched. Callers: fiber.cc, world.cc,
+// run.cc, sysmon.cc, report.cc, trace.cc; preload/ and inspect/ (how much, and whose).
 //
 //   slab    [header page | stack 0 | stack 1 | …]     one mapping, never unmapped; stacks of one order, 64 KiB << order
 //   stack   [guard | … grows down …  | G | colour]    the G in the top page, so a parked fiber is one page

@@ -1,5 +1,5 @@
 // Runs a function that may wait, from a place that may not: on a fiber, or where no run is under way on a thread of
-// its own. Callers: timer_channel.cc, context.cc. Invariant: fn(argument) is called once.
+// its own. Callers: timer_channel.cc, cancel_tree.cc. Invariant: fn(argument) is called once.
 #pragma once
 
 #include <warren/scheduler_core.h>

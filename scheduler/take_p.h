@@ -1,4 +1,5 @@
-// Taking Ps from threads that run code which is not ours. The protocol is in m.h. Callers: sysmon.cc, world.cc.
+// Taking Ps from threads that run code which is not ours. The protocol is in m.h. Callers: sysmon.cc, world.cc,
+// run.cc (once).
 // Invariant: one taker at a time (LockRank::kTakeP).
 #pragma once
 

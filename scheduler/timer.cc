@@ -6,28 +6,31 @@
 // add() looks again.
 #include "scheduler/timer.h"
 
+#include "allocator/base/os_calls.h"
 #include "include/warren/scheduler_core.h"
 #include "scheduler/clock.h"
 #include "scheduler/find_runnable.h"
 #include "scheduler/state.h"
 #include "scheduler/timer_thread.h"
 
-#include <sched.h>
-
 namespace warren::scheduler {
 namespace {
 
 constexpr int kSpins = 60;  // as for a Mutex
 
+// For who is off its CPU. A sleep and not a yield: under SCHED_FIFO a thread that yields never lets one of lower priority
+// run. More: a late timer. Less: a system call for nothing.
+constexpr uint64_t kSleepNs = 10000;
+
 class Hold {
  public:
   explicit Hold(Timer *timer) : timer_(timer) {
-    // acquire: pairs with the release below. Its holder may be off its CPU: then it should have this one.
+    // acquire: pairs with the release below.
     for (int spin = 0; __atomic_exchange_n(&timer->state, 1, __ATOMIC_ACQUIRE) != 0; ++spin) {
       if (spin < kSpins) {
         __builtin_ia32_pause();
       } else {
-        sched_yield();
+        os_calls::sleep(kSleepNs);
       }
     }
   }
@@ -47,7 +50,7 @@ bool remove_held(Timer *timer) {
     auto *heap = static_cast<TimerHeap *>(__atomic_load_n(&timer->heap, __ATOMIC_ACQUIRE));
     if (heap == nullptr) return false;
     if (heap == TimerHeap::moving()) {
-      sched_yield();  // who moves it is between two locks, or off its CPU there
+      os_calls::sleep(kSleepNs);  // who moves it is between two locks, or off its CPU there
       continue;
     }
     if (heap->remove(timer)) return true;

@@ -55,15 +55,6 @@ class WaitList {
   void *&last_;
 };
 
-// Each place is gone once its G is ready.
-inline void ready_all(Place *place) {
-  while (place != nullptr) {
-    Place *next = place->next;
-    ready(place->g);
-    place = next;
-  }
-}
-
 static_assert(sizeof(ShortLock) == sizeof(uint32_t));
 inline ShortLock &lock_in(uint32_t &word) { return reinterpret_cast<ShortLock &>(word); }
 

@@ -1,4 +1,5 @@
-// Stopping all fibers. Callers: run.cc (start, resize, end of a run), dump.cc.
+// Stopping all fibers. Callers: run.cc (start, resize, end of a run), report.cc; idle.cc and find_runnable.cc on the
+// side of who is stopped.
 // Invariant: while the world is stopped no fiber begins to run, every P belongs to who stopped it, and what is parked
 // stays so. Threads whose P was taken go on in code that is not ours, and stop at their next runtime call that needs a
 // P.

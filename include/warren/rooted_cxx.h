@@ -12,7 +12,8 @@
 
 namespace warren::detail {
 
-// For classes whose objects are made by new: derive from it.
+// For classes whose objects are made by new: derive from it. Memory is aligned to 16 and no further, which those check whose
+// members come from the program: this new is chosen for all alignments.
 struct rooted {
   static void *operator new(size_t bytes) {
     void *memory = wr_gc_malloc_rooted(bytes);
@@ -24,6 +25,7 @@ struct rooted {
 
 template <class F>
 struct rooted_closure : rooted {
+  static_assert(alignof(F) <= 16, "a function that is kept may be aligned to 16 at most");
   explicit rooted_closure(F &&f) : call(std::move(f)) {}
   F call;
 };

@@ -55,7 +55,7 @@ int wr_go_moved(void (*fn)(void *closure), void *closure, size_t size, void (*mo
 /* Lets other fibers run. Source: runtime.Gosched. On a plain thread: sched_yield. */
 void wr_yield(void);
 
-/* Yields if this fiber has had its 10 ms; one load otherwise. For long loops without any other call: they are not
+/* Yields if this fiber has had its 10 ms; two loads otherwise. For long loops without any other call: they are not
  * in anybody's way without it either, but keep a thread of their own busy. */
 void wr_preempt_point(void);
 
@@ -68,9 +68,6 @@ uint64_t wr_fiber_id(void);
 
 /* Fibers that have been started and have not ended. Source: runtime.NumGoroutine. */
 size_t wr_fiber_count(void);
-
-/* A word of the fiber's own (of the thread's on a plain thread), NULL at first: for the C++ face. */
-void **wr_fiber_word(void);
 
 /* Sets how many threads run fibers at a time, n > 0, and returns what it was. The first value is the option maxprocs,
  * or the number of CPUs this process may use (affinity and cgroup quota). Source: runtime.GOMAXPROCS. */

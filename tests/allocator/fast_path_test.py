@@ -32,8 +32,8 @@ EXPORTS_MAP = pathlib.Path(__file__).resolve().parents[2] / "preload" / "exports
 
 # What a compiler or linker adds by itself, without a version and weak.
 WEAK_IMPORTS = {"_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__gmon_start__", "__cxa_finalize",
-                # of libgcc_s and libstdc++, where the program has them: stacks in reports, exceptions that travel with a fiber
-                "_Unwind_Backtrace", "_Unwind_GetIPInfo", "__cxa_demangle", "__cxa_get_globals"}
+                # of libstdc++, where the program has it: exceptions that travel with a fiber
+                "__cxa_get_globals"}
 
 PREFIXES = {"lock", "rep", "repz", "repnz", "notrack", "bnd", "data16", "cs"}
 FORBIDDEN = re.compile(r"call|syscall|int\b|[lms]fence|cmpxchg|xadd|div|idiv|push|pop|enter|leave|rep\b|std|cld")

@@ -125,6 +125,26 @@ TEST(End, DeadlockOfALockedFiber) {
   EXPECT_TRUE(end.has(", locked to thread] main:\n")) << end.text;
 }
 
+// It has lost its P by the time it ends, and the thread that runs main sleeps: nobody but the ending thread can look.
+TEST(End, DeadlockOnceALockedFiberHasEnded) {
+  const End end = end_of([] {
+    wr_max_procs(1);
+    run([] {
+      go([] {
+        wr_lock_os_thread();
+        const uint64_t until = wr_now_ns() + 200000000;
+        while (wr_now_ns() < until) {
+        }
+      });
+      wr_yield();
+      park_for_good();
+      return 0;
+    });
+  });
+  EXPECT_TRUE(end.exited_with(2)) << end.status;
+  EXPECT_EQ(end.text.rfind("fatal error: all fibers are asleep - deadlock!\n", 0), 0u) << end.text;
+}
+
 TEST(End, DeadlockOnceTheLastForeignThreadIsGone) {
   const End end = end_of([] {
     std::thread other([] { usleep(30000); });

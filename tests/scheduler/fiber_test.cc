@@ -348,24 +348,6 @@ TEST(Fiber, EndFiberEndsIt) {
   });
 }
 
-TEST(Fiber, AWordOfItsOwn) {
-  run_on(4, [] {
-    std::atomic<int> done{0};
-    std::atomic<int> wrong{0};
-    for (int f = 0; f < 100; ++f) {
-      go([&] {
-        if (*wr_fiber_word() != nullptr) ++wrong;
-        *wr_fiber_word() = &done;
-        wr_yield();
-        if (*wr_fiber_word() != &done) ++wrong;
-        ++done;
-      });
-    }
-    await(done, 100);
-    EXPECT_EQ(wrong, 0);
-  });
-}
-
 TEST(Fiber, WhoIsAbandonedNeverRunsAgain) {
   static std::atomic<int> turns{0};
   EXPECT_EQ(0, run([] {

@@ -32,6 +32,22 @@ void both(void (*test)()) {
   run_on(3, test);
 }
 
+// The first test of the process: no thread of the scheduler's polls yet.
+TEST(WaitFd, BeforeTheFirstRun) {
+  Pipe p;
+  char bytes[4096] = {};
+  while (write(p.ends[0], bytes, sizeof bytes) > 0) {
+  }
+  EXPECT_EQ(wr_wait_fd(p.ends[0], POLLOUT, wr_now_ns() + kMs), -ETIMEDOUT);
+  std::thread reader([&] {
+    usleep(5000);
+    while (read(p.ends[1], bytes, sizeof bytes) > 0) {
+    }
+  });
+  EXPECT_EQ(wr_wait_fd(p.ends[0], POLLOUT, WR_NEVER), POLLOUT);
+  reader.join();
+}
+
 TEST(WaitFd, ReturnsAtOnceWhatIsReady) {
   const auto test = [] {
     Pipe p;

@@ -1,6 +1,7 @@
-// park() and ready(): that no wake-up is lost, however early it comes and wherever from.
+// park() and ready(): that no wake-up is lost, however early it comes and wherever from. And wr_preempt_point.
 #include "fibers.h"
 #include "scheduler/park.h"
+#include "scheduler/take_p.h"
 
 #include <mutex>
 #include <random>
@@ -83,28 +84,6 @@ TEST(Park, ReadyFromWithinUnlock) {
       await(done, 1000);
     });
   }
-}
-
-TEST(Park, WakeArgumentIsTheFibersOwn) {
-  run_on(2, [] {
-    std::atomic<G *> parked{nullptr};
-    std::atomic<int> done{0};
-    int word = 0;
-    go([&] {
-      park(
-          [](G *g, void *argument) {
-            static_cast<std::atomic<G *> *>(argument)->store(g);
-            return true;
-          },
-          &parked, WaitReason::kSemaphore);
-      EXPECT_EQ(wake_argument(current()), &word);
-      ++done;
-    });
-    while (parked == nullptr) wr_yield();
-    wake_argument(parked) = &word;
-    ready(parked);
-    await(done, 1);
-  });
 }
 
 // Given up by another thread than the one that took it, which a std::mutex does not allow.
@@ -231,6 +210,20 @@ TEST(Park, APairThatWakesEachOtherDoesNotStarveTheRest) {
       ++done;
     });
     await(done, 3);
+  });
+}
+
+// Whatever of the runtime's sees the request first, the next checkpoint yields.
+TEST(PreemptPoint, YieldsWhenASliceIsOver) {
+  run_on(1, [] {
+    for (const bool seen : {false, true}) {
+      std::atomic<int> others{0};
+      go([&] { ++others; });
+      ask(sched.ps[0]);
+      if (seen) wr_unlock_os_thread();  // a call that does not switch
+      wr_preempt_point();
+      EXPECT_EQ(others, 1) << seen;
+    }
   });
 }
 

@@ -26,6 +26,12 @@ std::vector<Item> items(int count) {
   return all;
 }
 
+// As the scheduler does where a fiber is made ready.
+void put_next(Queue &queue, Item *item, bool alone, Batch<Item> &overflow) {
+  Item *kicked = queue.exchange_next(item, alone);
+  if (kicked != nullptr) queue.put(kicked, overflow);
+}
+
 TEST(RunQueue, TheRingIsFirstInFirstOut) {
   for (const bool alone : {true, false}) {
     auto all = items(100);
@@ -50,8 +56,8 @@ TEST(RunQueue, TheNextOneRunsFirstAndKicksItsForerunnerToTheTail) {
     Queue queue;
     Batch<Item> overflow;
     queue.put(&all[0], overflow);
-    queue.put_next(&all[1], alone, overflow);
-    queue.put_next(&all[2], alone, overflow);
+    put_next(queue, &all[1], alone, overflow);
+    put_next(queue, &all[2], alone, overflow);
     const auto first = queue.take(alone);
     EXPECT_EQ(first.item, &all[2]);
     EXPECT_TRUE(first.inherits);
@@ -92,7 +98,7 @@ TEST(RunQueue, TheNextOneIsStolenOnlyWhenTheThiefMay) {
   Queue queue;
   Queue thief;
   Batch<Item> overflow;
-  queue.put_next(&all[0], false, overflow);
+  put_next(queue, &all[0], false, overflow);
   EXPECT_EQ(thief.steal_from(queue, [] { return false; }), nullptr);
   EXPECT_EQ(thief.steal_from(queue, [] { return true; }), &all[0]);
   EXPECT_TRUE(queue.empty());
@@ -126,7 +132,7 @@ TEST(RunQueue, ModelOfTheOwnersSide) {
       model_put(item);
     } else if (act < 10) {
       Item *item = &all[used++];
-      queue.put_next(item, alone, overflow);
+      put_next(queue, item, alone, overflow);
       if (next != nullptr) model_put(next);
       next = item;
     } else {
@@ -177,7 +183,7 @@ TEST(RunQueue, EachItemIsTakenOnceWithThievesAtWork) {
   for (int i = 0; i < kCount;) {
     for (auto burst = random() % 400; burst != 0 && i < kCount; --burst, ++i) {
       if (random() % 3 == 0) {
-        queue.put_next(&all[static_cast<size_t>(i)], false, overflow);
+        put_next(queue, &all[static_cast<size_t>(i)], false, overflow);
       } else {
         queue.put(&all[static_cast<size_t>(i)], overflow);
       }

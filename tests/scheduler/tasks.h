@@ -71,7 +71,7 @@ inline void let_others_run(int times = 50) {
   for (int i = 0; i < times; ++i) yield();
 }
 
-// For asserting that something has not happened where it had every chance to.
+// For what will happen sooner or later; if not, the watchdog ends the test.
 template <class Condition>
 void wait_until(Condition condition) {
   while (!condition()) yield();

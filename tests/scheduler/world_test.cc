@@ -4,7 +4,9 @@
 #include "scheduler/state.h"
 
 #include <fcntl.h>
+#include <mutex>
 #include <random>
+#include <set>
 #include <string>
 #include <sys/mman.h>
 #include <thread>
@@ -212,6 +214,43 @@ TEST(World, TheMOfAThreadThatEndedServesTheNext) {
     const size_t before = machines();
     end_threads(100);
     EXPECT_LT(machines(), before + 50);  // some may be ending while the next is started
+  });
+}
+
+TEST(World, StopsAThreadInThePlaceOfOneThatEnded) {
+  run_on(3, [] {
+    std::mutex lock;
+    std::set<const warren::scheduler::M *> ended;
+    std::atomic<bool> computes{false};
+    std::atomic<bool> end{false};
+    std::atomic<int> started{0};
+    std::atomic<int> done{0};
+    // Each round takes one thread away, so that at last one has to be made.
+    while (!computes) {
+      started += 2;
+      go([&] {
+        wr_lock_os_thread();
+        const std::lock_guard<std::mutex> hold(lock);
+        ended.insert(warren::scheduler::this_m());
+        ++done;
+      });
+      go([&] {
+        bool again;
+        {
+          const std::lock_guard<std::mutex> hold(lock);
+          again = ended.count(warren::scheduler::this_m()) != 0;
+        }
+        if (again && !computes.exchange(true)) {
+          while (!end.load(std::memory_order_relaxed)) {
+          }
+        }
+        ++done;
+      });
+      wr_sleep_ns(10000);
+    }
+    EXPECT_EQ(wr_max_procs(2), 3);
+    end = true;
+    await(done, started);
   });
 }
 

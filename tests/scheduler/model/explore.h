@@ -1,5 +1,5 @@
 // Coroutines that change places where the code under test lets them, in an order drawn from a seed.
-// Callers: short_lock.h of this folder, interleavings_test.cc. Invariant: the same seed gives the same order.
+// Callers: model_lock.h, interleavings_test.cc, timer_interleavings_test.cc. Invariant: the same seed gives the same order.
 #pragma once
 
 #include <cstdint>

@@ -47,12 +47,6 @@ void check_failed(const char *condition, const char *file, int line) {
 }
 }  // namespace warren::fatal
 
-// Where a spin lock is taken: its owner should have the turn.
-extern "C" int sched_yield() {
-  explore::step();
-  return 0;
-}
-
 namespace warren::scheduler {
 namespace {
 
