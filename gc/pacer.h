@@ -77,7 +77,7 @@ struct SweepPace {
 
 class Pacer {
  public:
-  explicit Pacer(int percent = 100, uint64_t limit = kNever) : percent_(percent < 0 ? -1 : percent), limit_(limit) {}
+  explicit constexpr Pacer(int percent = 100, uint64_t limit = kNever) : percent_(percent < 0 ? -1 : percent), limit_(limit) {}
 
   // Both at any time, also while marking: then ask for targets(), and revise(), again. Negative: off.
   void set_percent(int percent) { percent_ = percent < 0 ? -1 : percent; }
@@ -176,7 +176,7 @@ class ScanCredit {
 // not fit; ours holds an eighth more, or intervals of very different shares would come to more than a half.)
 class CpuLimiter {
  public:
-  explicit CpuLimiter(unsigned procs) { resize(procs); }
+  explicit constexpr CpuLimiter(unsigned procs) : procs_(procs == 0 ? 1 : procs), capacity_(procs_ * kSecond) {}
   void resize(unsigned procs);
 
   // For an interval that all processors shared: what the collector took of it and what nobody took.

@@ -15,8 +15,8 @@ namespace warren::gc::pacing {
 namespace {
 
 constinit Mutex lock(LockRank::kPacing);
-Pacer pacer GUARDED_BY(lock);
-CpuLimiter limiter GUARDED_BY(lock){1};
+constinit Pacer pacer GUARDED_BY(lock);
+constinit CpuLimiter limiter GUARDED_BY(lock){1};
 int percent GUARDED_BY(lock) = 100;
 uint64_t seen_option GUARDED_BY(lock) = 0;  // gogc, when percent was taken from it
 uint64_t globals_bytes GUARDED_BY(lock) = 0;

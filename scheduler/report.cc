@@ -58,10 +58,10 @@ WARREN_SHOW_NUMBER("wait_reasons.count", sizeof kWaitReasons / sizeof kWaitReaso
 // What a thread that runs a fiber is asked to fill in by SIGURG.
 struct Question {
   std::atomic<M *> whom{nullptr};
-  Frames frames;
+  Frames frames{};
   std::atomic<uint32_t> answered{0};  // note
 };
-Question question;
+constinit Question question;
 
 struct sigaction before_segv;
 struct sigaction before_urg;

@@ -64,7 +64,7 @@ WARREN_SHOW_NUMBER("stack.least_bytes", kLeastBytes);
 WARREN_SHOW_NUMBER("stack.colours", kColours);
 WARREN_SHOW_NUMBER("stack.colour_bytes", Slab::kColourBytes);
 
-Mutex lock{LockRank::kStacks};
+constinit Mutex lock{LockRank::kStacks};
 struct Order {
   Batch<G> free;
   uint32_t least_free;  // since the last scavenge()
@@ -72,7 +72,7 @@ struct Order {
   uint32_t next_capacity;
   Slab *carving;
 };
-Order orders[kOrders];
+constinit Order orders[kOrders];
 uint32_t protected_count = 0;
 bool kernel_has_guards = true;
 
