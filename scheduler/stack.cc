@@ -67,10 +67,10 @@ WARREN_SHOW_NUMBER("stack.colour_bytes", Slab::kColourBytes);
 constinit Mutex lock{LockRank::kStacks};
 struct Order {
   Batch<G> free;
-  uint32_t least_free;  // since the last scavenge()
-  uint32_t released;
-  uint32_t next_capacity;
-  Slab *carving;
+  uint32_t least_free = 0;  // since the last scavenge()
+  uint32_t released = 0;
+  uint32_t next_capacity = 0;
+  Slab *carving = nullptr;
 };
 constinit Order orders[kOrders];
 uint32_t protected_count = 0;
