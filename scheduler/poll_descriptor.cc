@@ -50,6 +50,7 @@ struct wr_poll {
   int fd = -1;              // under the lock after opening
   // All events count as reading. relaxed: a late event of an earlier use may look at it, and wake somebody for nothing.
   std::atomic<bool> merged{false};
+  short reading = POLLIN;                // the events that end a wait for reading; set in opening
   std::atomic<uint32_t> tag{0};          // of this use
   std::atomic<bool> cancelled{false};    // written under the lock
   Side read, write;
@@ -197,6 +198,7 @@ int open_with(int fd, short events, bool merged, wr_poll **out) {
   }
   poll->fd = fd;
   poll->merged.store(merged, std::memory_order_relaxed);
+  poll->reading = merged ? events : POLLIN;
   poll->cancelled.store(false, std::memory_order_seq_cst);
   for (Side *s : {&poll->read, &poll->write}) {
     s->word.store(kNothing, std::memory_order_seq_cst);
@@ -246,7 +248,7 @@ int wr_poll_prepare(struct wr_poll *poll, enum wr_poll_direction direction) {
 int wr_poll_wait(struct wr_poll *poll, enum wr_poll_direction direction) {
   Side &s = side(poll, direction);
   if (sched.all_ms.load(std::memory_order_acquire) == nullptr) {
-    return wait_on_thread(poll, s, direction == WR_POLL_READ ? POLLIN : POLLOUT);
+    return wait_on_thread(poll, s, direction == WR_POLL_READ ? poll->reading : POLLOUT);
   }
   return wait(poll, s);
 }
