@@ -84,8 +84,9 @@ constexpr size_t kFewPages = 96;
 // longer pauses. Longer runs: the passes never end.
 constexpr uint64_t kThrottledRun = 100'000, kThrottledStop = 400'000;
 
-// The world may not be had just now: a thread sits in a system call that cannot be interrupted.
-constexpr uint64_t kRetry = 1'000'000;
+// The world may not be had just now: there is no descriptor, or a thread sits in a system call that cannot be interrupted. The second,
+// before marking has begun: each attempt watches the whole heap.
+constexpr uint64_t kRetry = 1'000'000, kLongestRetry = 64'000'000;
 
 // Clock time between marks.
 class Stopwatch {
@@ -206,9 +207,16 @@ class Cycle {
  private:
   // Pause 1. False: the world is still stopped and background_lock held, because the program's stores cannot be seen.
   bool begin_marking() NO_THREAD_SAFETY_ANALYSIS {
-    background_lock.lock();
-    const bool concurrent = dirty_pages::begin();
-    while (!world::stop()) os_calls::sleep(kRetry);
+    bool concurrent;
+    for (uint64_t retry = kRetry;; retry = retry < kLongestRetry ? 2 * retry : retry) {
+      background_lock.lock();
+      concurrent = dirty_pages::begin();
+      if (world::stop()) break;
+      // Meanwhile others may fork, and free what is large: nothing that is freed is watched.
+      dirty_pages::end();
+      background_lock.unlock();
+      os_calls::sleep(retry);
+    }
     Stopwatch pause;
     uint64_t globals = 0;
     roots::for_each_data_range(add_length, &globals);
@@ -253,12 +261,21 @@ class Cycle {
     return pages;
   }
 
+  // With background_lock, but not while it is waited for. Nothing is freed as long as one marks.
+  void stop_at_last() NO_THREAD_SAFETY_ANALYSIS {
+    for (background_lock.lock(); !world::stop(); background_lock.lock()) {
+      background_lock.unlock();
+      assist::set_brake(true);  // who allocates has nothing to scan that would pay for it
+      os_calls::sleep(kRetry);
+    }
+    assist::set_brake(false);
+  }
+
   // Pause 2. Not concurrent: begin_marking() has left background_lock held.
   void end_marking(bool concurrent) NO_THREAD_SAFETY_ANALYSIS {
     if (concurrent) {
       mark_workers::rest();
-      background_lock.lock();
-      while (!world::stop()) os_calls::sleep(kRetry);
+      stop_at_last();
     }
     trace_.clock.mark = watch_.lap();
     if (concurrent) {

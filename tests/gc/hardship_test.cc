@@ -3,6 +3,7 @@
 // and after it. SCENARIOS.md lists them. Invariant: nothing depends on time; what hangs is ended by the test's
 // timeout.
 #include "herd.h"
+#include "tests/allocator/own_process.h"
 
 #include <gtest/gtest.h>
 
@@ -465,6 +466,45 @@ void fill_the_limit() {
 TEST(LimitsDeathTest, OfMemory) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(fill_the_limit(), testing::ExitedWithCode(0), "");
+}
+
+// Without a descriptor no cycle gets any further. It must not keep the program from what it wants meanwhile.
+TEST(Limits, OfDescriptors) {
+  in_own_process([] {
+    rlimit before;
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit none{0, before.rlim_max};
+    Node *list = make_list(1000);
+    wr_gc_collect();  // the mechanism that sees stores needs descriptors once
+    const auto fork_and_allocate = [&] {
+      const pid_t child = fork();
+      if (child == 0) _exit(is_whole(list, 1000) ? 0 : 1);
+      int status = -1;
+      while (waitpid(child, &status, 0) < 0) ASSERT_EQ(errno, EINTR);
+      EXPECT_EQ(status, 0);
+      wr_gc_free(wr_gc_malloc(size_t{1} << 20));
+      for (int allocated = 0; allocated < 10; ++allocated) wr_gc_malloc(size_t{100} << 10);
+    };
+    // A cycle that cannot begin.
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    std::thread collecting([] { wr_gc_collect(); });
+    for (int i = 0; i < 30; ++i) {
+      fork_and_allocate();
+      usleep(1000);
+    }
+    setrlimit(RLIMIT_NOFILE, &before);
+    collecting.join();
+    // And some that cannot end.
+    const Cycles cycles;
+    for (unsigned i = 0; i < 50; ++i) {
+      cycles.await_more(1);
+      usleep(i % 10 * 200);
+      setrlimit(RLIMIT_NOFILE, &none);
+      fork_and_allocate();
+      setrlimit(RLIMIT_NOFILE, &before);
+    }
+    EXPECT_TRUE(is_whole(list, 1000));
+  });
 }
 
 // --- finalizers ---
