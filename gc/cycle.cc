@@ -88,6 +88,10 @@ constexpr uint64_t kThrottledRun = 100'000, kThrottledStop = 400'000;
 // before marking has begun: each attempt watches the whole heap.
 constexpr uint64_t kRetry = 1'000'000, kLongestRetry = 64'000'000;
 
+// What an attempt waits for threads that do not come. More: who forks waits longer for the lock. Less: busy threads that are
+// slow to come are taken for those.
+constexpr uint64_t kLongestWait = 1'000'000'000;
+
 // Clock time between marks.
 class Stopwatch {
  public:
@@ -128,15 +132,18 @@ void visit_copy(uintptr_t low, uintptr_t high, void *context) {
 
 void add_length(uintptr_t low, uintptr_t high, void *context) { *static_cast<uint64_t *>(context) += high - low; }
 
-// Lets the program run and stops it in turns.
+// Lets the program run and stops it in turns, as long as that succeeds.
 class Throttle {
  public:
+  explicit Throttle(bool *succeeds) : succeeds_(succeeds) {}
   ~Throttle() { release(); }
 
   void look() {
     const uint64_t now = os_calls::now();
     if (!stopped_) {
-      if (now - since_ < kThrottledRun || !world::stop()) return;
+      if (!*succeeds_ || now - since_ < kThrottledRun) return;
+      *succeeds_ = world::stop(kLongestWait);
+      if (!*succeeds_) return;
     } else if (now - since_ < kThrottledStop) {
       return;
     } else {
@@ -156,6 +163,7 @@ class Throttle {
 
  private:
   bool stopped_ = false;
+  bool *succeeds_;
   uint64_t since_ = os_calls::now();
 };
 
@@ -211,7 +219,7 @@ class Cycle {
     for (uint64_t retry = kRetry;; retry = retry < kLongestRetry ? 2 * retry : retry) {
       background_lock.lock();
       concurrent = dirty_pages::begin();
-      if (world::stop()) break;
+      if (world::stop(kLongestWait)) break;
       // Meanwhile others may fork, and free what is large: nothing that is freed is watched.
       dirty_pages::end();
       background_lock.unlock();
@@ -253,7 +261,7 @@ class Cycle {
     background_lock.lock();
     size_t pages;
     {
-      Throttle throttle;
+      Throttle throttle(&can_throttle_);
       pages = dirty_pages::rescan_running(marker_, [](void *context) { static_cast<Throttle *>(context)->look(); }, &throttle);
     }
     background_lock.unlock();
@@ -263,7 +271,7 @@ class Cycle {
 
   // With background_lock, but not while it is waited for. Nothing is freed as long as one marks.
   void stop_at_last() NO_THREAD_SAFETY_ANALYSIS {
-    for (background_lock.lock(); !world::stop(); background_lock.lock()) {
+    for (background_lock.lock(); !world::stop(kLongestWait); background_lock.lock()) {
       background_lock.unlock();
       assist::set_brake(true);  // who allocates has nothing to scan that would pay for it
       os_calls::sleep(kRetry);
@@ -355,6 +363,7 @@ class Cycle {
   bool forced_;
   bool paying_ = true;
   bool concurrent_ = false;
+  bool can_throttle_ = true;
   unsigned dedicated_ = 0;  // workers that the pacer wants for this cycle
   Marker marker_;
   CycleTrace trace_;

@@ -35,6 +35,21 @@ void set_tags(const Span *span) {
   }
 }
 
+// A span with no objects, swept.
+void begin_anew(Span *span) {
+  span->list = SpanSet::kOwned;
+  span->specials = 0;
+  span->free_objects = static_cast<uint16_t>(objects_of(span));
+  span->search_from = 0;
+  span->generation = generation.load(std::memory_order_relaxed);
+  memset(pairs_of(span), 0, pair_count(span) * sizeof(BitPair));
+  if (WARREN_UNLIKELY(poison::is_on()) && !span->size_class.is_large()) {
+    poison::fill(span->start(), span->bytes());
+    span->zero = false;
+  }
+  set_tags(span);
+}
+
 }  // namespace
 
 Span *SpanSet::pop_unswept() {
@@ -97,6 +112,11 @@ void SpanSet::flip() {
   unswept_partial_ = partial_;
   unswept_full_ = full_;
   partial_ = full_ = IntrusiveList<Span>{};
+}
+
+void SpanSet::forget_all() {
+  MutexLock guard(lock_);
+  partial_ = full_ = unswept_partial_ = unswept_full_ = IntrusiveList<Span>{};
 }
 
 bool SpanSet::free_object(Span *span, const Slot &slot) {
@@ -176,6 +196,52 @@ void unlock(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
   }
 }
 
+namespace {
+
+// Whether its making was complete, and its end has not begun.
+bool has_all_tags(const Span *span) {
+  for (uint32_t i = 0; i < span->count.value; ++i) {
+    if (tables.tags[span->first.value + i] == 0) return false;
+  }
+  return true;
+}
+
+// Of a swept span: whoever had it may have been halfway through a run, or through taking marks away.
+void count_anew(Span *span) {
+  BitPair *pairs = pairs_of(span);
+  size_t live = 0;
+  for (size_t i = 0; i < pair_count(span); ++i) {
+    live += bits::count(pairs[i].allocated);
+    pairs[i].marked = 0;
+  }
+  span->free_objects = static_cast<uint16_t>(objects_of(span) - live);
+  span->search_from = 0;
+  span->zero = false;
+}
+
+}  // namespace
+
+void rebuild_in_child(bool (*owned)(const Span *span)) {
+  for (auto &kind : span_sets) {
+    for (SpanSet &set : kind) set.forget_all();
+  }
+  const PageId end{static_cast<uint32_t>(tables.bytes >> kPageShift)};
+  for (PageId page{0}; page < end && arena.contains(arena.address(page));) {
+    Span *span = page_map::at(page);
+    page = page + PageCount{1};
+    if (span == nullptr || span->first.value + 1 != page.value || span->state != SpanState::kCollected) continue;
+    page = span->end();
+    if (page.value > end.value || owned(span)) continue;
+    if (!has_all_tags(span)) begin_anew(span);
+    if (is_swept(span)) {
+      count_anew(span);
+      set_of(span).put(span);
+    } else {
+      set_of(span).put_unswept(span);
+    }
+  }
+}
+
 }  // namespace span_sets_for_fork
 
 bool cover(PageId end) {
@@ -197,17 +263,7 @@ Span *new_span(PageCount pages, SizeClass size_class, bool noscan) {
     return nullptr;
   }
   span->noscan = noscan;
-  span->list = SpanSet::kOwned;
-  span->specials = 0;
-  span->free_objects = static_cast<uint16_t>(objects_of(span));
-  span->search_from = 0;
-  span->generation = generation.load(std::memory_order_relaxed);
-  memset(pairs_of(span), 0, pair_count(span) * sizeof(BitPair));
-  if (WARREN_UNLIKELY(poison::is_on()) && !size_class.is_large()) {
-    poison::fill(span->start(), span->bytes());
-    span->zero = false;
-  }
-  set_tags(span);
+  begin_anew(span);
   return span;
 }
 

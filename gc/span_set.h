@@ -49,6 +49,9 @@ class SpanSet {
   // Takes a large object's span, which is then the caller's to free. False: somebody else has it, or its object is dead.
   bool take_large(Span *span) EXCLUDES(lock_);
 
+  // In a forked child, where nobody relies on the lists.
+  void forget_all() EXCLUDES(lock_);
+
   Mutex &lock() { return lock_; }
 
  private:
@@ -70,6 +73,10 @@ extern SpanSet span_sets[2][kClassCount];
 namespace span_sets_for_fork {
 void lock();
 void unlock(bool in_child);
+
+// In a child that was forked while threads were in the middle of something, and that has no lock: lists hold spans twice or not
+// at all, and some are half swept. Every span that is not `owned` by this thread is put where it belongs by what it says itself.
+void rebuild_in_child(bool (*owned)(const Span *span));
 }  // namespace span_sets_for_fork
 
 inline SpanSet &set_of(const Span *span) { return span_sets[span->noscan][span->size_class.value]; }

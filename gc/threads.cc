@@ -363,24 +363,39 @@ Outcome stop_and_walk(uint64_t patience) {
   return attempt.outcome == Outcome::kStopped && !walked ? Outcome::kImpossible : attempt.outcome;
 }
 
-bool stop_all() {
-  uint64_t waited = 0;
-  bool warned = false;
-  for (uint64_t patience = kFirstPatience;;) {
+// Until when the world has run for as long as it stood still before, or, after a stop that succeeded, for kLongestRun. Without
+// this, where processors are scarce, a thread would find the next signal when it returns from the handler of the last one,
+// and never get further.
+// Relaxed: written with the world's lock held; who sees it late stops sooner, once.
+constexpr uint64_t kLongestRun = 10 * kMillisecond;
+std::atomic<uint64_t> runs_until{0};
+uint64_t stop_began = 0;
+
+// For how long stops have waited in vain since the last one that succeeded. Under the world's lock.
+uint64_t waited_in_vain = 0;
+
+bool stop_all(uint64_t longest) {
+  const uint64_t began = os_calls::now();
+  for (uint64_t patience = kFirstPatience < longest ? kFirstPatience : longest;;) {
     Outcome outcome = Stop(patience).run();
     if (outcome == Outcome::kStopped && !roots::still_valid()) {
       release_all();
       outcome = stop_and_walk(patience);
     }
+    if (outcome == Outcome::kStopped) waited_in_vain = 0;
     if (outcome != Outcome::kLate) return outcome == Outcome::kStopped;
-    waited += patience;
-    if (waited >= kWarnAfter && !warned) {
-      warned = true;
-      warn();
-    }
+    if (waited_in_vain < kWarnAfter && waited_in_vain + patience >= kWarnAfter) warn();
+    waited_in_vain += patience;
     release_all();
+    if (os_calls::now() - began + patience >= longest) {
+      runs_until.store(os_calls::now() + patience, std::memory_order_relaxed);
+      return false;
+    }
     os_calls::sleep(patience);
     if (patience < kLastPatience) patience *= 2;
+    const uint64_t gone = os_calls::now() - began;
+    const uint64_t left = gone < longest ? longest - gone : 0;
+    if (patience > left) patience = left;
   }
 }
 
@@ -394,6 +409,7 @@ void reset_in_child() {
   for (std::atomic<uint32_t> &thread : collector_threads) thread.store(0, std::memory_order_relaxed);
   kernel_threads.clear();
   stopper = 0;
+  waited_in_vain = 0;
 }
 
 // Whether who forks had stopped the world before. Written with the world's lock held, by who holds it.
@@ -407,13 +423,6 @@ void let_forks_pass() {
     os_calls::futex_wait_for(word_of(forking), waiting, kMillisecond);
   }
 }
-
-// Until when the world has run for as long as it stood still before, or for kLongestRun. Without this, where processors are
-// scarce, a thread would find the next signal when it returns from the handler of the last one, and never get further.
-// Relaxed: written with the world's lock held; who sees it late stops sooner, once.
-constexpr uint64_t kLongestRun = 10 * kMillisecond;
-std::atomic<uint64_t> runs_until{0};
-uint64_t stop_began = 0;
 
 void let_the_world_run() {
   const uint64_t until = runs_until.load(std::memory_order_relaxed), now = os_calls::now();
@@ -465,7 +474,7 @@ bool set_up() {
   return true;
 }
 
-bool stop() NO_THREAD_SAFETY_ANALYSIS {
+bool stop(uint64_t longest) NO_THREAD_SAFETY_ANALYSIS {
   if (!set_up()) return false;
   let_the_world_run();
   let_forks_pass();
@@ -473,7 +482,7 @@ bool stop() NO_THREAD_SAFETY_ANALYSIS {
   stop_began = os_calls::now();
   if (process.load(std::memory_order_relaxed) != os_process::id()) reset_in_child();  // forked behind libc's back
   const bool mapped = mappings::prepare();
-  if (mapped && (stop_signal::ours() || stop_signal::take(on_signal)) && stop_all()) {
+  if (mapped && (stop_signal::ours() || stop_signal::take(on_signal)) && stop_all(longest)) {
     stopper = os_calls::thread_id();
     return true;
   }
