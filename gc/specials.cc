@@ -148,9 +148,12 @@ bool take_cell(uint32_t *number) REQUIRES(lock) {
 
 uint64_t weak_of(uint32_t number) REQUIRES(lock) { return uint64_t{cell_at(number).generation} << 32 | (number + 1); }
 
-void scan_contents(const Record *record, Marker &marker) {
+// What of the object lies in [low, high).
+void scan_contents(const Record *record, uintptr_t low, uintptr_t high, Marker &marker) {
   const Slot slot = slot_of(record->object);
-  if ((slot.tag & kNoscanTag) == 0) marker.scan_range(record->object, record->object + object_size(slot));
+  if ((slot.tag & kNoscanTag) != 0) return;
+  const uintptr_t end = record->object + object_size(slot);
+  marker.scan_range(record->object > low ? record->object : low, end < high ? end : high);
 }
 
 }  // namespace
@@ -170,7 +173,7 @@ int set_finalizer(const Slot &slot, Finalizer function, void *argument) {
   if (phase::is_marking()) {  // the roots were scanned without it
     Marker marker;
     marker.discover(address_of(argument));
-    scan_contents(record, marker);
+    scan_contents(record, 0, ~uintptr_t{0}, marker);
   }
   return 0;
 }
@@ -233,11 +236,11 @@ void scan_roots(Marker &marker) {
   for_each_marking_root([](uintptr_t low, uintptr_t high, void *to) { static_cast<Marker *>(to)->scan_range(low, high); }, &marker);
 }
 
-void scan_contents_on(const Span *span, Marker &marker) {
+void scan_contents_on(const Span *span, uintptr_t low, uintptr_t high, Marker &marker) {
   MutexLock guard(lock);
   if (buckets == nullptr) return;
   for (const Record *record = buckets[bucket_of(span->first)]; record != nullptr; record = record->next) {
-    if (record->kind == Kind::kFinalizer && span_of(record->object) == span) scan_contents(record, marker);
+    if (record->kind == Kind::kFinalizer && span_of(record->object) == span) scan_contents(record, low, high, marker);
   }
 }
 
