@@ -210,14 +210,13 @@ TEST_F(Verifier, AStoreThatIsNotSeenLosesObjects) {
 }
 
 TEST_F(VerifierDeathTest, AMissedMarkEndsTheProcess) {
+  cycle::collect();
+  if (mutation::mechanism() == mutation::Mechanism::kNone) GTEST_SKIP() << "stores cannot be seen here";
   EXPECT_DEATH(
       {
         options.gc_verify = 1;
         drops_pages = true;
-        if (!collect_with_a_store()) {
-          fputs("gc_verify: the word at 0x0 reaches the object 0x0 of 48 bytes, which the cycle has not marked; aborting", stderr);
-          abort();
-        }
+        collect_with_a_store();
       },
       "gc_verify: the word at 0x[0-9a-f]+ reaches the object 0x[0-9a-f]+ of 48 bytes, which the cycle has not marked; aborting");
 }
