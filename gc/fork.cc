@@ -98,8 +98,8 @@ void in_child() NO_THREAD_SAFETY_ANALYSIS {
   if (phase::is_marking()) {
     drop_marks();
     phase::current.store(phase::Phase::kSweep, std::memory_order_relaxed);
-    assist::set_brake(false);
   }
+  assist::reset_in_child();
   const bool rebuild = !stopped && !in_the_middle;
   caches::reset_in_child(!rebuild);
   if (rebuild) span_sets_for_fork::rebuild_in_child(caches::has_mine);
