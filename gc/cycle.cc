@@ -180,18 +180,20 @@ class Cycle {
       mark_workers::wake(extra_workers());
       roots::for_each_data_range(visit_copy, &marker_);
       rooted_memory::for_each(visit_range, &marker_);
+      const uint64_t before = marker_.scanned_bytes();
       world::for_each_parked_stack(visit_range, &marker_);
+      trace_.stacks += marker_.scanned_bytes() - before;
       malloc_roots::scan(marker_);
       specials::scan_roots(marker_);
       drain_all();
       // There is little left to scan, and it is on this thread's pages: who allocates waits instead of helping.
       paying_ = false;
       assist::set_brake(true);
-      size_t before = ~size_t{0};
+      size_t pages_before = ~size_t{0};
       for (int pass = 0; pass < kMostPasses; ++pass) {
         const size_t pages = rescan(pass);
-        if (pages <= kFewPages || (pass > kFreePasses && pages > before / 4 * 3)) break;
-        before = pages;
+        if (pages <= kFewPages || (pass > kFreePasses && pages > pages_before / 4 * 3)) break;
+        pages_before = pages;
       }
       assist::set_brake(false);
     }
@@ -291,7 +293,9 @@ class Cycle {
     } else {
       specials::scan_roots(marker_);
     }
+    const uint64_t before = marker_.scanned_bytes();
     world::for_each_root_range(visit_thread_range, &marker_);
+    if (!concurrent) trace_.stacks = marker_.scanned_bytes() - before;
     rooted_memory::for_each(visit_range, &marker_);
     roots::for_each_data_range(visit_range, &marker_);
     malloc_roots::scan(marker_);
@@ -356,6 +360,7 @@ class Cycle {
   ScanBytes done() const {
     ScanBytes bytes;
     bytes.heap = marker_.object_bytes() + assist::scanned();
+    bytes.stacks = trace_.stacks;
     bytes.globals = trace_.globals;
     return bytes;
   }
