@@ -1,6 +1,7 @@
 // See cycle.h for the order of things.
 #include "gc/cycle.h"
 
+#include "allocator/base/cpu_count.h"
 #include "allocator/base/layout.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
@@ -106,6 +107,19 @@ class Stopwatch {
   uint64_t at_ = os_calls::now();
 };
 
+// By one thread at a time, in a running world. Not read anew by each of the cycles of a small heap: it takes a dozen system calls.
+unsigned processors() {
+  constexpr uint64_t kValid = 1'000'000'000;
+  static uint64_t read_at = 0;
+  static unsigned count = 0;
+  const uint64_t now = os_calls::now();
+  if (count == 0 || now - read_at > kValid) {
+    count = static_cast<unsigned>(usable_cpus());
+    read_at = now;
+  }
+  return count;
+}
+
 void note_pause(uint64_t length) {
   pause_total.fetch_add(length, std::memory_order_relaxed);
   if (length > pause_longest.load(std::memory_order_relaxed)) pause_longest.store(length, std::memory_order_relaxed);
@@ -175,6 +189,7 @@ class Cycle {
     sweep_everything();
     trace_.heap_at_start = heap::live_bytes.load(std::memory_order_relaxed);
     trace_.goal = pacing::goal();
+    trace_.procs = processors();
     const bool concurrent = concurrent_ = begin_marking();
     if (concurrent) {
       mark_workers::wake(extra_workers());
@@ -231,8 +246,7 @@ class Cycle {
     uint64_t globals = 0;
     roots::for_each_data_range(add_length, &globals);
     trace_.globals = globals;
-    trace_.procs = pacing::processors();
-    dedicated_ = pacing::begin(forced_ ? Pacer::Reason::kForced : Pacer::Reason::kHeap, globals);
+    dedicated_ = pacing::begin(forced_ ? Pacer::Reason::kForced : Pacer::Reason::kHeap, trace_.procs, globals);
     assist::begin();
     pacing::revise({});
     phase::black_bytes.store(0, std::memory_order_relaxed);

@@ -17,7 +17,7 @@ int set_percent(int percent);
 int64_t set_memory_limit(int64_t limit);  // negative: only asks
 
 // Returns how many threads are to mark all the time; 0: one, for a part of it.
-unsigned begin(Pacer::Reason reason, uint64_t globals);
+unsigned begin(Pacer::Reason reason, unsigned procs, uint64_t globals);
 // While marking: what was scanned so far.
 void revise(const ScanBytes &done);
 Pace pace();
@@ -31,8 +31,6 @@ struct End {
   uint64_t assist_time, background_time, elapsed;
 };
 void end(const End &end);
-
-unsigned processors();
 
 void lock_for_fork();
 void unlock_after_fork(bool in_child);
