@@ -29,7 +29,7 @@ void *run(void *) {
   for (;;) {
     const uint32_t seen = wakes.load(std::memory_order_acquire);
     run_ready();
-    os_calls::futex_wait(reinterpret_cast<const uint32_t *>(&wakes), seen);
+    os_calls::futex_wait(os_calls::futex_word(wakes), seen);
   }
   return nullptr;
 }
@@ -44,7 +44,7 @@ bool wake() {
     started.store(true, std::memory_order_relaxed);
   }
   wakes.fetch_add(1, std::memory_order_release);
-  os_calls::futex_wake(reinterpret_cast<const uint32_t *>(&wakes), 1);
+  os_calls::futex_wake(os_calls::futex_word(wakes), 1);
   return true;
 }
 

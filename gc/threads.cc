@@ -77,7 +77,6 @@ constexpr uint64_t value_of(uint64_t epoch, size_t number) { return epoch << kNu
 std::atomic<uint64_t> epoch_{0};    // odd: the world is stopped, or being stopped
 std::atomic<uint32_t> awaited_{0};  // asked and not arrived, and 1 for the stopping thread while it asks
 
-const uint32_t *word_of(const std::atomic<uint32_t> &word) { return reinterpret_cast<const uint32_t *>(&word); }
 const uint32_t *low_word_of(const std::atomic<uint64_t> &word) { return reinterpret_cast<const uint32_t *>(&word); }
 
 WARREN_TLS uint64_t value_to_obey = 0;  // of the signal that came inside the stop gate
@@ -98,7 +97,7 @@ void arrive(uint64_t value, const ucontext_t *context) {
   mine.thread_pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
   mine.context = context;
   // release: pairs with the acquires in wait_for_arrivals() and abandon().
-  if (awaited_.fetch_sub(1, std::memory_order_release) == 1) os_calls::futex_wake(word_of(awaited_), 1);
+  if (awaited_.fetch_sub(1, std::memory_order_release) == 1) os_calls::futex_wake(os_calls::futex_word(awaited_), 1);
   // acquire: pairs with the release in start(): what the collector wrote is seen.
   while (epoch_.load(std::memory_order_acquire) == epoch) {
     os_calls::futex_wait(low_word_of(epoch_), static_cast<uint32_t>(epoch));
@@ -243,7 +242,7 @@ class Stop {
       }
       if (result == -EAGAIN && os_calls::now() < deadline_) {
         // The user's queue of signals is full: each thread that arrives makes room for one.
-        os_calls::futex_wait_for(word_of(awaited_), 0, kFirstLook);
+        os_calls::futex_wait_for(os_calls::futex_word(awaited_), 0, kFirstLook);
         continue;
       }
       asked.state.store(state_in(mine_, State::kDropped), std::memory_order_relaxed);
@@ -259,7 +258,7 @@ class Stop {
     bias_ = 0;
     const uint64_t began = os_calls::now();
     while (left != 0) {
-      if (os_calls::futex_wait_for(word_of(awaited_), left, look) == -ETIMEDOUT) {
+      if (os_calls::futex_wait_for(os_calls::futex_word(awaited_), left, look) == -ETIMEDOUT) {
         const uint64_t now = os_calls::now();
         drop_the_gone(now - began > kLookClosely);
         if (now > deadline_) return awaited_.load(std::memory_order_acquire) == 0;  // acquire: as above
@@ -302,7 +301,7 @@ class Stop {
     for (size_t i = 0; i < record_count; ++i) drop(record(i));
     // acquire: pairs with the release in arrive().
     for (uint32_t left; (left = awaited_.load(std::memory_order_acquire)) > bias_;) {
-      os_calls::futex_wait_for(word_of(awaited_), left, kFirstLook);
+      os_calls::futex_wait_for(os_calls::futex_word(awaited_), left, kFirstLook);
     }
   }
 
@@ -420,7 +419,7 @@ void let_forks_pass() {
   for (int tries = 0; tries < 100; ++tries) {
     const uint32_t waiting = forking.load(std::memory_order_relaxed);
     if (waiting == 0) return;
-    os_calls::futex_wait_for(word_of(forking), waiting, kMillisecond);
+    os_calls::futex_wait_for(os_calls::futex_word(forking), waiting, kMillisecond);
   }
 }
 
@@ -439,7 +438,7 @@ void prepare_fork() NO_THREAD_SAFETY_ANALYSIS {
   lock.lock_for_fork();
   held_before_fork = false;
   forking.fetch_sub(1, std::memory_order_relaxed);
-  os_calls::futex_wake(word_of(forking), 0x7fffffff);
+  os_calls::futex_wake(os_calls::futex_word(forking), 0x7fffffff);
 }
 
 void after_fork_in_parent() NO_THREAD_SAFETY_ANALYSIS {
