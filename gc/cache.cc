@@ -12,7 +12,6 @@
 namespace warren::gc {
 
 WARREN_TLS Cache *current_cache_or_null = nullptr;
-constinit Cache empty_cache{};
 
 namespace caches {
 namespace {

@@ -29,9 +29,8 @@ struct Cache {
   Cache *prev;
 };
 
-// Never nullptr: a thread without a cache has the one whose runs are empty.
+// This thread's; nullptr: it has none yet.
 extern WARREN_TLS Cache *current_cache_or_null;
-extern Cache empty_cache;
 
 namespace caches {
 

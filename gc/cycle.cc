@@ -45,13 +45,12 @@ constinit Mutex background_lock(LockRank::kBackground);
 constinit Mutex set_up_lock(LockRank::kBackground);
 
 void sweep_everything() {
-  uint64_t freed = 0;
   for (auto &kind : span_sets) {
     for (SpanSet &set : kind) {
       for (bool more = true; more;) {
         const MutexLock background(background_lock);  // for each span anew: a fork need not wait for long
         const stop_gate::Inside gate;
-        more = set.sweep_one(&freed);
+        more = set.sweep_one();
       }
     }
   }

@@ -110,11 +110,10 @@ size_t rescan_running(Marker &marker, void (*between)(void *context), void *cont
   return pass.pages;
 }
 
-size_t rescan_stopped(Marker &marker) {
+void rescan_stopped(Marker &marker) {
   Pass pass{&marker, nullptr, nullptr, 0};
   for_each_run(is_new, [&](Range range) { rescan(range, &pass); });
   for_each_run(is_watched, [&](Range range) { mutation::for_each_dirty(range, false, rescan, &pass); });
-  return pass.pages;
 }
 
 namespace {

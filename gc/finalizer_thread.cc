@@ -36,16 +36,15 @@ void *run(void *) {
 
 }  // namespace
 
-bool wake() {
+void wake() {
   if (!started.load(std::memory_order_relaxed)) {
     pthread_t thread;
-    if (pthread_create(&thread, nullptr, run, nullptr) != 0) return false;
+    if (pthread_create(&thread, nullptr, run, nullptr) != 0) return;
     pthread_detach(thread);
     started.store(true, std::memory_order_relaxed);
   }
   wakes.fetch_add(1, std::memory_order_release);
   os_calls::futex_wake(os_calls::futex_word(wakes), 1);
-  return true;
 }
 
 void reset_in_child() { started.store(false, std::memory_order_relaxed); }

@@ -131,7 +131,6 @@ class Pacer {
   uint64_t heap_marked() const { return heap_marked_; }
   double cons_mark() const { return cons_mark_; }
   bool is_marking() const { return triggered_ != kNever; }
-  const ScanBytes &last_scan() const { return last_scan_; }
 
  private:
   uint64_t percent_goal() const;

@@ -102,7 +102,6 @@ Pace pace() {
 }
 
 uint64_t goal() { return published_goal.load(std::memory_order_relaxed); }
-uint64_t trigger() { return published_trigger.load(std::memory_order_relaxed); }
 
 void end(const End &end) {
   MutexLock guard(lock);

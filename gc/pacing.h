@@ -22,7 +22,6 @@ unsigned begin(Pacer::Reason reason, unsigned procs, uint64_t globals);
 void revise(const ScanBytes &done);
 Pace pace();
 uint64_t goal();
-uint64_t trigger();
 
 struct End {
   uint64_t marked;            // live bytes now

@@ -95,10 +95,10 @@ void SpanSet::put_unswept(Span *span) {
   unswept_full_.push_front(span);
 }
 
-bool SpanSet::sweep_one(uint64_t *freed_bytes) {
+bool SpanSet::sweep_one() {
   Span *span = pop_unswept();
   if (span == nullptr) return false;
-  *freed_bytes += sweep(span);
+  sweep(span);
   if (has_no_object(span)) {
     free_span(span);
   } else {
@@ -151,14 +151,13 @@ bool SpanSet::take_large(Span *span) {
   return true;
 }
 
-size_t sweep(Span *span) {
+void sweep(Span *span) {
   BitPair *pairs = pairs_of(span);
   const size_t count = pair_count(span);
-  size_t live = 0, before = 0;
+  size_t live = 0;
   if (WARREN_UNLIKELY(poison::is_on())) poison::fill_dead(span);
   for (size_t i = 0; i < count; ++i) {
     const uint64_t marked = pairs[i].marked;
-    before += bits::count(pairs[i].allocated);
     live += bits::count(marked);
     // relaxed: whoever asks about an object has a pointer to it, or is content with either answer
     __atomic_store_n(&pairs[i].allocated, marked, __ATOMIC_RELAXED);
@@ -169,8 +168,6 @@ size_t sweep(Span *span) {
   __atomic_store_n(&span->generation, generation.load(std::memory_order_relaxed), __ATOMIC_RELEASE);
   // release: who sees a mark gone, sees that the span is swept (heap.cc, find_live).
   for (size_t i = 0; i < count; ++i) __atomic_store_n(&pairs[i].marked, 0, __ATOMIC_RELEASE);
-  const size_t size = span->size_class.is_large() ? span->bytes() : info(span->size_class).object_size;
-  return (before - live) * size;
 }
 
 void free_span(Span *span) {

@@ -37,8 +37,8 @@ class SpanSet {
   // A span the caller owned, in a time when all of them are unswept.
   void put_unswept(Span *span) EXCLUDES(lock_);
 
-  // Sweeps one span and puts it where it belongs. False: none is left. Adds what died to *freed.
-  bool sweep_one(uint64_t *freed_bytes) EXCLUDES(lock_);
+  // Sweeps one span and puts it where it belongs. False: none is left.
+  bool sweep_one() EXCLUDES(lock_);
 
   // All swept spans become unswept ones; there are no others then. The program stands still.
   void flip() EXCLUDES(lock_);
@@ -81,8 +81,8 @@ void rebuild_in_child(bool (*owned)(const Span *span));
 
 inline SpanSet &set_of(const Span *span) { return span_sets[span->noscan][span->size_class.value]; }
 
-// Turns the marks of an unswept span into its allocated bits. Returns the bytes that died.
-size_t sweep(Span *span);
+// Turns the marks of an unswept span into its allocated bits.
+void sweep(Span *span);
 
 inline bool has_no_object(const Span *span) {
   return span->free_objects == (span->size_class.is_large() ? 1 : info(span->size_class).objects);

@@ -244,9 +244,8 @@ void scan_contents_on(const Span *span, uintptr_t low, uintptr_t high, Marker &m
   }
 }
 
-size_t settle() {
+void settle() {
   MutexLock guard(lock);
-  size_t queued = 0;
   for (size_t i = 0; i < bucket_count; ++i) {
     for (Record **link = &buckets[i]; *link != nullptr;) {
       if ((*link)->kind != Kind::kWeak || !has_died((*link)->object)) {
@@ -272,14 +271,12 @@ size_t settle() {
         ready_last->next = record;
       }
       ready_last = record;
-      ++queued;
     }
   }
   // Only now: objects that share a block die together, and each has its own finalizer.
   for (const Record *record = ready_first; record != nullptr; record = record->next) {
     if (!is_swept(span_of(record->object))) slot_of(record->object).mark();
   }
-  return queued;
 }
 
 bool take_ready(Ready &ready) {
