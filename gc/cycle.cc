@@ -245,7 +245,7 @@ class Cycle {
     uint64_t globals = 0;
     roots::for_each_data_range(add_length, &globals);
     trace_.globals = globals;
-    dedicated_ = pacing::begin(forced_ ? Pacer::Reason::kForced : Pacer::Reason::kHeap, trace_.procs, globals);
+    dedicated_ = pacing::begin(trace_.procs, globals);
     assist::begin();
     pacing::revise({});
     phase::black_bytes.store(0, std::memory_order_relaxed);

@@ -74,12 +74,12 @@ int64_t set_memory_limit(int64_t limit) {
   return before >= uint64_t{INT64_MAX} ? INT64_MAX : static_cast<int64_t>(before);
 }
 
-unsigned begin(Pacer::Reason reason, unsigned procs, uint64_t globals) {
+unsigned begin(unsigned procs, uint64_t globals) {
   MutexLock guard(lock);
   publish_targets();
   limiter.resize(procs);
   globals_bytes = globals;
-  return pacer.start_cycle({os_calls::now(), heap::live_bytes.load(std::memory_order_relaxed), procs, reason, globals}).dedicated;
+  return pacer.start_cycle({os_calls::now(), heap::live_bytes.load(std::memory_order_relaxed), procs, globals}).dedicated;
 }
 
 void revise(const ScanBytes &done) {
@@ -109,7 +109,6 @@ void end(const End &end) {
   heap::scannable_bytes.store(end.scannable, std::memory_order_relaxed);
   pacer.end_cycle({os_calls::now(), before, end.marked, end.done, end.assist_time, end.background_time, 0});
   limiter.note(end.elapsed, end.assist_time + end.background_time, 0);
-  pacer.sweep_done();  // the collector's thread sweeps at once
   publish_targets();
 }
 

@@ -17,7 +17,7 @@ int set_percent(int percent);
 int64_t set_memory_limit(int64_t limit);  // negative: only asks
 
 // Returns how many threads are to mark all the time; 0: one, for a part of it.
-unsigned begin(Pacer::Reason reason, unsigned procs, uint64_t globals);
+unsigned begin(unsigned procs, uint64_t globals);
 // While marking: what was scanned so far.
 void revise(const ScanBytes &done);
 Pace pace();
