@@ -9,7 +9,7 @@
 //                      of the last cycle   begins            ends      grows while it is marked
 //
 // Nothing but arithmetic: no clock, no lock, no system call; times are nanoseconds, and the caller's.
-// Caller: cycle.cc, one thread at a time; what allocating threads read of the results, it publishes.
+// Caller: pacing.cc, one thread at a time; what allocating threads read of the results, it publishes.
 // Invariant: marked <= trigger <= goal whenever marked <= goal, and every result is finite for every input.
 #pragma once
 
@@ -153,7 +153,7 @@ class ScanCredit {
 // comes near to the memory limit: then the limit gives way. A bucket of one second for each processor, filled by
 // collector time and drained by program time. A thread that pays looks at it between portions of work, and leaves the
 // rest when it limits.
-// Caller: cycle.cc, which publishes is_limiting(). Invariant: limits while the bucket is full. (Go's forgets what does
+// Caller: pacing.cc, which hands is_limiting() to the pacer. Invariant: limits while the bucket is full. (Go's forgets what does
 // not fit; ours holds an eighth more, or intervals of very different shares would come to more than a half.)
 class CpuLimiter {
  public:

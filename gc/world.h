@@ -4,7 +4,7 @@
 // waits until the world is started. Threads are found in /proc/self/task, so those that were made around
 // pthread_create, or before this library was loaded, are stopped like all others, and pthread_create is left alone.
 //
-// Callers: the collector. preload/start.cc installs the fork handlers; the scheduler tells of its stacks.
+// Callers: the collector, inspect/. preload/start.cc installs the fork handlers; the scheduler tells of its stacks.
 // Invariant: before set_up() the process has no handler, no thread and no table of ours. Between stop() and start() no
 // thread but the caller, the collector's and the scavenger's executes an instruction of the program.
 #pragma once
