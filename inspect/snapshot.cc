@@ -320,7 +320,9 @@ void reap() {
 
 // The collector's signal instead.
 void stop_and_copy_by_signal() {
-  if (!gc::world::stop()) return;
+  // A fork that could not stop the world itself waits for the world's lock with locks that keep it from being stopped.
+  constexpr uint64_t kLongestWait = 5'000'000'000;
+  if (!gc::world::stop(kLongestWait)) return;
   by_signal = true;
   stop_began = os_calls::now();
   const uint64_t mask = os_calls::block_all_signals();
