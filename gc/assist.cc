@@ -87,6 +87,11 @@ uint64_t time() { return nanoseconds.load(std::memory_order_relaxed); }
 
 void set_brake(bool on) { brake.store(on, std::memory_order_relaxed); }
 
+void reset_in_child() {
+  waiting.store(0, std::memory_order_relaxed);
+  set_brake(false);
+}
+
 void pay(size_t bytes) {
   Cache *cache = current_cache_or_null;
   if (cache == nullptr || bytes == 0) return;

@@ -34,6 +34,9 @@ void help_once();
 // A mark worker (mark_workers.h): scans a slice, or sleeps for a moment.
 void mark_in_background();
 
+// Those who waited are not there.
+void reset_in_child();
+
 // Somebody waits for something to scan. relaxed: seen a moment later, it serves as well.
 extern std::atomic<uint32_t> waiting;
 inline bool hungry() { return waiting.load(std::memory_order_relaxed) != 0; }

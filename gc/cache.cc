@@ -12,7 +12,6 @@
 namespace warren::gc {
 
 WARREN_TLS Cache *current_cache_or_null = nullptr;
-constinit Cache empty_cache{};
 
 namespace caches {
 namespace {
@@ -158,9 +157,13 @@ bool refill(Cache *cache, SizeClass size_class, bool noscan, size_t *taken) {
   }
 }
 
-bool free_in_mine(Span *span, const Slot &slot) {
+bool has_mine(const Span *span) {
   const Cache *cache = current_cache_or_null;
-  if (cache == nullptr || cache->spans[span->noscan][span->size_class.value] != span || !slot.is_allocated()) return false;
+  return cache != nullptr && cache->spans[span->noscan][span->size_class.value] == span;
+}
+
+bool free_in_mine(Span *span, const Slot &slot) {
+  if (!has_mine(span) || !slot.is_allocated()) return false;
   __atomic_store_n(&slot.pair->allocated, slot.pair->allocated & ~slot.bit, __ATOMIC_RELAXED);  // ours to write
   const auto index = static_cast<uint16_t>(span->index_of(slot.object));
   span->free_objects++;
@@ -209,13 +212,13 @@ void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { lock.lock_for_fork(); }
 
 void unlock_after_fork(bool in_child) NO_THREAD_SAFETY_ANALYSIS { lock.unlock_after_fork(in_child); }
 
-void reset_in_child() {
+void reset_in_child(bool whole) {
   MutexLock guard(lock);
   Cache *cache = all.front();
   while (cache != nullptr) {
     Cache *const after = cache->next;
     if (cache != current_cache_or_null) {
-      give_spans_back(cache);
+      if (whole) give_spans_back(cache);
       all.remove(cache);
       allocator.free(cache);
     }

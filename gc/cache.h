@@ -29,9 +29,8 @@ struct Cache {
   Cache *prev;
 };
 
-// Never nullptr: a thread without a cache has the one whose runs are empty.
+// This thread's; nullptr: it has none yet.
 extern WARREN_TLS Cache *current_cache_or_null;
-extern Cache empty_cache;
 
 namespace caches {
 
@@ -54,8 +53,12 @@ void for_each_run(void (*visit)(const Run &run, void *context), void *context);
 void lock_for_fork();
 void unlock_after_fork(bool in_child);
 
-// In a forked child, with no lock held: the caches of the threads that are gone.
-void reset_in_child();
+// In a forked child, with no lock held: the caches of the threads that are gone. `whole`: none of these was changing its own.
+// Else their spans are left to span_sets_for_fork::rebuild_in_child().
+void reset_in_child(bool whole);
+
+// Whether this thread allocates from the span.
+bool has_mine(const Span *span);
 
 }  // namespace caches
 }  // namespace warren::gc

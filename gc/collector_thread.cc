@@ -8,6 +8,7 @@
 #include "gc/world.h"
 
 #include <atomic>
+#include <cerrno>
 
 namespace warren::gc::collector_thread {
 namespace {
@@ -34,8 +35,6 @@ std::atomic<bool> asked{false};  // a cycle is on its way: not every allocation 
 
 bool is_before(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
 
-const uint32_t *word_of(const std::atomic<uint32_t> &word) { return reinterpret_cast<const uint32_t *>(&word); }
-
 // Carries out a cycle if one is wanted and none is under way.
 bool run_wanted() {
   bool forced;
@@ -53,7 +52,7 @@ bool run_wanted() {
     done.store(begun, std::memory_order_release);
   }
   asked.store(false, std::memory_order_relaxed);
-  os_calls::futex_wake(word_of(done), INT32_MAX);
+  os_calls::futex_wake(os_calls::futex_word(done), INT32_MAX);
   return true;
 }
 
@@ -70,8 +69,8 @@ void body(void *) {
   for (;;) {
     const uint32_t seen = wakes.load(std::memory_order_acquire);
     if (run_wanted()) continue;
-    const long result = os_calls::futex_wait_for(word_of(wakes), seen, kMostIdle);
-    if (result == -110) {  // ETIMEDOUT
+    const long result = os_calls::futex_wait_for(os_calls::futex_word(wakes), seen, kMostIdle);
+    if (result == -ETIMEDOUT) {
       uint32_t number;
       bool start;
       want_one(true, &number, &start);
@@ -91,7 +90,7 @@ uint32_t request(bool forced, bool *by_thread) {
     return number;
   }
   wakes.fetch_add(1, std::memory_order_release);
-  os_calls::futex_wake(word_of(wakes), 1);
+  os_calls::futex_wake(os_calls::futex_word(wakes), 1);
   return number;
 }
 
@@ -116,7 +115,7 @@ void run_and_wait() {
     if (phase::is_marking()) {
       assist::help_once();
     } else {
-      os_calls::futex_wait_for(word_of(done), seen, kLook);
+      os_calls::futex_wait_for(os_calls::futex_word(done), seen, kLook);
     }
   }
 }

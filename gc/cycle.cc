@@ -1,6 +1,7 @@
 // See cycle.h for the order of things.
 #include "gc/cycle.h"
 
+#include "allocator/base/cpu_count.h"
 #include "allocator/base/layout.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
@@ -44,13 +45,12 @@ constinit Mutex background_lock(LockRank::kBackground);
 constinit Mutex set_up_lock(LockRank::kBackground);
 
 void sweep_everything() {
-  uint64_t freed = 0;
   for (auto &kind : span_sets) {
     for (SpanSet &set : kind) {
       for (bool more = true; more;) {
         const MutexLock background(background_lock);  // for each span anew: a fork need not wait for long
         const stop_gate::Inside gate;
-        more = set.sweep_one(&freed);
+        more = set.sweep_one();
       }
     }
   }
@@ -84,8 +84,13 @@ constexpr size_t kFewPages = 96;
 // longer pauses. Longer runs: the passes never end.
 constexpr uint64_t kThrottledRun = 100'000, kThrottledStop = 400'000;
 
-// The world may not be had just now: a thread sits in a system call that cannot be interrupted.
-constexpr uint64_t kRetry = 1'000'000;
+// The world may not be had just now: there is no descriptor, or a thread sits in a system call that cannot be interrupted. The second,
+// before marking has begun: each attempt watches the whole heap.
+constexpr uint64_t kRetry = 1'000'000, kLongestRetry = 64'000'000;
+
+// What an attempt waits for threads that do not come. More: who forks waits longer for the lock. Less: busy threads that are
+// slow to come are taken for those.
+constexpr uint64_t kLongestWait = 1'000'000'000;
 
 // Clock time between marks.
 class Stopwatch {
@@ -100,6 +105,19 @@ class Stopwatch {
  private:
   uint64_t at_ = os_calls::now();
 };
+
+// By one thread at a time, in a running world. Not read anew by each of the cycles of a small heap: it takes a dozen system calls.
+unsigned processors() {
+  constexpr uint64_t kValid = 1'000'000'000;
+  static uint64_t read_at = 0;
+  static unsigned count = 0;
+  const uint64_t now = os_calls::now();
+  if (count == 0 || now - read_at > kValid) {
+    count = static_cast<unsigned>(usable_cpus());
+    read_at = now;
+  }
+  return count;
+}
 
 void note_pause(uint64_t length) {
   pause_total.fetch_add(length, std::memory_order_relaxed);
@@ -127,15 +145,18 @@ void visit_copy(uintptr_t low, uintptr_t high, void *context) {
 
 void add_length(uintptr_t low, uintptr_t high, void *context) { *static_cast<uint64_t *>(context) += high - low; }
 
-// Lets the program run and stops it in turns.
+// Lets the program run and stops it in turns, as long as that succeeds.
 class Throttle {
  public:
+  explicit Throttle(bool *succeeds) : succeeds_(succeeds) {}
   ~Throttle() { release(); }
 
   void look() {
     const uint64_t now = os_calls::now();
     if (!stopped_) {
-      if (now - since_ < kThrottledRun || !world::stop()) return;
+      if (!*succeeds_ || now - since_ < kThrottledRun) return;
+      *succeeds_ = world::stop(kLongestWait);
+      if (!*succeeds_) return;
     } else if (now - since_ < kThrottledStop) {
       return;
     } else {
@@ -155,6 +176,7 @@ class Throttle {
 
  private:
   bool stopped_ = false;
+  bool *succeeds_;
   uint64_t since_ = os_calls::now();
 };
 
@@ -166,23 +188,26 @@ class Cycle {
     sweep_everything();
     trace_.heap_at_start = heap::live_bytes.load(std::memory_order_relaxed);
     trace_.goal = pacing::goal();
+    trace_.procs = processors();
     const bool concurrent = concurrent_ = begin_marking();
     if (concurrent) {
       mark_workers::wake(extra_workers());
       roots::for_each_data_range(visit_copy, &marker_);
       rooted_memory::for_each(visit_range, &marker_);
+      const uint64_t before = marker_.scanned_bytes();
       world::for_each_parked_stack(visit_range, &marker_);
+      trace_.stacks += marker_.scanned_bytes() - before;
       malloc_roots::scan(marker_);
       specials::scan_roots(marker_);
       drain_all();
       // There is little left to scan, and it is on this thread's pages: who allocates waits instead of helping.
       paying_ = false;
       assist::set_brake(true);
-      size_t before = ~size_t{0};
+      size_t pages_before = ~size_t{0};
       for (int pass = 0; pass < kMostPasses; ++pass) {
         const size_t pages = rescan(pass);
-        if (pages <= kFewPages || (pass > kFreePasses && pages > before / 4 * 3)) break;
-        before = pages;
+        if (pages <= kFewPages || (pass > kFreePasses && pages > pages_before / 4 * 3)) break;
+        pages_before = pages;
       }
       assist::set_brake(false);
     }
@@ -206,15 +231,21 @@ class Cycle {
  private:
   // Pause 1. False: the world is still stopped and background_lock held, because the program's stores cannot be seen.
   bool begin_marking() NO_THREAD_SAFETY_ANALYSIS {
-    background_lock.lock();
-    const bool concurrent = dirty_pages::begin();
-    while (!world::stop()) os_calls::sleep(kRetry);
+    bool concurrent;
+    for (uint64_t retry = kRetry;; retry = retry < kLongestRetry ? 2 * retry : retry) {
+      background_lock.lock();
+      concurrent = dirty_pages::begin();
+      if (world::stop(kLongestWait)) break;
+      // Meanwhile others may fork, and free what is large: nothing that is freed is watched.
+      dirty_pages::end();
+      background_lock.unlock();
+      os_calls::sleep(retry);
+    }
     Stopwatch pause;
     uint64_t globals = 0;
     roots::for_each_data_range(add_length, &globals);
     trace_.globals = globals;
-    trace_.procs = pacing::processors();
-    dedicated_ = pacing::begin(forced_ ? Pacer::Reason::kForced : Pacer::Reason::kHeap, globals);
+    dedicated_ = pacing::begin(trace_.procs, globals);
     assist::begin();
     pacing::revise({});
     phase::black_bytes.store(0, std::memory_order_relaxed);
@@ -245,7 +276,7 @@ class Cycle {
     background_lock.lock();
     size_t pages;
     {
-      Throttle throttle;
+      Throttle throttle(&can_throttle_);
       pages = dirty_pages::rescan_running(marker_, [](void *context) { static_cast<Throttle *>(context)->look(); }, &throttle);
     }
     background_lock.unlock();
@@ -253,12 +284,21 @@ class Cycle {
     return pages;
   }
 
+  // With background_lock, but not while it is waited for. Nothing is freed as long as one marks.
+  void stop_at_last() NO_THREAD_SAFETY_ANALYSIS {
+    for (background_lock.lock(); !world::stop(kLongestWait); background_lock.lock()) {
+      background_lock.unlock();
+      assist::set_brake(true);  // who allocates has nothing to scan that would pay for it
+      os_calls::sleep(kRetry);
+    }
+    assist::set_brake(false);
+  }
+
   // Pause 2. Not concurrent: begin_marking() has left background_lock held.
   void end_marking(bool concurrent) NO_THREAD_SAFETY_ANALYSIS {
     if (concurrent) {
       mark_workers::rest();
-      background_lock.lock();
-      while (!world::stop()) os_calls::sleep(kRetry);
+      stop_at_last();
     }
     trace_.clock.mark = watch_.lap();
     if (concurrent) {
@@ -266,7 +306,9 @@ class Cycle {
     } else {
       specials::scan_roots(marker_);
     }
+    const uint64_t before = marker_.scanned_bytes();
     world::for_each_root_range(visit_thread_range, &marker_);
+    if (!concurrent) trace_.stacks = marker_.scanned_bytes() - before;
     rooted_memory::for_each(visit_range, &marker_);
     roots::for_each_data_range(visit_range, &marker_);
     malloc_roots::scan(marker_);
@@ -331,6 +373,7 @@ class Cycle {
   ScanBytes done() const {
     ScanBytes bytes;
     bytes.heap = marker_.object_bytes() + assist::scanned();
+    bytes.stacks = trace_.stacks;
     bytes.globals = trace_.globals;
     return bytes;
   }
@@ -338,6 +381,7 @@ class Cycle {
   bool forced_;
   bool paying_ = true;
   bool concurrent_ = false;
+  bool can_throttle_ = true;
   unsigned dedicated_ = 0;  // workers that the pacer wants for this cycle
   Marker marker_;
   CycleTrace trace_;

@@ -91,13 +91,13 @@ void rescan(Range dirty, void *context) {
 }  // namespace
 
 bool begin() {
+  block_digests::begin();  // without a mechanism, too: an overflow has everything scanned again
   const auto choice = static_cast<mutation::Choice>(options.gc_tracking.load(std::memory_order_relaxed));
   if (mutation::set_up(choice) == mutation::Mechanism::kNone) return false;
   if (covered_bytes < tables.bytes) {
     mutation::cover({tables.start + covered_bytes, tables.start + tables.bytes});
     covered_bytes = tables.bytes;
   }
-  block_digests::begin();
   if (watch_new([](Range) {})) return true;
   end();
   return false;
@@ -110,11 +110,10 @@ size_t rescan_running(Marker &marker, void (*between)(void *context), void *cont
   return pass.pages;
 }
 
-size_t rescan_stopped(Marker &marker) {
+void rescan_stopped(Marker &marker) {
   Pass pass{&marker, nullptr, nullptr, 0};
   for_each_run(is_new, [&](Range range) { rescan(range, &pass); });
   for_each_run(is_watched, [&](Range range) { mutation::for_each_dirty(range, false, rescan, &pass); });
-  return pass.pages;
 }
 
 namespace {

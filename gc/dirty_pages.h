@@ -16,7 +16,7 @@ bool begin();
 size_t rescan_running(Marker &marker, void (*between)(void *context), void *context);
 
 // The same at last, with the program stopped, watching nothing.
-size_t rescan_stopped(Marker &marker);
+void rescan_stopped(Marker &marker);
 
 void end();
 

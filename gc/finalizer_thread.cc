@@ -29,23 +29,22 @@ void *run(void *) {
   for (;;) {
     const uint32_t seen = wakes.load(std::memory_order_acquire);
     run_ready();
-    os_calls::futex_wait(reinterpret_cast<const uint32_t *>(&wakes), seen);
+    os_calls::futex_wait(os_calls::futex_word(wakes), seen);
   }
   return nullptr;
 }
 
 }  // namespace
 
-bool wake() {
+void wake() {
   if (!started.load(std::memory_order_relaxed)) {
     pthread_t thread;
-    if (pthread_create(&thread, nullptr, run, nullptr) != 0) return false;
+    if (pthread_create(&thread, nullptr, run, nullptr) != 0) return;
     pthread_detach(thread);
     started.store(true, std::memory_order_relaxed);
   }
   wakes.fetch_add(1, std::memory_order_release);
-  os_calls::futex_wake(reinterpret_cast<const uint32_t *>(&wakes), 1);
-  return true;
+  os_calls::futex_wake(os_calls::futex_word(wakes), 1);
 }
 
 void reset_in_child() { started.store(false, std::memory_order_relaxed); }

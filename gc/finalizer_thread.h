@@ -5,8 +5,8 @@
 
 namespace warren::gc::finalizer_thread {
 
-// Finalizers are ready. Not inside the stop gate. False: no thread to be had; tried again at the next call.
-bool wake();
+// Finalizers are ready. Not inside the stop gate. Where no thread is to be had they wait for the next call.
+void wake();
 
 void reset_in_child();
 

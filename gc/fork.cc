@@ -2,6 +2,7 @@
 #include "gc/fork.h"
 
 #include "allocator/base/os_calls.h"
+#include "allocator/base/stop_gate.h"
 #include "gc/assist.h"
 #include "gc/cache.h"
 #include "gc/collector_thread.h"
@@ -22,10 +23,16 @@
 namespace warren::gc::fork_handlers {
 namespace {
 
+// A thread that cannot be stopped (in sigsuspend, say, with everything blocked) does not keep others from forking: the locks alone
+// keep the lists whole, and the child sees to the spans that a thread had in hand. Longer: such forks take longer. Less: where
+// processors are scarce, a fork more often finds threads in the middle of something.
+constexpr uint64_t kLongestWait = 300'000'000;
+
 // What prepare() has done. Only the forking thread's: it holds the locks that say so.
 bool locked_set_up = false;
 bool locked_background = false;
 bool stopped = false;
+bool in_the_middle = false;  // of a change to the heap: a handler forks that has interrupted it, and the child goes on with it
 bool active = false;
 
 // A thread that sets the collector up this very moment is let finish. False: there is no collector.
@@ -41,8 +48,9 @@ bool wait_for_set_up() NO_THREAD_SAFETY_ANALYSIS {
 void prepare() NO_THREAD_SAFETY_ANALYSIS {
   active = wait_for_set_up();
   if (!active) return;
+  in_the_middle = stop_gate::inside != 0;
   locked_background = cycle::background_lock.lock_for_fork();
-  stopped = locked_background && world::stop();
+  stopped = locked_background && world::stop(kLongestWait);
   collector_thread::lock_for_fork();
   specials::lock_for_fork();
   caches::lock_for_fork();
@@ -90,9 +98,11 @@ void in_child() NO_THREAD_SAFETY_ANALYSIS {
   if (phase::is_marking()) {
     drop_marks();
     phase::current.store(phase::Phase::kSweep, std::memory_order_relaxed);
-    assist::set_brake(false);
   }
-  caches::reset_in_child();
+  assist::reset_in_child();
+  const bool rebuild = !stopped && !in_the_middle;
+  caches::reset_in_child(!rebuild);
+  if (rebuild) span_sets_for_fork::rebuild_in_child(caches::has_mine);
   mark_workers::reset_in_child();
   dirty_pages::reset_in_child();
   finalizer_thread::reset_in_child();

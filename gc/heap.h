@@ -1,5 +1,5 @@
 // The collector's heap as its users see it: objects that nobody frees.
-// Callers: preload/gc.cc (the C ABI), the scheduler.
+// Callers: preload/ (the C ABI, statistics), cycle.cc and pacing.cc (the counts).
 // Invariant: every object is zero when it is handed out, and stays until no word that the collector can find points into it.
 #pragma once
 

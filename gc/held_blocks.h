@@ -1,7 +1,8 @@
 // Blocks of malloc's that belong to a thread as much as its stack does, and are roots like it: C++ exceptions in flight or
 // being handled, and what libc's control block of the thread points to (the argument of its start function, in which
 // std::thread keeps the closure).
-// Callers: stacks.cc, cycle.cc, in a stopped world. Invariant: any word may be asked about; nothing outside of the arena is read.
+// Callers: stacks.cc, cycle.cc, verifier.cc, preload/fiber_roots.cc, in a stopped world.
+// Invariant: any word may be asked about; nothing outside of the arena is read.
 #pragma once
 
 #include "gc/world.h"

@@ -1,5 +1,6 @@
 // What is mapped where, asked while the world stands still.
-// Callers: stacks.cc and roots.cc, for memory of the program's that they know only by one address in it.
+// Callers: stacks.cc, roots.cc and inspect/, for memory of the program's that they know only by one address in it; cycle.cc, for
+// copy(); threads.cc (prepare, forget).
 // Invariant: between prepare() and forget() no lock is taken and nothing but the kernel is asked.
 #pragma once
 

@@ -20,13 +20,11 @@ std::atomic<unsigned> wanted{0};  // relaxed: read after `round`
 std::atomic<uint64_t> nanoseconds{0};  // relaxed: read after `marking`
 unsigned made = 0;                     // the cycle's thread's
 
-const uint32_t *word_of(const std::atomic<uint32_t> &word) { return reinterpret_cast<const uint32_t *>(&word); }
-
 // seq_cst, both this and rest(): a worker that comes late sees that the round is over, or rest() sees the worker.
 bool join(uint32_t current) {
   marking.fetch_add(1, std::memory_order_seq_cst);
   if (round.load(std::memory_order_seq_cst) == current) return true;
-  if (marking.fetch_sub(1, std::memory_order_release) == 1) os_calls::futex_wake(word_of(marking), 1);
+  if (marking.fetch_sub(1, std::memory_order_release) == 1) os_calls::futex_wake(os_calls::futex_word(marking), 1);
   return false;
 }
 
@@ -34,13 +32,13 @@ void body(void *argument) {
   const auto number = static_cast<unsigned>(reinterpret_cast<uintptr_t>(argument));
   for (uint32_t seen = round.load(std::memory_order_acquire);; seen = round.load(std::memory_order_acquire)) {
     if (seen % 2 == 0 || number >= wanted.load(std::memory_order_relaxed) || !join(seen)) {
-      os_calls::futex_wait(word_of(round), seen);
+      os_calls::futex_wait(os_calls::futex_word(round), seen);
       continue;
     }
     const uint64_t before = os_calls::thread_time();
     while (round.load(std::memory_order_relaxed) == seen) assist::mark_in_background();
     nanoseconds.fetch_add(os_calls::thread_time() - before, std::memory_order_relaxed);
-    if (marking.fetch_sub(1, std::memory_order_release) == 1) os_calls::futex_wake(word_of(marking), 1);
+    if (marking.fetch_sub(1, std::memory_order_release) == 1) os_calls::futex_wake(os_calls::futex_word(marking), 1);
   }
 }
 
@@ -56,13 +54,15 @@ void wake(unsigned count) {
   if (made == 0) return;
   wanted.store(count, std::memory_order_relaxed);
   round.fetch_add(1, std::memory_order_release);
-  os_calls::futex_wake(word_of(round), INT32_MAX);
+  os_calls::futex_wake(os_calls::futex_word(round), INT32_MAX);
 }
 
 void rest() {
   if (round.load(std::memory_order_relaxed) % 2 == 0) return;
   round.fetch_add(1, std::memory_order_seq_cst);
-  for (uint32_t still; (still = marking.load(std::memory_order_seq_cst)) != 0;) os_calls::futex_wait(word_of(marking), still);
+  for (uint32_t still; (still = marking.load(std::memory_order_seq_cst)) != 0;) {
+    os_calls::futex_wait(os_calls::futex_word(marking), still);
+  }
 }
 
 uint64_t time() { return nanoseconds.load(std::memory_order_relaxed); }

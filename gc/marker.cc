@@ -267,9 +267,9 @@ void Marker::rescan_page_range(uintptr_t low, uintptr_t high) {
     const uint16_t tag = tag_of(page);
     if (tag == 0 || (tag & kNoscanTag) != 0) continue;
     const Span *span = page_map::at(page);
-    if (WARREN_UNLIKELY(span->specials != 0)) specials::scan_contents_on(span, *this);
     const uintptr_t from = page_start < low ? low : page_start;
     const uintptr_t to = page_start + kPageSize < high ? page_start + kPageSize : high;
+    if (WARREN_UNLIKELY(span->specials != 0)) specials::scan_contents_on(span, from, to, *this);
     for (uintptr_t block = from; block < to; block += block_digests::kBlockBytes) rescan_block(block, span, is_large(tag), batch);
   }
   reach_all(batch);

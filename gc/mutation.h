@@ -46,8 +46,8 @@ bool cover(Range range);
 
 // From here on stores into these ranges are noted. Only memory in use: watching untouched memory builds page
 // tables for it. A range that holds part of a huge page splits it. Under kProtect the memory must stay mapped where it
-// is until unwatch(). False: nothing may be concluded from dirty pages in
-// this cycle; unwatch(), and mark with the threads stopped.
+// is until unwatch(). False: some of these ranges are not watched, and count as dirty; before marking begins: unwatch(),
+// and mark with the threads stopped.
 bool watch(const Range *ranges, size_t count);
 
 // The end of a cycle: stores cost nothing any more.

@@ -1,8 +1,6 @@
 // See pacer.h. Names of Go's are in brackets where a formula is Go's.
 #include "gc/pacer.h"
 
-#include "allocator/base/config.h"
-
 namespace warren::gc {
 namespace {
 
@@ -21,8 +19,6 @@ constexpr uint64_t kLeastParts = 45;
 constexpr uint64_t kMostParts = 61;
 
 constexpr uint64_t kLeastRunway = 64 * kKiB;   // from trigger to goal, where the trigger was missed [minRunway]
-constexpr uint64_t kSweepDistance = kMiB;      // allocation that a sweep has time for [sweepMinHeapDistance]
-constexpr uint64_t kSweepMargin = kMiB;        // by which it is done before the trigger
 constexpr double kLeastWorkLeft = 1000;        // nobody knows exactly when marking ends
 constexpr double kOvershoot = 1.1;             // room for a heap that is past its goal [maxOvershoot]
 constexpr double kLimitOvershoot = 1.02;       // and when the limit gave the goal: less than the headroom below
@@ -68,10 +64,6 @@ uint64_t Pace::work_for(uint64_t bytes) const {
 
 uint64_t Pace::bytes_for(uint64_t work) const { return to_bytes(bytes_per_work * static_cast<double>(work)); }
 
-uint64_t SweepPace::pages_due(uint64_t heap_live) const {
-  return to_bytes(pages_per_byte * static_cast<double>(minus(heap_live, basis)));
-}
-
 uint64_t Pacer::percent_goal() const {
   if (percent_ < 0) return kNever;
   const uint64_t base = plus(plus(heap_marked_, last_scan_.stacks), last_scan_.globals);
@@ -90,15 +82,10 @@ uint64_t Pacer::limit_goal(const Footprint &footprint) const {
   return most(most(minus(room, headroom), headroom), heap_marked_);
 }
 
-uint64_t Pacer::goal_and_least_trigger(const Footprint &footprint, uint64_t *least_trigger) const {
-  *least_trigger = 0;
+uint64_t Pacer::heap_goal(const Footprint &footprint) const {
   const uint64_t limit = limit_goal(footprint);
   uint64_t goal = percent_goal();
-  if (limit < goal) return limit;  // hard: none of the reasons below is worth going over it
-  if (sweep_basis_ != 0) {
-    *least_trigger = plus(sweep_basis_, kSweepDistance);
-    goal = most(goal, *least_trigger);
-  }
+  if (limit < goal) return limit;  // hard: the reason below is not worth going over it
   if (triggered_ != kNever) goal = most(goal, plus(triggered_, kLeastRunway));
   return goal;
 }
@@ -109,12 +96,11 @@ uint64_t Pacer::runway() const {
 }
 
 Targets Pacer::targets(const Footprint &footprint) const {
-  uint64_t earliest;
-  const uint64_t goal = goal_and_least_trigger(footprint, &earliest);
+  const uint64_t goal = heap_goal(footprint);
   if (goal == kNever) return {kNever, kNever};
   if (heap_marked_ >= goal) return {goal, goal};
   const uint64_t way = goal - heap_marked_;
-  earliest = most(earliest, heap_marked_ + way / kWayParts * kLeastParts);
+  const uint64_t earliest = heap_marked_ + way / kWayParts * kLeastParts;
   uint64_t latest = heap_marked_ + way / kWayParts * kMostParts;
   latest = most(latest, minus(goal, kLeastHeap));
   latest = most(latest, earliest);
@@ -134,14 +120,12 @@ Workers Pacer::start_cycle(const Start &start) {
     if (workers.dedicated > wanted) --workers.dedicated;
     workers.fractional = wanted - workers.dedicated;
   }
-  // A cycle that runs only because time has passed does not wake processors that sleep.
-  workers.idle = start.reason == Reason::kTime ? (workers.dedicated == 0 ? 1 : 0) : procs_ - workers.dedicated;
+  workers.idle = procs_ - workers.dedicated;
   return workers;
 }
 
 Pace Pacer::revise(const Progress &progress, const Footprint &footprint) const {
-  uint64_t unused;
-  const uint64_t soft_goal = goal_and_least_trigger(footprint, &unused);
+  const uint64_t soft_goal = heap_goal(footprint);
   if (soft_goal == kNever) return {};  // a cycle by request: the heap may have any size, so it is not worth waiting for
   const double growth = (percent_ < 0 ? kOffPercent : percent_) / 100.0;
   const auto live = static_cast<double>(progress.heap_live);
@@ -209,17 +193,7 @@ Pacer::Summary Pacer::end_cycle(const End &end) {
   last_scan_ = end.done;
   has_history_ = true;
   triggered_ = kNever;
-  sweep_basis_ = most(end.heap_marked, 1);
   return summary;
-}
-
-SweepPace Pacer::sweep_pace(uint64_t unswept_pages, uint64_t heap_live, const Footprint &footprint) const {
-  if (unswept_pages == 0) return {0, heap_live};
-  const Targets next = targets(footprint);
-  // Without a trigger nobody waits for the sweep; what it frees is wanted all the same.
-  const uint64_t end = next.trigger == kNever ? plus(heap_live, plus(heap_live, kSweepMargin)) : next.trigger;
-  const uint64_t distance = most(minus(minus(end, heap_live), kSweepMargin), kPageSize);
-  return {static_cast<double>(unswept_pages) / static_cast<double>(distance), heap_live};
 }
 
 uint64_t ScanCredit::take(uint64_t wanted) {

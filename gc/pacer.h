@@ -9,7 +9,7 @@
 //                      of the last cycle   begins            ends      grows while it is marked
 //
 // Nothing but arithmetic: no clock, no lock, no system call; times are nanoseconds, and the caller's.
-// Caller: cycle.cc, one thread at a time; what allocating threads read of the results, it publishes.
+// Caller: pacing.cc, one thread at a time; what allocating threads read of the results, it publishes.
 // Invariant: marked <= trigger <= goal whenever marked <= goal, and every result is finite for every input.
 #pragma once
 
@@ -66,15 +66,6 @@ struct Pace {
   uint64_t bytes_for(uint64_t work) const;  // what so much work pays for
 };
 
-// The sweep that goes along with allocation.
-struct SweepPace {
-  double pages_per_byte = 0;
-  uint64_t basis = 0;  // live heap when the pace was set
-
-  // Pages to have been swept since then before the heap grows to `heap_live`.
-  uint64_t pages_due(uint64_t heap_live) const;
-};
-
 class Pacer {
  public:
   explicit constexpr Pacer(int percent = 100, uint64_t limit = kNever) : percent_(percent < 0 ? -1 : percent), limit_(limit) {}
@@ -88,13 +79,10 @@ class Pacer {
   // Both move with the footprint when there is a limit. trigger <= goal.
   Targets targets(const Footprint &footprint) const;
 
-  enum class Reason : uint8_t { kHeap, kTime, kForced };
-
   struct Start {
     uint64_t now = 0;
     uint64_t heap_live = 0;
     unsigned procs = 1;
-    Reason reason = Reason::kHeap;
     uint64_t globals = 0;  // bytes to be scanned there
   };
   Workers start_cycle(const Start &start);
@@ -121,22 +109,16 @@ class Pacer {
     double utilization;  // share of the processors that marking took, without what was idle
     double cons_mark;    // of this cycle: bytes allocated for each byte scanned, with equal processor time
   };
-  // Dead objects lie unswept from here on until sweep_done().
   Summary end_cycle(const End &end);
-  void sweep_done() { sweep_basis_ = 0; }
-
-  // After end_cycle(), and after each change of the targets while pages are unswept.
-  SweepPace sweep_pace(uint64_t unswept_pages, uint64_t heap_live, const Footprint &footprint) const;
 
   uint64_t heap_marked() const { return heap_marked_; }
   double cons_mark() const { return cons_mark_; }
   bool is_marking() const { return triggered_ != kNever; }
-  const ScanBytes &last_scan() const { return last_scan_; }
 
  private:
   uint64_t percent_goal() const;
   uint64_t limit_goal(const Footprint &footprint) const;
-  uint64_t goal_and_least_trigger(const Footprint &footprint, uint64_t *least_trigger) const;
+  uint64_t heap_goal(const Footprint &footprint) const;
   uint64_t runway() const;
 
   static constexpr unsigned kHistory = 4;
@@ -146,7 +128,6 @@ class Pacer {
   bool has_history_ = false;        // a cycle has ended
   uint64_t heap_marked_ = 0;
   ScanBytes last_scan_;             // done in the last cycle; globals are those of the current one
-  uint64_t sweep_basis_ = 0;        // live heap when sweeping began; 0: it is done
   uint64_t triggered_ = kNever;     // live heap when marking began; kNever: not marking
   uint64_t started_ = 0;
   unsigned procs_ = 1;
@@ -172,7 +153,7 @@ class ScanCredit {
 // comes near to the memory limit: then the limit gives way. A bucket of one second for each processor, filled by
 // collector time and drained by program time. A thread that pays looks at it between portions of work, and leaves the
 // rest when it limits.
-// Caller: cycle.cc, which publishes is_limiting(). Invariant: limits while the bucket is full. (Go's forgets what does
+// Caller: pacing.cc, which hands is_limiting() to the pacer. Invariant: limits while the bucket is full. (Go's forgets what does
 // not fit; ours holds an eighth more, or intervals of very different shares would come to more than a half.)
 class CpuLimiter {
  public:

@@ -9,8 +9,6 @@
 #include "allocator/page_heap.h"
 #include "gc/heap.h"
 
-#include <sched.h>
-
 namespace warren::gc::pacing {
 namespace {
 
@@ -50,16 +48,8 @@ void publish_targets() REQUIRES(lock) {
 
 }  // namespace
 
-unsigned processors() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  const int count = CPU_COUNT(&set);
-  return count < 1 ? 1 : static_cast<unsigned>(count);
-}
-
 void set_up() {
   MutexLock guard(lock);
-  limiter.resize(processors());
   publish_targets();
 }
 
@@ -84,11 +74,12 @@ int64_t set_memory_limit(int64_t limit) {
   return before >= uint64_t{INT64_MAX} ? INT64_MAX : static_cast<int64_t>(before);
 }
 
-unsigned begin(Pacer::Reason reason, uint64_t globals) {
+unsigned begin(unsigned procs, uint64_t globals) {
   MutexLock guard(lock);
   publish_targets();
+  limiter.resize(procs);
   globals_bytes = globals;
-  return pacer.start_cycle({os_calls::now(), heap::live_bytes.load(std::memory_order_relaxed), processors(), reason, globals}).dedicated;
+  return pacer.start_cycle({os_calls::now(), heap::live_bytes.load(std::memory_order_relaxed), procs, globals}).dedicated;
 }
 
 void revise(const ScanBytes &done) {
@@ -111,7 +102,6 @@ Pace pace() {
 }
 
 uint64_t goal() { return published_goal.load(std::memory_order_relaxed); }
-uint64_t trigger() { return published_trigger.load(std::memory_order_relaxed); }
 
 void end(const End &end) {
   MutexLock guard(lock);
@@ -119,7 +109,6 @@ void end(const End &end) {
   heap::scannable_bytes.store(end.scannable, std::memory_order_relaxed);
   pacer.end_cycle({os_calls::now(), before, end.marked, end.done, end.assist_time, end.background_time, 0});
   limiter.note(end.elapsed, end.assist_time + end.background_time, 0);
-  pacer.sweep_done();  // the collector's thread sweeps at once
   publish_targets();
 }
 

@@ -17,12 +17,11 @@ int set_percent(int percent);
 int64_t set_memory_limit(int64_t limit);  // negative: only asks
 
 // Returns how many threads are to mark all the time; 0: one, for a part of it.
-unsigned begin(Pacer::Reason reason, uint64_t globals);
+unsigned begin(unsigned procs, uint64_t globals);
 // While marking: what was scanned so far.
 void revise(const ScanBytes &done);
 Pace pace();
 uint64_t goal();
-uint64_t trigger();
 
 struct End {
   uint64_t marked;            // live bytes now
@@ -31,8 +30,6 @@ struct End {
   uint64_t assist_time, background_time, elapsed;
 };
 void end(const End &end);
-
-unsigned processors();
 
 void lock_for_fork();
 void unlock_after_fork(bool in_child);

@@ -44,7 +44,7 @@ struct Tables {
 
 extern Tables tables;
 
-// Makes room for the tags of pages up to `end`. False: no memory. Caller holds the lock that guards growth.
+// Makes room for the tags of pages up to `end`. False: no memory. Takes a lock of its own (of rank kSpanSet).
 bool cover(PageId end);
 
 inline uint16_t tag_of(PageId page) { return __atomic_load_n(&tables.tags[page.value], __ATOMIC_ACQUIRE); }

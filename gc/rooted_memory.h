@@ -1,6 +1,7 @@
 // Memory from malloc that is a root: for values that wait inside the runtime, in rings of channels, shelves of pools, closures
 // of timers. Freed by hand; the collector reads it while it lives.
-// Callers: scheduler/, the C++ faces by way of wr_gc_malloc_rooted; the cycle, in a stopped world.
+// Callers: scheduler/, the C++ faces by way of wr_gc_malloc_rooted; the cycle, while the
+// program runs and in a stopped world; the verifier.
 // Invariant: a block is in the list from before its address is known to anybody until nobody may use it.
 #pragma once
 

@@ -5,8 +5,8 @@
 // loader's public list (_r_debug), which needs no lock. When it does not, the world is started, and stopped anew by a
 // thread that is inside dl_iterate_phdr: then the list holds still.
 //
-// Callers: threads.cc (walk, still_valid), stacks.cc (modules), the collector. Invariant: this library's own data is no
-// root.
+// Callers: threads.cc (walk, still_valid), stacks.cc (modules), the collector, inspect/, preload/ (added roots).
+// Invariant: this library's own data is no root.
 #pragma once
 
 #include "gc/world.h"

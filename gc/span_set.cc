@@ -35,6 +35,21 @@ void set_tags(const Span *span) {
   }
 }
 
+// A span with no objects, swept.
+void begin_anew(Span *span) {
+  span->list = SpanSet::kOwned;
+  span->specials = 0;
+  span->free_objects = static_cast<uint16_t>(objects_of(span));
+  span->search_from = 0;
+  span->generation = generation.load(std::memory_order_relaxed);
+  memset(pairs_of(span), 0, pair_count(span) * sizeof(BitPair));
+  if (WARREN_UNLIKELY(poison::is_on()) && !span->size_class.is_large()) {
+    poison::fill(span->start(), span->bytes());
+    span->zero = false;
+  }
+  set_tags(span);
+}
+
 }  // namespace
 
 Span *SpanSet::pop_unswept() {
@@ -80,10 +95,10 @@ void SpanSet::put_unswept(Span *span) {
   unswept_full_.push_front(span);
 }
 
-bool SpanSet::sweep_one(uint64_t *freed_bytes) {
+bool SpanSet::sweep_one() {
   Span *span = pop_unswept();
   if (span == nullptr) return false;
-  *freed_bytes += sweep(span);
+  sweep(span);
   if (has_no_object(span)) {
     free_span(span);
   } else {
@@ -97,6 +112,11 @@ void SpanSet::flip() {
   unswept_partial_ = partial_;
   unswept_full_ = full_;
   partial_ = full_ = IntrusiveList<Span>{};
+}
+
+void SpanSet::forget_all() {
+  MutexLock guard(lock_);
+  partial_ = full_ = unswept_partial_ = unswept_full_ = IntrusiveList<Span>{};
 }
 
 bool SpanSet::free_object(Span *span, const Slot &slot) {
@@ -131,14 +151,13 @@ bool SpanSet::take_large(Span *span) {
   return true;
 }
 
-size_t sweep(Span *span) {
+void sweep(Span *span) {
   BitPair *pairs = pairs_of(span);
   const size_t count = pair_count(span);
-  size_t live = 0, before = 0;
+  size_t live = 0;
   if (WARREN_UNLIKELY(poison::is_on())) poison::fill_dead(span);
   for (size_t i = 0; i < count; ++i) {
     const uint64_t marked = pairs[i].marked;
-    before += bits::count(pairs[i].allocated);
     live += bits::count(marked);
     // relaxed: whoever asks about an object has a pointer to it, or is content with either answer
     __atomic_store_n(&pairs[i].allocated, marked, __ATOMIC_RELAXED);
@@ -149,8 +168,6 @@ size_t sweep(Span *span) {
   __atomic_store_n(&span->generation, generation.load(std::memory_order_relaxed), __ATOMIC_RELEASE);
   // release: who sees a mark gone, sees that the span is swept (heap.cc, find_live).
   for (size_t i = 0; i < count; ++i) __atomic_store_n(&pairs[i].marked, 0, __ATOMIC_RELEASE);
-  const size_t size = span->size_class.is_large() ? span->bytes() : info(span->size_class).object_size;
-  return (before - live) * size;
 }
 
 void free_span(Span *span) {
@@ -176,6 +193,52 @@ void unlock(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
   }
 }
 
+namespace {
+
+// Whether its making was complete, and its end has not begun.
+bool has_all_tags(const Span *span) {
+  for (uint32_t i = 0; i < span->count.value; ++i) {
+    if (tables.tags[span->first.value + i] == 0) return false;
+  }
+  return true;
+}
+
+// Of a swept span: whoever had it may have been halfway through a run, or through taking marks away.
+void count_anew(Span *span) {
+  BitPair *pairs = pairs_of(span);
+  size_t live = 0;
+  for (size_t i = 0; i < pair_count(span); ++i) {
+    live += bits::count(pairs[i].allocated);
+    pairs[i].marked = 0;
+  }
+  span->free_objects = static_cast<uint16_t>(objects_of(span) - live);
+  span->search_from = 0;
+  span->zero = false;
+}
+
+}  // namespace
+
+void rebuild_in_child(bool (*owned)(const Span *span)) {
+  for (auto &kind : span_sets) {
+    for (SpanSet &set : kind) set.forget_all();
+  }
+  const PageId end{static_cast<uint32_t>(tables.bytes >> kPageShift)};
+  for (PageId page{0}; page < end && arena.contains(arena.address(page));) {
+    Span *span = page_map::at(page);
+    page = page + PageCount{1};
+    if (span == nullptr || span->first.value + 1 != page.value || span->state != SpanState::kCollected) continue;
+    page = span->end();
+    if (page.value > end.value || owned(span)) continue;
+    if (!has_all_tags(span)) begin_anew(span);
+    if (is_swept(span)) {
+      count_anew(span);
+      set_of(span).put(span);
+    } else {
+      set_of(span).put_unswept(span);
+    }
+  }
+}
+
 }  // namespace span_sets_for_fork
 
 bool cover(PageId end) {
@@ -197,17 +260,7 @@ Span *new_span(PageCount pages, SizeClass size_class, bool noscan) {
     return nullptr;
   }
   span->noscan = noscan;
-  span->list = SpanSet::kOwned;
-  span->specials = 0;
-  span->free_objects = static_cast<uint16_t>(objects_of(span));
-  span->search_from = 0;
-  span->generation = generation.load(std::memory_order_relaxed);
-  memset(pairs_of(span), 0, pair_count(span) * sizeof(BitPair));
-  if (WARREN_UNLIKELY(poison::is_on()) && !size_class.is_large()) {
-    poison::fill(span->start(), span->bytes());
-    span->zero = false;
-  }
-  set_tags(span);
+  begin_anew(span);
   return span;
 }
 

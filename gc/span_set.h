@@ -37,8 +37,8 @@ class SpanSet {
   // A span the caller owned, in a time when all of them are unswept.
   void put_unswept(Span *span) EXCLUDES(lock_);
 
-  // Sweeps one span and puts it where it belongs. False: none is left. Adds what died to *freed.
-  bool sweep_one(uint64_t *freed_bytes) EXCLUDES(lock_);
+  // Sweeps one span and puts it where it belongs. False: none is left.
+  bool sweep_one() EXCLUDES(lock_);
 
   // All swept spans become unswept ones; there are no others then. The program stands still.
   void flip() EXCLUDES(lock_);
@@ -48,6 +48,9 @@ class SpanSet {
 
   // Takes a large object's span, which is then the caller's to free. False: somebody else has it, or its object is dead.
   bool take_large(Span *span) EXCLUDES(lock_);
+
+  // In a forked child, where nobody relies on the lists.
+  void forget_all() EXCLUDES(lock_);
 
   Mutex &lock() { return lock_; }
 
@@ -70,12 +73,16 @@ extern SpanSet span_sets[2][kClassCount];
 namespace span_sets_for_fork {
 void lock();
 void unlock(bool in_child);
+
+// In a child that was forked while threads were in the middle of something, and that has no lock: lists hold spans twice or not
+// at all, and some are half swept. Every span that is not `owned` by this thread is put where it belongs by what it says itself.
+void rebuild_in_child(bool (*owned)(const Span *span));
 }  // namespace span_sets_for_fork
 
 inline SpanSet &set_of(const Span *span) { return span_sets[span->noscan][span->size_class.value]; }
 
-// Turns the marks of an unswept span into its allocated bits. Returns the bytes that died.
-size_t sweep(Span *span);
+// Turns the marks of an unswept span into its allocated bits.
+void sweep(Span *span);
 
 inline bool has_no_object(const Span *span) {
   return span->free_objects == (span->size_class.is_large() ? 1 : info(span->size_class).objects);

@@ -148,9 +148,12 @@ bool take_cell(uint32_t *number) REQUIRES(lock) {
 
 uint64_t weak_of(uint32_t number) REQUIRES(lock) { return uint64_t{cell_at(number).generation} << 32 | (number + 1); }
 
-void scan_contents(const Record *record, Marker &marker) {
+// What of the object lies in [low, high).
+void scan_contents(const Record *record, uintptr_t low, uintptr_t high, Marker &marker) {
   const Slot slot = slot_of(record->object);
-  if ((slot.tag & kNoscanTag) == 0) marker.scan_range(record->object, record->object + object_size(slot));
+  if ((slot.tag & kNoscanTag) != 0) return;
+  const uintptr_t end = record->object + object_size(slot);
+  marker.scan_range(record->object > low ? record->object : low, end < high ? end : high);
 }
 
 }  // namespace
@@ -170,7 +173,7 @@ int set_finalizer(const Slot &slot, Finalizer function, void *argument) {
   if (phase::is_marking()) {  // the roots were scanned without it
     Marker marker;
     marker.discover(address_of(argument));
-    scan_contents(record, marker);
+    scan_contents(record, 0, ~uintptr_t{0}, marker);
   }
   return 0;
 }
@@ -233,17 +236,16 @@ void scan_roots(Marker &marker) {
   for_each_marking_root([](uintptr_t low, uintptr_t high, void *to) { static_cast<Marker *>(to)->scan_range(low, high); }, &marker);
 }
 
-void scan_contents_on(const Span *span, Marker &marker) {
+void scan_contents_on(const Span *span, uintptr_t low, uintptr_t high, Marker &marker) {
   MutexLock guard(lock);
   if (buckets == nullptr) return;
   for (const Record *record = buckets[bucket_of(span->first)]; record != nullptr; record = record->next) {
-    if (record->kind == Kind::kFinalizer && span_of(record->object) == span) scan_contents(record, marker);
+    if (record->kind == Kind::kFinalizer && span_of(record->object) == span) scan_contents(record, low, high, marker);
   }
 }
 
-size_t settle() {
+void settle() {
   MutexLock guard(lock);
-  size_t queued = 0;
   for (size_t i = 0; i < bucket_count; ++i) {
     for (Record **link = &buckets[i]; *link != nullptr;) {
       if ((*link)->kind != Kind::kWeak || !has_died((*link)->object)) {
@@ -269,14 +271,12 @@ size_t settle() {
         ready_last->next = record;
       }
       ready_last = record;
-      ++queued;
     }
   }
   // Only now: objects that share a block die together, and each has its own finalizer.
   for (const Record *record = ready_first; record != nullptr; record = record->next) {
     if (!is_swept(span_of(record->object))) slot_of(record->object).mark();
   }
-  return queued;
 }
 
 bool take_ready(Ready &ready) {

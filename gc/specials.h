@@ -36,10 +36,10 @@ void forget(const Slot &slot);
 // Marking: what finalizers keep alive, and what an object with one refers to.
 void scan_roots(Marker &marker);
 void for_each_marking_root(VisitRange visit, void *context);  // the same, word by word and object by object
-void scan_contents_on(const Span *span, Marker &marker);
+void scan_contents_on(const Span *span, uintptr_t low, uintptr_t high, Marker &marker);  // what of it lies in [low, high)
 
-// After marking, before anything is swept: clears weak references, queues finalizers. Returns how many were queued.
-size_t settle();
+// After marking, before anything is swept: clears weak references, queues finalizers.
+void settle();
 
 // The next finalizer to run; false: none. The caller's copy must lie on its stack: nothing else refers to the object then.
 struct Ready {

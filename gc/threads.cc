@@ -77,7 +77,6 @@ constexpr uint64_t value_of(uint64_t epoch, size_t number) { return epoch << kNu
 std::atomic<uint64_t> epoch_{0};    // odd: the world is stopped, or being stopped
 std::atomic<uint32_t> awaited_{0};  // asked and not arrived, and 1 for the stopping thread while it asks
 
-const uint32_t *word_of(const std::atomic<uint32_t> &word) { return reinterpret_cast<const uint32_t *>(&word); }
 const uint32_t *low_word_of(const std::atomic<uint64_t> &word) { return reinterpret_cast<const uint32_t *>(&word); }
 
 WARREN_TLS uint64_t value_to_obey = 0;  // of the signal that came inside the stop gate
@@ -98,7 +97,7 @@ void arrive(uint64_t value, const ucontext_t *context) {
   mine.thread_pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
   mine.context = context;
   // release: pairs with the acquires in wait_for_arrivals() and abandon().
-  if (awaited_.fetch_sub(1, std::memory_order_release) == 1) os_calls::futex_wake(word_of(awaited_), 1);
+  if (awaited_.fetch_sub(1, std::memory_order_release) == 1) os_calls::futex_wake(os_calls::futex_word(awaited_), 1);
   // acquire: pairs with the release in start(): what the collector wrote is seen.
   while (epoch_.load(std::memory_order_acquire) == epoch) {
     os_calls::futex_wait(low_word_of(epoch_), static_cast<uint32_t>(epoch));
@@ -243,7 +242,7 @@ class Stop {
       }
       if (result == -EAGAIN && os_calls::now() < deadline_) {
         // The user's queue of signals is full: each thread that arrives makes room for one.
-        os_calls::futex_wait_for(word_of(awaited_), 0, kFirstLook);
+        os_calls::futex_wait_for(os_calls::futex_word(awaited_), 0, kFirstLook);
         continue;
       }
       asked.state.store(state_in(mine_, State::kDropped), std::memory_order_relaxed);
@@ -259,7 +258,7 @@ class Stop {
     bias_ = 0;
     const uint64_t began = os_calls::now();
     while (left != 0) {
-      if (os_calls::futex_wait_for(word_of(awaited_), left, look) == -ETIMEDOUT) {
+      if (os_calls::futex_wait_for(os_calls::futex_word(awaited_), left, look) == -ETIMEDOUT) {
         const uint64_t now = os_calls::now();
         drop_the_gone(now - began > kLookClosely);
         if (now > deadline_) return awaited_.load(std::memory_order_acquire) == 0;  // acquire: as above
@@ -302,7 +301,7 @@ class Stop {
     for (size_t i = 0; i < record_count; ++i) drop(record(i));
     // acquire: pairs with the release in arrive().
     for (uint32_t left; (left = awaited_.load(std::memory_order_acquire)) > bias_;) {
-      os_calls::futex_wait_for(word_of(awaited_), left, kFirstLook);
+      os_calls::futex_wait_for(os_calls::futex_word(awaited_), left, kFirstLook);
     }
   }
 
@@ -363,24 +362,39 @@ Outcome stop_and_walk(uint64_t patience) {
   return attempt.outcome == Outcome::kStopped && !walked ? Outcome::kImpossible : attempt.outcome;
 }
 
-bool stop_all() {
-  uint64_t waited = 0;
-  bool warned = false;
-  for (uint64_t patience = kFirstPatience;;) {
+// Until when the world has run for as long as it stood still before, or, after a stop that succeeded, for kLongestRun. Without
+// this, where processors are scarce, a thread would find the next signal when it returns from the handler of the last one,
+// and never get further.
+// Relaxed: written with the world's lock held; who sees it late stops sooner, once.
+constexpr uint64_t kLongestRun = 10 * kMillisecond;
+std::atomic<uint64_t> runs_until{0};
+uint64_t stop_began = 0;
+
+// For how long stops have waited in vain since the last one that succeeded. Under the world's lock.
+uint64_t waited_in_vain = 0;
+
+bool stop_all(uint64_t longest) {
+  const uint64_t began = os_calls::now();
+  for (uint64_t patience = kFirstPatience < longest ? kFirstPatience : longest;;) {
     Outcome outcome = Stop(patience).run();
     if (outcome == Outcome::kStopped && !roots::still_valid()) {
       release_all();
       outcome = stop_and_walk(patience);
     }
+    if (outcome == Outcome::kStopped) waited_in_vain = 0;
     if (outcome != Outcome::kLate) return outcome == Outcome::kStopped;
-    waited += patience;
-    if (waited >= kWarnAfter && !warned) {
-      warned = true;
-      warn();
-    }
+    if (waited_in_vain < kWarnAfter && waited_in_vain + patience >= kWarnAfter) warn();
+    waited_in_vain += patience;
     release_all();
+    if (os_calls::now() - began + patience >= longest) {
+      runs_until.store(os_calls::now() + patience, std::memory_order_relaxed);
+      return false;
+    }
     os_calls::sleep(patience);
     if (patience < kLastPatience) patience *= 2;
+    const uint64_t gone = os_calls::now() - began;
+    const uint64_t left = gone < longest ? longest - gone : 0;
+    if (patience > left) patience = left;
   }
 }
 
@@ -394,6 +408,7 @@ void reset_in_child() {
   for (std::atomic<uint32_t> &thread : collector_threads) thread.store(0, std::memory_order_relaxed);
   kernel_threads.clear();
   stopper = 0;
+  waited_in_vain = 0;
 }
 
 // Whether who forks had stopped the world before. Written with the world's lock held, by who holds it.
@@ -404,16 +419,9 @@ void let_forks_pass() {
   for (int tries = 0; tries < 100; ++tries) {
     const uint32_t waiting = forking.load(std::memory_order_relaxed);
     if (waiting == 0) return;
-    os_calls::futex_wait_for(word_of(forking), waiting, kMillisecond);
+    os_calls::futex_wait_for(os_calls::futex_word(forking), waiting, kMillisecond);
   }
 }
-
-// Until when the world has run for as long as it stood still before, or for kLongestRun. Without this, where processors are
-// scarce, a thread would find the next signal when it returns from the handler of the last one, and never get further.
-// Relaxed: written with the world's lock held; who sees it late stops sooner, once.
-constexpr uint64_t kLongestRun = 10 * kMillisecond;
-std::atomic<uint64_t> runs_until{0};
-uint64_t stop_began = 0;
 
 void let_the_world_run() {
   const uint64_t until = runs_until.load(std::memory_order_relaxed), now = os_calls::now();
@@ -430,7 +438,7 @@ void prepare_fork() NO_THREAD_SAFETY_ANALYSIS {
   lock.lock_for_fork();
   held_before_fork = false;
   forking.fetch_sub(1, std::memory_order_relaxed);
-  os_calls::futex_wake(word_of(forking), 0x7fffffff);
+  os_calls::futex_wake(os_calls::futex_word(forking), 0x7fffffff);
 }
 
 void after_fork_in_parent() NO_THREAD_SAFETY_ANALYSIS {
@@ -465,7 +473,7 @@ bool set_up() {
   return true;
 }
 
-bool stop() NO_THREAD_SAFETY_ANALYSIS {
+bool stop(uint64_t longest) NO_THREAD_SAFETY_ANALYSIS {
   if (!set_up()) return false;
   let_the_world_run();
   let_forks_pass();
@@ -473,7 +481,7 @@ bool stop() NO_THREAD_SAFETY_ANALYSIS {
   stop_began = os_calls::now();
   if (process.load(std::memory_order_relaxed) != os_process::id()) reset_in_child();  // forked behind libc's back
   const bool mapped = mappings::prepare();
-  if (mapped && (stop_signal::ours() || stop_signal::take(on_signal)) && stop_all()) {
+  if (mapped && (stop_signal::ours() || stop_signal::take(on_signal)) && stop_all(longest)) {
     stopper = os_calls::thread_id();
     return true;
   }

@@ -4,7 +4,7 @@
 // waits until the world is started. Threads are found in /proc/self/task, so those that were made around
 // pthread_create, or before this library was loaded, are stopped like all others, and pthread_create is left alone.
 //
-// Callers: the collector. preload/start.cc installs the fork handlers; the scheduler tells of its stacks.
+// Callers: the collector, inspect/. preload/start.cc installs the fork handlers; the scheduler tells of its stacks.
 // Invariant: before set_up() the process has no handler, no thread and no table of ours. Between stop() and start() no
 // thread but the caller, the collector's and the scavenger's executes an instruction of the program.
 #pragma once
@@ -24,9 +24,11 @@ namespace world {
 // At the first use of the collector; any number of times, from any thread. False: no signal is free.
 bool set_up();
 
-// Stops the world. False: that cannot be done (no /proc, no signal to be queued, no memory), and nothing is stopped. What a
-// stopped thread may hold, be it the heap's locks, stdio's or the loader's, stays locked until start().
-bool stop();
+// Stops the world. False: that cannot be done (no /proc, no descriptor, no signal to be queued, no memory), or a thread has not
+// come for `longest` nanoseconds; nothing is stopped then. What a stopped thread may hold, be it the heap's locks, stdio's or
+// the loader's, stays locked until start().
+inline constexpr uint64_t kHoweverLong = ~uint64_t{0};
+bool stop(uint64_t longest = kHoweverLong);
 
 // Until the next stop the world runs for as long as it stood still, or, when that is given, for `least_run` nanoseconds.
 void start();

@@ -19,7 +19,7 @@ namespace {
 // Counts signals. The thread sleeps on the number it has seen; relaxed: the futex orders it.
 std::atomic<uint32_t> signals{0};
 
-const uint32_t *word() { return reinterpret_cast<const uint32_t *>(&signals); }
+const uint32_t *word() { return os_calls::futex_word(signals); }
 
 bool wanted() { return options.heap_dump[0] != '\0'; }
 

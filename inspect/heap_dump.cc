@@ -368,7 +368,8 @@ class Writer {
 // The copy's id, or a negative errno. Everything that could change the heap stands still, and its locks are free.
 long stop_and_copy(Job &job) NO_THREAD_SAFETY_ANALYSIS {
   gc::cycle::background_lock.lock();
-  if (!gc::world::stop()) {
+  constexpr uint64_t kLongestWait = 5'000'000'000;  // who forks waits for the lock
+  if (!gc::world::stop(kLongestWait)) {
     gc::cycle::background_lock.unlock();
     return -EAGAIN;
   }

@@ -110,7 +110,7 @@ bool HeapGraph::build() {
     for (size_t word = 0; word < views_[i].words; ++word) {
       LiveWord &live = live_[views_[i].first_word + word];
       live.before = object_count_;
-      object_count_ += ones_in(live.bits);
+      object_count_ += bits::count(live.bits);
     }
     item.objects = object_count_ - item.first_object;
   }

@@ -4,20 +4,12 @@
 // Invariant: an object has a number when, and only when, the program may use it: neither free, nor in a cache, nor in a run.
 #pragma once
 
+#include "allocator/base/bitmap.h"
 #include "gc/cache.h"
 #include "gc/paged_array.h"
 #include "inspect/heap_dump_format.h"
 
 namespace warren::inspect {
-
-// By hand: for processors without the instruction the compiler would call into libgcc, which is not in every process.
-constexpr uint32_t ones_in(uint64_t bits) {
-  bits -= bits >> 1 & 0x5555555555555555;
-  bits = (bits & 0x3333333333333333) + (bits >> 2 & 0x3333333333333333);
-  bits = (bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0f;
-  return static_cast<uint32_t>(bits * 0x0101010101010101 >> 56);
-}
-static_assert(ones_in(0) == 0 && ones_in(~uint64_t{0}) == 64 && ones_in(0x8000000000000101) == 3);
 
 class HeapGraph {
  public:
@@ -38,7 +30,7 @@ class HeapGraph {
     const LiveWord &live = live_[view.first_word + index / 64];
     const uint64_t bit = uint64_t{1} << (index % 64);
     if ((live.bits & bit) == 0) return false;
-    *number = live.before + ones_in(live.bits & (bit - 1));
+    *number = live.before + bits::count(live.bits & (bit - 1));
     return true;
   }
 

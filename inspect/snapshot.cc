@@ -76,8 +76,6 @@ std::atomic<uint64_t> busy{0};  // the process that takes a snapshot; a forked c
 bool by_signal = false;    // in the copy: which of the two ways
 uint64_t stop_began = 0, copied_at = 0;
 
-const uint32_t *word_of(const std::atomic<uint32_t> &word) { return reinterpret_cast<const uint32_t *>(&word); }
-
 // --- the tracer ---
 
 Thread *find(uint32_t id) {
@@ -281,7 +279,7 @@ void vacate() { busy.store(0, std::memory_order_release); }  // pairs with the a
 
 void trace_program(void *) {
   // acquire: pairs with the release in start_tracer().
-  while (may_go.load(std::memory_order_acquire) == 0) os_calls::futex_wait(word_of(may_go), 0);
+  while (may_go.load(std::memory_order_acquire) == 0) os_calls::futex_wait(os_calls::futex_word(may_go), 0);
   stop_and_copy();
   if (!request.forgotten) return;
   if (!request.taken) {
@@ -303,7 +301,7 @@ bool start_tracer() {
   if (!os_calls::failed(id)) os_calls::allow_tracing_by(static_cast<uint64_t>(id));
   os_calls::restore_signals(mask);
   may_go.store(1, std::memory_order_release);  // pairs with the acquire in trace_program()
-  os_calls::futex_wake(word_of(may_go), 1);
+  os_calls::futex_wake(os_calls::futex_word(may_go), 1);
   unreaped = os_calls::failed(id) ? 0 : static_cast<uint32_t>(id);
   return !os_calls::failed(id);
 }
@@ -322,7 +320,9 @@ void reap() {
 
 // The collector's signal instead.
 void stop_and_copy_by_signal() {
-  if (!gc::world::stop()) return;
+  // A fork that could not stop the world itself waits for the world's lock with locks that keep it from being stopped.
+  constexpr uint64_t kLongestWait = 5'000'000'000;
+  if (!gc::world::stop(kLongestWait)) return;
   by_signal = true;
   stop_began = os_calls::now();
   const uint64_t mask = os_calls::block_all_signals();

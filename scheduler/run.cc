@@ -2,10 +2,10 @@
 #include "scheduler/run.h"
 
 #include "allocator/base/check.h"
+#include "allocator/base/cpu_count.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
 #include "include/warren/scheduler_core.h"
-#include "scheduler/cpu_count.h"
 #include "scheduler/g_status.h"
 #include "scheduler/idle.h"
 #include "scheduler/netpoll.h"

@@ -34,11 +34,12 @@ inline size_t find_set(const uint64_t *words, size_t from, size_t count) {
 }
 
 // Set bits of a word. By hand: the processors we are built for need not have the instruction, and libgcc's function is not ours to import.
-inline unsigned count(uint64_t word) {
+constexpr unsigned count(uint64_t word) {
   word -= word >> 1 & 0x5555555555555555;
   word = (word & 0x3333333333333333) + (word >> 2 & 0x3333333333333333);
   word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0f;
   return static_cast<unsigned>(word * 0x0101010101010101 >> 56);
 }
+static_assert(count(0) == 0 && count(~uint64_t{0}) == 64 && count(0x8000000000000101) == 3);
 
 }  // namespace warren::bits

@@ -1,6 +1,7 @@
 // The order in which locks may be taken: downwards in this list only.
 // Callers: mutex.cc (debug builds check each acquisition), allocator/fork.cc (takes them all).
-// Invariant: a thread holds at most one lock of a rank, but for fork, which takes every central's.
+// Invariant: a thread holds at most one lock of a rank, but for fork, which takes those of all centrals, span sets and lists of rooted
+// memory (the debug counters then run over into the next ranks, and come back).
 //
 //   rank            guards                                        longest hold         may allocate
 //   kFiberWorld     who stops the world of fibers                 the stop             yes

@@ -61,7 +61,7 @@ void Mutex::lock_slow(uint32_t mine) {
         !word_.compare_exchange_weak(seen, seen | kSleepers, std::memory_order_relaxed, std::memory_order_relaxed)) {
       continue;
     }
-    os_calls::futex_wait(reinterpret_cast<const uint32_t *>(&word_), seen | kSleepers);
+    os_calls::futex_wait(os_calls::futex_word(word_), seen | kSleepers);
   }
 }
 
@@ -69,7 +69,7 @@ void Mutex::unlock() NO_THREAD_SAFETY_ANALYSIS {
   if constexpr (kDebug) lock_rank::note_released(rank_);
   // release: pairs with the acquires in acquire() and lock_slow().
   if ((word_.exchange(0, std::memory_order_release) & kSleepers) != 0) {
-    os_calls::futex_wake(reinterpret_cast<const uint32_t *>(&word_), 1);
+    os_calls::futex_wake(os_calls::futex_word(word_), 1);
   }
   if (is_gated(rank_)) stop_gate::leave();
 }

@@ -4,6 +4,7 @@
 // Invariant: errno is never touched, nothing is allocated, no libc function is called.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -18,6 +19,9 @@ long mremap(void *old_address, size_t old_bytes, size_t new_bytes, int flags, vo
 long mprotect(void *address, size_t bytes, int protection);
 long userfaultfd(int flags);
 
+inline const uint32_t *futex_word(const std::atomic<uint32_t> &word) {
+  return reinterpret_cast<const uint32_t *>(&word);
+}
 long futex_wait(const uint32_t *word, uint32_t expected);
 long futex_wait_for(const uint32_t *word, uint32_t expected, uint64_t nanoseconds);  // -ETIMEDOUT at the latest then
 long futex_wake(const uint32_t *word, int count);

@@ -1,7 +1,8 @@
 // A gate for whoever stops threads (the collector): a thread inside it holds one of the heap's locks, or is halfway
 // through a change that must look whole, and is stopped when it leaves. So the collector may take any lock of the heap
 // while the program stands still.
-// Callers: every Mutex; the collector's slow paths. The handler that stops a thread looks at `inside` and asks.
+// Callers: every Mutex of a rank below kWorld; the collector's slow paths; inspect/. The handler that stops a thread looks at
+// `inside` and asks.
 // Invariant: no thread waits inside for anything but a lock whose holder is inside as well.
 #pragma once
 

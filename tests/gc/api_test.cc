@@ -1,6 +1,7 @@
 // The C functions and the C++ face of warren/gc.h, called as a program calls them.
 // Invariant: what a test allocates it checks with the collector running: cycles go on beside most of them.
 #include "tests/gc/herd.h"
+#include "warren/allocator.h"
 
 #include <gtest/gtest.h>
 
@@ -9,9 +10,12 @@
 #include <climits>
 #include <list>
 #include <map>
+#include <pthread.h>
 #include <random>
+#include <sched.h>
 #include <set>
 #include <string>
+#include <unistd.h>
 #include <unordered_map>
 
 namespace warren::gc_tests {
@@ -294,6 +298,45 @@ TEST(Percent, ReturnsTheValueBefore) {
   EXPECT_EQ(wr_gc_set_memory_limit(int64_t{1} << 40), INT64_MAX);
   EXPECT_EQ(gc::set_memory_limit(INT64_MAX), int64_t{1} << 40);
   EXPECT_EQ(wr_gc_set_memory_limit(-1), INT64_MAX);
+}
+
+// As in Go, what is scanned of stacks counts as if it were live heap.
+TEST(Percent, TheGoalGrowsWithStacks) {
+  constexpr size_t kDeep = size_t{32} << 20;
+  const auto goal = [] {
+    wr_mem_stats stats;
+    wr_read_mem_stats(&stats);
+    return stats.next_gc;
+  };
+  wr_gc_collect();
+  const uint64_t before = goal();
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, 2 * kDeep);
+  static std::atomic<int> step;
+  step = 0;
+  pthread_t thread;
+  const int error = pthread_create(
+      &thread, &attributes,
+      [](void *) -> void * {
+        char deep[kDeep];
+        memset(deep, 1, sizeof deep);
+        asm volatile("" : : "r"(deep) : "memory");
+        step = 1;
+        while (step == 1) usleep(1000);
+        asm volatile("" : : "r"(deep) : "memory");
+        return nullptr;
+      },
+      nullptr);
+  pthread_attr_destroy(&attributes);
+  ASSERT_EQ(error, 0);
+  while (step == 0) sched_yield();
+  wr_gc_collect();
+  EXPECT_GT(goal(), before + kDeep / 2);
+  step = 2;
+  pthread_join(thread, nullptr);
+  wr_gc_collect();
+  EXPECT_LT(goal(), before + kDeep / 2);
 }
 
 TEST(Percent, OffMeansNoCycle) {

@@ -3,6 +3,7 @@
 // and after it. SCENARIOS.md lists them. Invariant: nothing depends on time; what hangs is ended by the test's
 // timeout.
 #include "herd.h"
+#include "tests/allocator/own_process.h"
 
 #include <gtest/gtest.h>
 
@@ -12,6 +13,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -359,6 +361,99 @@ TEST(Forks, WaitForLocksOfOtherThreads) {
   EXPECT_TRUE(is_whole(list, 1000));
 }
 
+// Nothing is stopped without a descriptor: threads are in the middle of something when the child is made, which must find a heap
+// that is whole.
+TEST(Forks, AmidChangesToTheHeap) {
+  in_own_process([] {
+    rlimit before;
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit none{0, before.rlim_max};
+    wr_gc_collect();
+    Node *list = make_list(10'000);
+    std::atomic<bool> over{false};
+    std::atomic<int> began{0};
+    std::vector<std::thread> threads;
+    for (size_t number = 0; number < 3; ++number) {
+      threads.emplace_back([&, number] {
+        const size_t size = size_t{900} << number;
+        void *held[64] = {};
+        for (size_t i = 0; !over; ++i) {
+          void *&place = held[i * 7 % 64];
+          if (i % 3 == 0 && place != nullptr) wr_gc_free(place);
+          place = wr_gc_malloc(size);
+          if (i == 1000) ++began;
+        }
+      });
+    }
+    const Cycles cycles;
+    while (began < 3) sched_yield();
+    for (int i = 0; i < 30; ++i) {
+      if (i % 5 == 0) cycles.await_more(1);
+      setrlimit(RLIMIT_NOFILE, &none);
+      const pid_t child = fork();
+      if (child == 0) {
+        alarm(60);
+        setrlimit(RLIMIT_NOFILE, &before);
+        Node *own = make_list(1000);
+        for (int round = 0; round < 4; ++round) {
+          wr_gc_collect();
+          for (size_t size = 900; size < 4000; size *= 2) {
+            for (int count = 0; count < 200; ++count) memset(wr_gc_malloc(size), 0x5a, size);
+          }
+        }
+        _exit(is_whole(list, 10'000) && is_whole(own, 1000) ? 0 : 1);
+      }
+      setrlimit(RLIMIT_NOFILE, &before);
+      int status = 0;
+      while (waitpid(child, &status, 0) < 0) ASSERT_EQ(errno, EINTR);
+      ASSERT_EQ(status, 0) << "fork " << i;
+    }
+    over = true;
+    for (std::thread &thread : threads) thread.join();
+    EXPECT_TRUE(is_whole(list, 10'000));
+  });
+}
+
+// Threads that cannot be stopped: by no signal, and for as long as they like.
+TEST(Forks, BesideAThreadThatNoSignalReaches) {
+  in_own_process([] {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    std::atomic<int> id{0};
+    Node *list = make_list(1000);
+    std::thread deaf([&] {
+      sigset_t everything;
+      sigfillset(&everything);
+      pollfd one{ends[0], POLLIN, 0};
+      id = static_cast<int>(syscall(SYS_gettid));
+      while (ppoll(&one, 1, nullptr, &everything) != 1) {
+      }
+    });
+    while (id == 0 || state_of(id) != 'S') sched_yield();
+    std::atomic<bool> collected{false};
+    std::thread collecting([&] {
+      wr_gc_collect();
+      collected = true;
+    });
+    for (int i = 0; i < 3; ++i) {
+      const pid_t child = fork();
+      if (child == 0) {
+        wr_gc_collect();
+        _exit(is_whole(list, 1000) && is_whole(make_list(1000), 1000) ? 0 : 1);
+      }
+      int status = 0;
+      while (waitpid(child, &status, 0) < 0) ASSERT_EQ(errno, EINTR);
+      EXPECT_EQ(status, 0);
+      wr_gc_free(wr_gc_malloc(size_t{1} << 20));
+    }
+    EXPECT_FALSE(collected);
+    EXPECT_EQ(write(ends[1], "x", 1), 1);
+    collecting.join();
+    deaf.join();
+    EXPECT_TRUE(is_whole(list, 1000));
+  });
+}
+
 // A thread that a debugger holds cannot be stopped: the others run on, and the cycle ends when it is let go.
 TEST(Debuggers, HoldAThread) {
   int commands[2], answers[2];
@@ -465,6 +560,45 @@ void fill_the_limit() {
 TEST(LimitsDeathTest, OfMemory) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(fill_the_limit(), testing::ExitedWithCode(0), "");
+}
+
+// Without a descriptor no cycle gets any further. It must not keep the program from what it wants meanwhile.
+TEST(Limits, OfDescriptors) {
+  in_own_process([] {
+    rlimit before;
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit none{0, before.rlim_max};
+    Node *list = make_list(1000);
+    wr_gc_collect();  // the mechanism that sees stores needs descriptors once
+    const auto fork_and_allocate = [&] {
+      const pid_t child = fork();
+      if (child == 0) _exit(is_whole(list, 1000) ? 0 : 1);
+      int status = -1;
+      while (waitpid(child, &status, 0) < 0) ASSERT_EQ(errno, EINTR);
+      EXPECT_EQ(status, 0);
+      wr_gc_free(wr_gc_malloc(size_t{1} << 20));
+      for (int allocated = 0; allocated < 10; ++allocated) wr_gc_malloc(size_t{100} << 10);
+    };
+    // A cycle that cannot begin.
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    std::thread collecting([] { wr_gc_collect(); });
+    for (int i = 0; i < 30; ++i) {
+      fork_and_allocate();
+      usleep(1000);
+    }
+    setrlimit(RLIMIT_NOFILE, &before);
+    collecting.join();
+    // And some that cannot end.
+    const Cycles cycles;
+    for (unsigned i = 0; i < 50; ++i) {
+      cycles.await_more(1);
+      usleep(i % 10 * 200);
+      setrlimit(RLIMIT_NOFILE, &none);
+      fork_and_allocate();
+      setrlimit(RLIMIT_NOFILE, &before);
+    }
+    EXPECT_TRUE(is_whole(list, 1000));
+  });
 }
 
 // --- finalizers ---

@@ -180,7 +180,6 @@ class Simulation {
       .done = done_bytes(), .assist_time = static_cast<uint64_t>(assist_time),
       .background_time = static_cast<uint64_t>(background_time)});
     heap_live_ = marked;
-    pacer_.sweep_done();
     if (cycle >= kWarmUp) {
       outcome_.worst_overshoot = std::max(outcome_.worst_overshoot, overshoot);
       outcome_.mean_overshoot += overshoot;

@@ -21,7 +21,6 @@ constexpr Footprint kNothing{};
 Pacer after_cycle(Pacer pacer, uint64_t marked, ScanBytes done = {}) {
   pacer.start_cycle({.now = 0, .heap_live = marked, .procs = 4, .globals = done.globals});
   pacer.end_cycle({.now = 1'000'000, .heap_live = marked, .heap_marked = marked, .done = done});
-  pacer.sweep_done();
   return pacer;
 }
 
@@ -58,17 +57,7 @@ TEST(Targets, FastAllocationMeansEarliestTrigger) {
   Pacer pacer;
   pacer.start_cycle({.now = 0, .heap_live = 100 * kMiB, .procs = 4});
   pacer.end_cycle({.now = 1000, .heap_live = 10 * kGiB, .heap_marked = 128 * kMiB, .done = {.heap = 100 * kMiB}});
-  pacer.sweep_done();
   EXPECT_EQ(pacer.targets(kNothing).trigger, 128 * kMiB + 128 * kMiB / 64 * 45);
-}
-
-TEST(Targets, WhileSweepingAMebibyteMayBeAllocated) {
-  Pacer pacer(1);
-  pacer.start_cycle({.now = 0, .heap_live = kMiB});
-  pacer.end_cycle({.now = 1000, .heap_live = kMiB, .heap_marked = kMiB, .done = {.heap = kMiB}});
-  EXPECT_EQ(pacer.targets(kNothing).trigger, 2 * kMiB);
-  pacer.sweep_done();
-  EXPECT_LT(pacer.targets(kNothing).goal, kMiB + kMiB / 64);
 }
 
 TEST(Targets, AMissedTriggerMovesTheGoal) {
@@ -136,12 +125,6 @@ TEST(Workers, GoTable) {
     EXPECT_EQ(workers.dedicated, row.dedicated) << row.procs;
     EXPECT_DOUBLE_EQ(workers.fractional, row.fractional) << row.procs;
   }
-}
-
-TEST(Workers, PeriodicCyclesWakeNobody) {
-  EXPECT_EQ(Pacer().start_cycle({.procs = 8, .reason = Pacer::Reason::kTime}).idle, 0u);
-  EXPECT_EQ(Pacer().start_cycle({.procs = 2, .reason = Pacer::Reason::kTime}).idle, 1u);
-  EXPECT_EQ(Pacer().start_cycle({.procs = 2, .reason = Pacer::Reason::kForced}).idle, 2u);
   EXPECT_EQ(Pacer().start_cycle({.procs = 0}).idle, 1u);
 }
 
@@ -274,25 +257,6 @@ TEST(EndCycle, ACycleInWhichNothingHappenedTeachesNothing) {
   EXPECT_EQ(pacer.cons_mark(), 0);
 }
 
-TEST(SweepPace, DoneAMebibyteBeforeTheTrigger) {
-  Random random(seed());
-  for (int i = 0; i < 2000; ++i) {
-    const uint64_t marked = 8 * kMiB + random() % (4 * kGiB);
-    Pacer pacer;
-    pacer.start_cycle({.now = 0, .heap_live = marked});
-    pacer.end_cycle({.now = 1000, .heap_live = marked, .heap_marked = marked, .done = {.heap = marked}});
-    const uint64_t pages = 1 + random() % (marked / 8192);
-    const uint64_t trigger = pacer.targets(kNothing).trigger;
-    const SweepPace pace = pacer.sweep_pace(pages, marked, kNothing);
-    EXPECT_EQ(pace.pages_due(marked), 0u);
-    EXPECT_GE(pace.pages_due(trigger - kMiB) + 1, pages);
-    EXPECT_LE(pace.pages_due(marked + (trigger - marked) / 4), pages);
-  }
-  const SweepPace nothing = Pacer().sweep_pace(0, kMiB, kNothing);
-  EXPECT_EQ(nothing.pages_due(kGiB), 0u);
-  EXPECT_TRUE(std::isfinite(after_cycle(Pacer(-1), kMiB).sweep_pace(1, kMiB, kNothing).pages_per_byte));
-}
-
 // --- the limiter ---
 
 TEST(CpuLimiter, LimitsWhenTheBucketIsFull) {
@@ -346,12 +310,11 @@ TEST(Pacer, AnyInputGivesFiniteOrderedResults) {
     Pacer pacer(static_cast<int>(random()), any_number(random));
     for (int step = 0; step < 60; ++step) {
       const Footprint footprint = any_footprint(random);
-      switch (random() % 6) {
+      switch (random() % 5) {
         case 0: pacer.set_percent(static_cast<int>(any_number(random))); break;
         case 1: pacer.set_limit(any_number(random)); break;
         case 2:
-          pacer.start_cycle({any_number(random), any_number(random), static_cast<unsigned>(any_number(random)),
-            Pacer::Reason::kHeap, any_number(random)});
+          pacer.start_cycle({any_number(random), any_number(random), static_cast<unsigned>(any_number(random)), any_number(random)});
           break;
         case 3: {
           const bool limited = random() % 4 == 0;
@@ -363,16 +326,11 @@ TEST(Pacer, AnyInputGivesFiniteOrderedResults) {
           pace.bytes_for(any_number(random));
           break;
         }
-        case 4: {
+        default: {
           const auto summary = pacer.end_cycle({any_number(random), any_number(random), any_number(random),
             any_bytes(random), any_number(random), any_number(random), any_number(random)});
           ASSERT_TRUE(std::isfinite(summary.utilization) && std::isfinite(summary.cons_mark));
           break;
-        }
-        default: {
-          const SweepPace pace = pacer.sweep_pace(any_number(random), any_number(random), footprint);
-          ASSERT_TRUE(std::isfinite(pace.pages_per_byte));
-          pace.pages_due(any_number(random));
         }
       }
       const Targets targets = pacer.targets(footprint);

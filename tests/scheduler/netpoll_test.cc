@@ -32,20 +32,39 @@ void both(void (*test)()) {
   run_on(3, test);
 }
 
-// The first test of the process: no thread of the scheduler's polls yet.
-TEST(WaitFd, BeforeTheFirstRun) {
-  Pipe p;
-  char bytes[4096] = {};
-  while (write(p.ends[0], bytes, sizeof bytes) > 0) {
-  }
-  EXPECT_EQ(wr_wait_fd(p.ends[0], POLLOUT, wr_now_ns() + kMs), -ETIMEDOUT);
-  std::thread reader([&] {
-    usleep(5000);
-    while (read(p.ends[1], bytes, sizeof bytes) > 0) {
+// The first test: once a scheduler has run, its poll waits in the thread's place.
+TEST(WaitFd, FromAPlainThreadBeforeTheFirstRun) {
+  const auto fill = [](int fd) {
+    char bytes[4096] = {};
+    while (write(fd, bytes, sizeof bytes) > 0) {
     }
+    EXPECT_EQ(errno, EAGAIN);
+  };
+  const auto await_room = [&](short events) {
+    Pipe p;
+    fill(p.ends[0]);
+    EXPECT_EQ(wr_wait_fd(p.ends[0], events, wr_now_ns() + kMs), -ETIMEDOUT);
+    std::thread reader([&] {
+      char bytes[4096];
+      usleep(5000);
+      while (read(p.ends[1], bytes, sizeof bytes) > 0) {
+      }
+    });
+    EXPECT_EQ(wr_wait_fd(p.ends[0], events, WR_NEVER), POLLOUT);
+    reader.join();
+  };
+  await_room(POLLOUT);
+  await_room(POLLOUT | POLLPRI);
+  await_room(POLLIN | POLLOUT);
+
+  Pipe p;
+  fill(p.ends[0]);
+  std::thread writer([&] {
+    usleep(5000);
+    p.write_byte();
   });
-  EXPECT_EQ(wr_wait_fd(p.ends[0], POLLOUT, WR_NEVER), POLLOUT);
-  reader.join();
+  EXPECT_EQ(wr_wait_fd(p.ends[0], POLLIN, WR_NEVER), POLLIN);
+  writer.join();
 }
 
 TEST(WaitFd, ReturnsAtOnceWhatIsReady) {

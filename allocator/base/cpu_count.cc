@@ -1,23 +1,23 @@
 // See cpu_count.h. Reads the quotas of control groups, versions 1 and 2, as they appear from inside a container.
-#include "scheduler/cpu_count.h"
+#include "allocator/base/cpu_count.h"
 
 #include "allocator/base/bitmap.h"
+#include "allocator/base/os_calls.h"
 
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <sched.h>
-#include <unistd.h>
 
-namespace warren::scheduler {
+namespace warren {
 namespace {
 
 bool read_text(const char *path, char *out, size_t size) {
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  const long fd = os_calls::open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return false;
-  const ssize_t length = read(fd, out, size - 1);
-  close(fd);
+  const long length = os_calls::read_at(static_cast<int>(fd), out, size - 1, 0);
+  os_calls::close(static_cast<int>(fd));
   if (length <= 0) return false;
   out[length] = '\0';
   return true;
@@ -87,4 +87,4 @@ int usable_cpus() {
   return quota != 0 && quota < cpus ? quota : cpus;
 }
 
-}  // namespace warren::scheduler
+}  // namespace warren
