@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <functional>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <list>
@@ -27,6 +28,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 extern "C" int64_t wr_leak_check() __attribute__((weak));
@@ -105,6 +107,15 @@ void leak_rings() {
   Node *inner = make_ring_of_two();
   outer->next->other = inner;
   inner->other = make_block(100);
+}
+
+// The inner ring at the lower addresses, so that it is come to first, and held by way of its other block.
+void leak_rings_inner_first() {
+  Node *outer = make_ring_of_two();
+  Node *inner = make_ring_of_two();
+  if (std::less<>()(outer, inner)) std::swap(outer, inner);
+  Node *stands = std::less<>()(inner, inner->next) ? inner : inner->next;
+  outer->other = stands->next;
 }
 
 // Two leaks share what they hold; one points into itself.
@@ -644,7 +655,8 @@ struct Case {
 };
 constexpr Case kCases[] = {
     {"direct", leak_direct, true}, {"indirect", leak_indirect, true}, {"ring", leak_ring, true},
-    {"rings", leak_rings, true}, {"shared", leak_shared, true}, {"freed", leak_freed, true},
+    {"rings", leak_rings, true}, {"rings_inner_first", leak_rings_inner_first, true},
+    {"shared", leak_shared, true}, {"freed", leak_freed, true},
     {"sizes", leak_sizes, true}, {"specific", leak_specific, true}, {"module", leak_module, true},
     {"dead_stack", leak_dead_stack, false}, {"dead_detached", leak_dead_detached, false},
     {"unmapped", leak_unmapped, true}, {"global", keep_global, true}, {"interior", keep_interior, true},
