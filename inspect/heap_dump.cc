@@ -100,20 +100,32 @@ void note_roots(Job &job) {
 
 // --- in the copy ---
 
-// Fibers that have not ended: from where they were saved to the end of their stacks, their Gs included.
-void note_fiber(scheduler::G *g, void *context) {
-  // relaxed: nobody else runs.
-  if (g->status.load(std::memory_order_relaxed) == scheduler::GStatus::kDead || g->sp == nullptr) return;
-  note(*static_cast<Job *>(context), GroupKind::kFiber, g->id, address_of(g->sp),
-       address_of(g->low) + scheduler::stacks::bytes_of(g->stack_order));
-}
+// Fibers that have not ended and do not run: from where they were saved to the end of their stacks, their Gs included. What one
+// that runs holds is its thread's: where it was saved last says nothing, and what two hold nobody retains.
+struct Fibers {
+  Job &job;
+  size_t thread_groups;  // noted before the first fiber
+
+  static void note(scheduler::G *g, void *context) {
+    const auto &self = *static_cast<const Fibers *>(context);
+    // relaxed: nobody else runs.
+    if (g->status.load(std::memory_order_relaxed) == scheduler::GStatus::kDead || g->sp == nullptr) return;
+    const uintptr_t low = address_of(g->low), bytes = scheduler::stacks::bytes_of(g->stack_order);
+    for (size_t i = 0; i < self.thread_groups; ++i) {
+      const GroupItem &group = self.job.groups[i];
+      if (group.kind == GroupKind::kThread && group.low - low < bytes) return;
+    }
+    inspect::note(self.job, GroupKind::kFiber, g->id, address_of(g->sp), low + bytes);
+  }
+};
 
 class Writer {
  public:
   explicit Writer(Job &job) : job_(job) {}
 
   int write() {
-    scheduler::stacks::for_each(note_fiber, &job_);
+    Fibers fibers{job_, job_.groups.size()};
+    scheduler::stacks::for_each(Fibers::note, &fibers);
     buffers_ = static_cast<char *>(map(3 * DumpStream::kBuffer, MAP_PRIVATE));
     if (buffers_ == nullptr || !job_.complete || !graph_.build()) return ENOMEM;
     DumpStream out(job_.fd, sizeof(FileHeader), buffers_);
@@ -188,14 +200,14 @@ class Writer {
         group.name_at = last_name;
       }
     }
-    struct Fibers {
+    struct Names {
       decltype(add) &add_name;
       gc::PagedArray<GroupItem> &groups;
       size_t at;
     } fibers{add, job_.groups, 0};
     scheduler::stacks::for_each(
         [](scheduler::G *g, void *context) {
-          auto &all = *static_cast<Fibers *>(context);
+          auto &all = *static_cast<Names *>(context);
           while (all.at < all.groups.size() && all.groups[all.at].kind != GroupKind::kFiber) ++all.at;
           if (all.at == all.groups.size() || all.groups[all.at].id != g->id) return;
           if (g->name[0] != '\0') all.groups[all.at].name_at = all.add_name(g->name, strnlen(g->name, sizeof g->name));

@@ -116,6 +116,11 @@ class KnownGraph(Dump):
         why = self.figures(made["fiber_block"][0])["why"]
         self.assertRegex(why[hex(made["fiber_block"][0])]["chain"][-1], r"^fiber \d+ \(keeper\)$")
 
+    def test_what_only_a_running_fiber_holds(self):
+        made = self.run_program("fibers")
+        why = self.figures(made["running_block"][0])["why"]
+        self.assertRegex(why[hex(made["running_block"][0])]["chain"][-1], r"^thread \d+")
+
     def test_dumps_while_threads_allocate_and_collections_run(self):
         made = self.run_program("churn")
         # Not what retains it: threads begin with the vector registers of who made them, and those may hold anything.

@@ -5,7 +5,7 @@
 //   wait           prints its figures, and ends at the end of its input
 //   many FILE      makes a million objects more, then as dump
 //   churn FILE     dumps to FILE ten times while threads allocate and free, and collections run
-//   fibers FILE    holds a block on a fiber's stack, then as dump
+//   fibers FILE    holds a block on the stack of a fiber that waits and one on that of the fiber that runs, then as dump
 //   crash          likewise, and aborts
 //
 // What there is:
@@ -176,9 +176,13 @@ int on_fibers(const char *path) {
       warren::sleep_for(std::chrono::hours(1));
       free(held);
     });
+    void *volatile held = zeroed(1700);
+    tell("running_block", held, 1700);
     warren::sleep_for(std::chrono::milliseconds(20));
     if (path == nullptr) abort();
-    return dump(path);
+    const int error = dump(path);
+    free(held);
+    return error;
   });
 }
 
