@@ -4,9 +4,12 @@
 #include "inspect/snapshot.h"
 
 #include "allocator/base/address.h"
+#include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_memory.h"
 #include "allocator/base/stop_gate.h"
+#include "allocator/page_heap.h"
+#include "gc/cycle.h"
 #include "gc/mappings.h"
 #include "gc/paged_array.h"
 #include "gc/stacks.h"
@@ -320,16 +323,23 @@ void reap() {
   unreaped = 0;
 }
 
-// The collector's signal instead.
-void stop_and_copy_by_signal() {
-  if (!gc::world::stop()) return;
+// The collector's signal instead. It leaves the collector's threads and the scavenger alone, whose locks keep the heap as it is.
+void stop_and_copy_by_signal() NO_THREAD_SAFETY_ANALYSIS {
+  gc::cycle::background_lock.lock();
+  if (!gc::world::stop()) return gc::cycle::background_lock.unlock();
   by_signal = true;
   stop_began = os_calls::now();
+  page_heap::lock.lock();
   const uint64_t mask = os_calls::block_all_signals();
   const long copy = os_calls::copy_process();
-  if (copy == 0) inspect_and_end();
+  if (copy == 0) {
+    page_heap::lock.unlock_after_fork(true);  // the demangler may allocate
+    inspect_and_end();
+  }
   os_calls::restore_signals(mask);
+  page_heap::lock.unlock();
   gc::world::start();
+  gc::cycle::background_lock.unlock();
   by_signal = false;
   request.stopped_ns = os_calls::now() - stop_began;
   if (os_calls::failed(copy)) return;

@@ -106,6 +106,7 @@ def acts():
         ("counts", LEAKED, (192, 4, 144, 3)),
         ("children", LEAKED, (144, 3, 0, 0)),
         ("untraceable", LEAKED, (144, 3, 0, 0)),
+        ("untraceable_collecting", LEAKED, (144, 3, 0, 0)),
         ("own_handler", 0, (0, 0, 0, 0)),
     ]:
         _, report = run(VICTIM, case, MODULE, status=status)

@@ -31,7 +31,11 @@
 #include <utility>
 #include <vector>
 
-extern "C" int64_t wr_leak_check() __attribute__((weak));
+extern "C" {
+int64_t wr_leak_check() __attribute__((weak));
+void *wr_gc_malloc(size_t size) __attribute__((weak));
+void wr_gc_collect() __attribute__((weak));
+}
 
 namespace {
 
@@ -592,8 +596,7 @@ int children() {
   return WIFEXITED(status) && WEXITSTATUS(status) == 5 ? 0 : fail("status of the child", status);
 }
 
-// Where nobody may trace, the collector's signal stops the threads.
-int untraceable() {
+bool forbid_tracing() {
   sock_filter deny[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ptrace, 0, 1),
@@ -601,13 +604,45 @@ int untraceable() {
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
   const sock_fprog program{sizeof deny / sizeof *deny, deny};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return 77;
-  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) return 77;
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+// Where nobody may trace, the collector's signal stops the threads.
+int untraceable() {
+  if (!forbid_tracing()) return 77;
   keep_on_stack();
   keep_thread_local();
   std::thread(leak_direct).join();
   if (const int64_t lost = check(); lost != 3) return fail("lost blocks", lost);
   return 0;
+}
+
+// That signal leaves the collector's own threads and the scavenger alone: they change the heap while the search begins.
+int untraceable_collecting() {
+  if (!forbid_tracing()) return 77;
+  std::thread(leak_direct).join();
+  static std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  threads.emplace_back([] {
+    while (!stop) {
+      for (int i = 0; i < 100; ++i) wr_gc_malloc(static_cast<size_t>(i) * 1000);
+      wr_gc_collect();
+    }
+  });
+  threads.emplace_back([] {
+    for (unsigned state = 1; !stop;) {
+      std::unique_ptr<char[]> blocks[64];
+      for (auto &block : blocks) {
+        state = state * 1103515245 + 12345;
+        block = std::make_unique<char[]>(state / 65536 % 300000 + 1);
+      }
+    }
+  });
+  int64_t lost = 3;
+  for (int i = 0; i < 30 && lost == 3; ++i) lost = check();
+  stop = true;
+  for (std::thread &thread : threads) thread.join();
+  return lost == 3 ? 0 : fail("lost blocks", lost);
 }
 
 int by_signal() {
@@ -678,6 +713,7 @@ constexpr Act kActs[] = {
     {"system_calls", system_calls}, {"busy", busy}, {"counts", counts}, {"children", children},
     {"by_signal", by_signal}, {"own_handler", own_handler}, {"on_first_thread", on_first_thread},
     {"exit_in_thread", by_exit_in_thread}, {"unflushed", ends_at_once}, {"untraceable", untraceable},
+    {"untraceable_collecting", untraceable_collecting},
 };
 
 }  // namespace
