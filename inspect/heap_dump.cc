@@ -27,6 +27,7 @@
 #include "inspect/heap_graph.h"
 #include "inspect/heap_profile.h"
 #include "inspect/stack_table.h"
+#include "inspect/whole_file.h"
 #include "scheduler/stack.h"
 
 #include <cerrno>
@@ -403,33 +404,18 @@ long stop_and_copy(Job &job) NO_THREAD_SAFETY_ANALYSIS {
   return copy;
 }
 
-// Where the file is written until it is complete: beside its place, so that two processes may have the same name in mind.
-bool name_part(const char *path, char (&part)[4096]) {
-  LogLine suffix;
-  suffix << "." << os_process::id() << ".part";
-  const size_t length = strlen(path);
-  if (length + suffix.size() + 1 > sizeof part) return false;
-  memcpy(part, path, length);
-  memcpy(part + length, suffix.data(), suffix.size());
-  part[length + suffix.size()] = '\0';
-  return true;
-}
-
 }  // namespace
 
 WARREN_NOINLINE int write_heap_dump(const char *path) {
   gc::PreservedRegisters registers;
   gc::read_preserved(registers);
   if (!heap::is_set_up() && !heap::set_up()) return ENOMEM;
-  char part[4096];
-  if (!name_part(path, part)) return ENAMETOOLONG;
-  const bool in_place = os_calls::is_special(path);  // /dev/full is not to be replaced
-  const long fd = os_calls::create(in_place ? path : part);
-  if (os_calls::failed(fd)) return static_cast<int>(-fd);
+  WholeFile file;
+  if (const int error = file.open(path)) return error;
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   Job job{};
-  job.fd = static_cast<int>(fd);
+  job.fd = file.fd();
   job.process = os_process::id();
   job.unix_ns = static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
   job.shared = static_cast<Shared *>(map(kOsPageSize, MAP_SHARED));
@@ -450,14 +436,8 @@ WARREN_NOINLINE int write_heap_dump(const char *path) {
     }
     os_calls::munmap(job.shared, kOsPageSize);
   }
-  os_calls::close(job.fd);
-  if (!in_place && error == 0) {
-    const long renamed = os_calls::rename(part, path);
-    if (os_calls::failed(renamed)) error = static_cast<int>(-renamed);
-  }
-  if (!in_place && error != 0) os_calls::unlink(part);
   job.groups.release();
-  return error;
+  return file.close(error);
 }
 
 }  // namespace warren::inspect
