@@ -372,6 +372,7 @@ class Writer {
 };
 
 [[noreturn]] void run_copy(Job &job) {
+  os_calls::close_all_but(job.fd, -1);  // what the program closes must be closed: a peer waits for it
   Writer writer(job);
   const int error = writer.write();
   __atomic_store_n(&job.shared->result, kDone | static_cast<uint32_t>(error), __ATOMIC_RELAXED);  // the wait orders it

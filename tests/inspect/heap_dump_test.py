@@ -121,6 +121,9 @@ class KnownGraph(Dump):
         why = self.figures(made["running_block"][0])["why"]
         self.assertRegex(why[hex(made["running_block"][0])]["chain"][-1], r"^thread \d+")
 
+    def test_what_the_program_closes_meanwhile_is_closed(self):
+        self.assertEqual(self.run_program("pipe")["pipe_closed"], (1, 0))
+
     def test_dumps_while_threads_allocate_and_collections_run(self):
         made = self.run_program("churn")
         # Not what retains it: threads begin with the vector registers of who made them, and those may hold anything.
