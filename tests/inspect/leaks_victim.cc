@@ -155,15 +155,15 @@ void leak_dead_stack() {
 }
 
 void leak_dead_detached() {
-  static std::atomic<bool> done{false};
+  static std::atomic<pid_t> thread{0};
   std::thread([] {
     void *kept[10];
     for (void *&slot : kept) slot = make_block(80);
     opaque(kept);
-    done = true;
+    thread = gettid();
   }).detach();
-  while (!done) usleep(1000);
-  usleep(200000);  // long enough for the thread to end, if not, its stack holds them and the parent says so
+  while (thread == 0) usleep(1000);
+  while (tgkill(getpid(), thread, 0) == 0) usleep(1000);  // until it has ended: before that its stack holds them
 }
 
 // In memory that was unmapped, and in some that nothing points to any more.
