@@ -148,6 +148,8 @@ int make_many(const char *path) {
   return dump(path);
 }
 
+std::atomic<bool> over{false};
+
 // Once the file grows, closes one end of the pipe: the other then is told so, unless the dump's copy has that end as well.
 void *close_pipe(void *argument) {
   const std::string written = static_cast<const char *>(argument) + (".writing." + std::to_string(getpid()));
@@ -155,7 +157,7 @@ void *close_pipe(void *argument) {
   if (pipe(ends) != 0) abort();
   sem_post(&ready);
   struct stat file {};
-  while (stat(written.c_str(), &file) != 0 || file.st_size == 0) usleep(100);
+  while (!over && (stat(written.c_str(), &file) != 0 || file.st_size == 0)) usleep(100);
   close(ends[1]);
   pollfd end{ends[0], POLLIN, 0};
   const int seen = poll(&end, 1, 0);
@@ -169,11 +171,10 @@ int dump_and_close_pipe(char *path) {
   pthread_create(&thread, nullptr, close_pipe, path);
   sem_wait(&ready);
   const int error = make_many(path);
+  over = true;
   pthread_join(thread, nullptr);
   return error;
 }
-
-std::atomic<bool> over{false};
 
 void *churn(void *) {
   constexpr int kSlots = 512;
