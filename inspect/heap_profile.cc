@@ -281,9 +281,9 @@ int dump(const char *path, View view) {
 }
 
 void set_up_from_options() {
-  if (options.prof[0] == '\0') return;
+  if (options.prof[0] == '\0' && options.heap_dump[0] == '\0') return;
   start(0);
-  handle_signal();
+  if (options.prof[0] != '\0') handle_signal();
 }
 
 void dump_at_exit() {

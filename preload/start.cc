@@ -1,6 +1,6 @@
 // What happens when the library is loaded and when the process ends.
 // The constructor runs before every other library's (-z initfirst), the destructor after every other's.
-// Invariant: neither allocates or looks up a symbol (but with gc=leaks); the heap itself is set up by
+// Invariant: neither allocates or looks up a symbol (but with gc=leaks and heap_dump); the heap itself is set up by
 // the first malloc, which may come before or without the constructor.
 #include "allocator/base/log.h"
 #include "allocator/base/options.h"
@@ -61,8 +61,8 @@ __attribute__((constructor(101))) void on_load() {
   if (wanted_statistics() != kStatsOff) warren::os_process::keep_stderr();
   warren::inspect::leaks::set_up();
   heap_profile::set_up_from_options();
-  warren::inspect::dump_request::install();
   if (heap_profile::has_started()) warren::counted_entries::redirect_all();
+  warren::inspect::dump_request::install();  // after that: it starts a thread
 }
 
 __attribute__((destructor(101))) void on_exit() {
