@@ -64,7 +64,6 @@ struct Request {
   Shared *shared = nullptr;
   uint64_t process = 0;
   ptrdiff_t gate_offset = 0;  // of stop_gate::inside, from a thread's pointer
-  uint64_t stopped_ns = 0;
   bool forgotten = false;  // nobody waits for the tracer, which tidies up after itself
   bool taken = false;
 };
@@ -272,7 +271,6 @@ void stop_and_copy() {
     if (copy == 0) inspect_and_end();
   }
   let_go();
-  request.stopped_ns = os_calls::now() - stop_began;
   if (os_calls::failed(copy)) return;
   request.taken = true;
   int status;
@@ -341,7 +339,6 @@ void stop_and_copy_by_signal() NO_THREAD_SAFETY_ANALYSIS {
   gc::world::start();
   gc::cycle::background_lock.unlock();
   by_signal = false;
-  request.stopped_ns = os_calls::now() - stop_began;
   if (os_calls::failed(copy)) return;
   request.taken = true;
   int status;
@@ -393,7 +390,6 @@ Outcome take(Inspect inspect) {
     if (!request.taken) stop_and_copy_by_signal();
     outcome.taken = request.taken;
     outcome.finished = request.shared->finished.load(std::memory_order_relaxed) != 0;
-    outcome.stopped_ns = request.stopped_ns;
     for (size_t i = 0; i < 4; ++i) outcome.values[i] = request.shared->values[i];
     os_calls::munmap(request.shared, kOsPageSize);
   }

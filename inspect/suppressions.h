@@ -4,8 +4,6 @@
 // leak_report.cc, in a copy of the process. Invariant: a pattern that has hidden something is counted.
 #pragma once
 
-#include <cstdint>
-
 namespace warren::inspect::suppressions {
 
 // False: there is no such file, or it cannot be read.
@@ -13,8 +11,5 @@ bool read(const char *path);
 
 // Whether one of the patterns fits the name.
 bool matches(const char *name);
-
-// By itself: whether a pattern fits.
-bool fits(const char *pattern, uint32_t length, const char *name);
 
 }  // namespace warren::inspect::suppressions
