@@ -220,6 +220,10 @@ class Command(Dump):
         self.assertIn("it", os.listdir(self.folder.name))
         self.assertIn("it.html", os.listdir(self.folder.name))
 
+    def test_a_path_that_is_no_value_of_an_option(self):
+        for path in ("a,b", "x" * 300):
+            self.assertEqual(self.command("-o", path, "--", "true").returncode, 2, path)
+
     def test_shows_a_dump(self):
         made = self.run_program("dump")
         done = self.command("--why", hex(made["left"][0]), self.path)
