@@ -205,7 +205,7 @@ class Writer {
       decltype(add) &add_name;
       gc::PagedArray<GroupItem> &groups;
       size_t at;
-    } fibers{add, job_.groups, 0};
+    } names{add, job_.groups, 0};
     scheduler::stacks::for_each(
         [](scheduler::G *g, void *context) {
           auto &all = *static_cast<Names *>(context);
@@ -214,7 +214,7 @@ class Writer {
           if (g->name[0] != '\0') all.groups[all.at].name_at = all.add_name(g->name, strnlen(g->name, sizeof g->name));
           ++all.at;
         },
-        &fibers);
+        &names);
     end(out);
   }
 
