@@ -14,12 +14,11 @@ namespace warren {
 constinit Central centrals[kClassCount];
 
 struct Central::Layout {
-  static constexpr size_t kObjectsOut = offsetof(Central, objects_out_), kSpans = offsetof(Central, spans_);
+  static constexpr size_t kObjectsOut = offsetof(Central, objects_out_);
 };
 WARREN_SHOW_ADDRESS("centrals", &centrals);
 WARREN_SHOW_NUMBER("Central.bytes", sizeof(Central));
 WARREN_SHOW_NUMBER("Central.objects_out", Central::Layout::kObjectsOut);
-WARREN_SHOW_NUMBER("Central.spans", Central::Layout::kSpans);
 
 SizeClass Central::size_class() const { return SizeClass{static_cast<uint8_t>(this - centrals)}; }
 

@@ -133,7 +133,6 @@ uint16_t round GUARDED_BY(lock) = 1;              // of giving back: what is ref
 WARREN_SHOW_ADDRESS("page_heap.warm", &warm);
 WARREN_SHOW_ADDRESS("page_heap.released", &released);
 WARREN_SHOW_NUMBER("FreeRuns.pages", FreeRuns::Layout::kPages);
-WARREN_SHOW_ADDRESS("page_heap.spans", &span_count);
 WARREN_SHOW_ADDRESS("page_heap.hole_pages", &hole_pages);
 WARREN_SHOW_ADDRESS("page_heap.large_pages", &large_pages);
 WARREN_SHOW_ADDRESS("page_heap.scavenged_pages", &scavenged_pages);

@@ -6,7 +6,6 @@
 #include "allocator/base/os_calls.h"
 #include "gc/world.h"
 #include "inspect/heap_dump.h"
-#include "inspect/heap_profile.h"
 
 #include <atomic>
 #include <csignal>
@@ -73,7 +72,6 @@ void in_child() {
 void install() {
   if (!wanted()) return;
   first_process = os_calls::process_id();
-  heap_profile::start(0);  // so that the dump can say where some of the objects were allocated
   const uint64_t signal = options.heap_dump_signal.load(std::memory_order_relaxed);
   if (signal == 0 || signal == kNoLimit || !gc::world::set_up()) return;
   if (os_calls::failed(os_calls::handle_signal(static_cast<int>(signal), on_signal))) return;

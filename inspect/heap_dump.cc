@@ -27,6 +27,7 @@
 #include "inspect/heap_graph.h"
 #include "inspect/heap_profile.h"
 #include "inspect/stack_table.h"
+#include "inspect/whole_file.h"
 #include "scheduler/stack.h"
 
 #include <cerrno>
@@ -100,20 +101,32 @@ void note_roots(Job &job) {
 
 // --- in the copy ---
 
-// Fibers that have not ended: from where they were saved to the end of their stacks, their Gs included.
-void note_fiber(scheduler::G *g, void *context) {
-  // relaxed: nobody else runs.
-  if (g->status.load(std::memory_order_relaxed) == scheduler::GStatus::kDead || g->sp == nullptr) return;
-  note(*static_cast<Job *>(context), GroupKind::kFiber, g->id, address_of(g->sp),
-       address_of(g->low) + scheduler::stacks::bytes_of(g->stack_order));
-}
+// Fibers that have not ended and do not run: from where they were saved to the end of their stacks, their Gs included. What one
+// that runs holds is its thread's: where it was saved last says nothing, and what two hold nobody retains.
+struct Fibers {
+  Job &job;
+  size_t thread_groups;  // noted before the first fiber
+
+  static void note(scheduler::G *g, void *context) {
+    const auto &self = *static_cast<const Fibers *>(context);
+    // relaxed: nobody else runs.
+    if (g->status.load(std::memory_order_relaxed) == scheduler::GStatus::kDead || g->sp == nullptr) return;
+    const uintptr_t low = address_of(g->low), bytes = scheduler::stacks::bytes_of(g->stack_order);
+    for (size_t i = 0; i < self.thread_groups; ++i) {
+      const GroupItem &group = self.job.groups[i];
+      if (group.kind == GroupKind::kThread && group.low - low < bytes) return;
+    }
+    inspect::note(self.job, GroupKind::kFiber, g->id, address_of(g->sp), low + bytes);
+  }
+};
 
 class Writer {
  public:
   explicit Writer(Job &job) : job_(job) {}
 
   int write() {
-    scheduler::stacks::for_each(note_fiber, &job_);
+    Fibers fibers{job_, job_.groups.size()};
+    scheduler::stacks::for_each(Fibers::note, &fibers);
     buffers_ = static_cast<char *>(map(3 * DumpStream::kBuffer, MAP_PRIVATE));
     if (buffers_ == nullptr || !job_.complete || !graph_.build()) return ENOMEM;
     DumpStream out(job_.fd, sizeof(FileHeader), buffers_);
@@ -188,20 +201,20 @@ class Writer {
         group.name_at = last_name;
       }
     }
-    struct Fibers {
+    struct Names {
       decltype(add) &add_name;
       gc::PagedArray<GroupItem> &groups;
       size_t at;
-    } fibers{add, job_.groups, 0};
+    } names{add, job_.groups, 0};
     scheduler::stacks::for_each(
         [](scheduler::G *g, void *context) {
-          auto &all = *static_cast<Fibers *>(context);
+          auto &all = *static_cast<Names *>(context);
           while (all.at < all.groups.size() && all.groups[all.at].kind != GroupKind::kFiber) ++all.at;
           if (all.at == all.groups.size() || all.groups[all.at].id != g->id) return;
           if (g->name[0] != '\0') all.groups[all.at].name_at = all.add_name(g->name, strnlen(g->name, sizeof g->name));
           ++all.at;
         },
-        &fibers);
+        &names);
     end(out);
   }
 
@@ -359,6 +372,7 @@ class Writer {
 };
 
 [[noreturn]] void run_copy(Job &job) {
+  os_calls::close_all_but(job.fd, -1);  // what the program closes must be closed: a peer waits for it
   Writer writer(job);
   const int error = writer.write();
   __atomic_store_n(&job.shared->result, kDone | static_cast<uint32_t>(error), __ATOMIC_RELAXED);  // the wait orders it
@@ -392,33 +406,18 @@ long stop_and_copy(Job &job) NO_THREAD_SAFETY_ANALYSIS {
   return copy;
 }
 
-// Where the file is written until it is complete: beside its place, so that two processes may have the same name in mind.
-bool name_part(const char *path, char (&part)[4096]) {
-  LogLine suffix;
-  suffix << "." << os_process::id() << ".part";
-  const size_t length = strlen(path);
-  if (length + suffix.size() + 1 > sizeof part) return false;
-  memcpy(part, path, length);
-  memcpy(part + length, suffix.data(), suffix.size());
-  part[length + suffix.size()] = '\0';
-  return true;
-}
-
 }  // namespace
 
 WARREN_NOINLINE int write_heap_dump(const char *path) {
   gc::PreservedRegisters registers;
   gc::read_preserved(registers);
   if (!heap::is_set_up() && !heap::set_up()) return ENOMEM;
-  char part[4096];
-  if (!name_part(path, part)) return ENAMETOOLONG;
-  const bool in_place = os_calls::is_special(path);  // /dev/full is not to be replaced
-  const long fd = os_calls::create(in_place ? path : part);
-  if (os_calls::failed(fd)) return static_cast<int>(-fd);
+  WholeFile file;
+  if (const int error = file.open(path)) return error;
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   Job job{};
-  job.fd = static_cast<int>(fd);
+  job.fd = file.fd();
   job.process = os_process::id();
   job.unix_ns = static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
   job.shared = static_cast<Shared *>(map(kOsPageSize, MAP_SHARED));
@@ -439,14 +438,8 @@ WARREN_NOINLINE int write_heap_dump(const char *path) {
     }
     os_calls::munmap(job.shared, kOsPageSize);
   }
-  os_calls::close(job.fd);
-  if (!in_place && error == 0) {
-    const long renamed = os_calls::rename(part, path);
-    if (os_calls::failed(renamed)) error = static_cast<int>(-renamed);
-  }
-  if (!in_place && error != 0) os_calls::unlink(part);
   job.groups.release();
-  return error;
+  return file.close(error);
 }
 
 }  // namespace warren::inspect

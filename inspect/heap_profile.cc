@@ -218,7 +218,7 @@ void own_name(char (&path)[kMostPath]) {
   strcpy(path, options.prof);
   const uint64_t named = options.prof_pid.load(std::memory_order_relaxed);
   const uint64_t process = os_calls::process_id();
-  if (process != (named != 0 ? named : first_process)) append(path, ".", process);
+  if (process != (named != 0 && named != kNoLimit ? named : first_process)) append(path, ".", process);
 }
 
 void complain(const char *path, int error) {
@@ -281,9 +281,9 @@ int dump(const char *path, View view) {
 }
 
 void set_up_from_options() {
-  if (options.prof[0] == '\0') return;
+  if (options.prof[0] == '\0' && options.heap_dump[0] == '\0') return;
   start(0);
-  handle_signal();
+  if (options.prof[0] != '\0') handle_signal();
 }
 
 void dump_at_exit() {

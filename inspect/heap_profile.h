@@ -10,7 +10,7 @@
 
 namespace warren::inspect::heap_profile {
 
-// Sampling begins: with the option prof, or when the program asks. 0 leaves the option prof_rate as it is.
+// Sampling begins: with the options prof and heap_dump, or when the program asks. 0 leaves the option prof_rate as it is.
 void start(uint64_t rate);
 void stop();
 bool has_started();
@@ -22,7 +22,8 @@ enum class View : uint8_t { kInUse, kAllocated };
 // Writes all that is known. 0 or errno; ENODATA when it was never started. Waits for another thread's dump.
 int dump(const char *path, View view);
 
-// What the options ask for: files when the program ends, by a signal, from time to time.
+// What the options ask for: files when the program ends, by a signal, from time to time; and for heap dumps, which say where some
+// of the objects were allocated, samples alone.
 void set_up_from_options();
 void dump_at_exit();
 

@@ -1,7 +1,7 @@
-// See leak_groups.h. The lost blocks are a graph. Each block that nothing points to takes what can be reached from it
-// and nobody has taken yet. What is left are rings and what hangs on them: each remaining block takes likewise, and
-// when it reaches one that has taken before, that one and all of its are now this one's. So one block stays for each
-// ring that nothing else points into.
+// See leak_groups.h. The lost blocks are a graph. Each in turn that nobody has taken takes all that can be reached from it and
+// nobody has taken yet. So none of the takers is reached by an earlier one. Once more with the last taker first: who is not
+// taken then is reached by no other at all, and one block stands for each ring that nothing else points into. (Kosaraju's way to
+// strongly connected components, of which only the sources are wanted.)
 #include "inspect/leak_groups.h"
 
 #include "allocator/base/address.h"
@@ -20,13 +20,13 @@ constexpr uint32_t kNobody = 0xffffffff;
 struct Lost {
   uintptr_t start;
   size_t bytes;     // that the heap has given it
-  uint32_t holder;  // who has taken it, itself for a leak; kNobody at first
-  bool pointed_to;
+  uint32_t holder;  // who has taken it: in the end the leak that holds it, which holds itself
 };
 
-gc::PagedArray<Lost> lost;       // in the order of addresses
+gc::PagedArray<Lost> lost;         // in the order of addresses
+gc::PagedArray<uint32_t> takers;  // in their order
 gc::PagedArray<uint32_t> work;
-gc::PagedArray<uint32_t> places;  // group of each stack, plus 1
+gc::PagedArray<uint32_t> places;   // group of each stack, plus 1
 gc::PagedArray<Group> found_groups;
 uint64_t live = 0;
 bool out_of_memory = false;
@@ -54,12 +54,6 @@ void for_each_pointed_to(const Lost &from, Visit visit) {
   }
 }
 
-// Who holds whom may be a chain, when a leak turned out to be held by a later one.
-uint32_t leak_of(uint32_t number) {
-  while (lost[number].holder != number) number = lost[number].holder;
-  return number;
-}
-
 void take_all_from(uint32_t leak) {
   lost[leak].holder = leak;
   out_of_memory |= !work.push_back(leak);
@@ -67,12 +61,9 @@ void take_all_from(uint32_t leak) {
     const uint32_t number = work[work.size() - 1];
     work.shrink(work.size() - 1);
     for_each_pointed_to(lost[number], [leak](uint32_t other) {
-      if (lost[other].holder == kNobody) {
-        lost[other].holder = leak;
-        out_of_memory |= !work.push_back(other);
-      } else if (lost[other].holder == other && other != leak) {
-        lost[other].holder = leak;
-      }
+      if (lost[other].holder != kNobody) return;
+      lost[other].holder = leak;
+      out_of_memory |= !work.push_back(other);
     });
   }
 }
@@ -100,23 +91,22 @@ bool find(bool (*suppress)(uint32_t stack)) {
   heap_blocks::for_each([&highest_stack](HeapBlock block) {
     ++live;
     if (reach::is_reached(block.start)) return;
-    out_of_memory |= !lost.push_back({block.start, block.bytes, kNobody, false});
+    out_of_memory |= !lost.push_back({block.start, block.bytes, kNobody});
     const uint32_t stack = block_origins::of(block.start).stack;
     if (stack > highest_stack) highest_stack = stack;
   });
   if (out_of_memory || !places.reserve(highest_stack + size_t{1}) || !found_groups.reserve(1)) return false;
 
   for (uint32_t i = 0; i < lost.size(); ++i) {
-    for_each_pointed_to(lost[i], [i](uint32_t other) {
-      if (other != i) lost[other].pointed_to = true;
-    });
+    if (lost[i].holder != kNobody) continue;
+    take_all_from(i);
+    out_of_memory |= !takers.push_back(i);
   }
-  for (uint32_t i = 0; i < lost.size(); ++i) {
-    if (!lost[i].pointed_to) take_all_from(i);
+  for (Lost &block : lost) block.holder = kNobody;
+  for (size_t i = takers.size(); i-- > 0;) {
+    if (lost[takers[i]].holder == kNobody) take_all_from(takers[i]);
   }
-  for (uint32_t i = 0; i < lost.size(); ++i) {
-    if (lost[i].holder == kNobody) take_all_from(i);
-  }
+  if (out_of_memory) return false;
 
   for (uint32_t i = 0; i < lost.size(); ++i) {
     if (lost[i].holder != i) continue;
@@ -129,7 +119,7 @@ bool find(bool (*suppress)(uint32_t stack)) {
     if (lost[i].holder == i) continue;
     const block_origins::Origin origin = block_origins::of(lost[i].start);
     const uint64_t size = size_of(lost[i], origin);
-    Group &holder = group_of(block_origins::of(lost[leak_of(i)].start).stack);
+    Group &holder = group_of(block_origins::of(lost[lost[i].holder].start).stack);
     holder.held.add(size);
     if (!holder.suppressed) group_of(origin.stack).indirect.add(size);
   }

@@ -1,9 +1,9 @@
 // The blocks that nothing leads to, sorted out: which of them are leaks by themselves (direct), which are only held by
 // those (indirect), and where each kind was allocated.
 //
-// Direct is a block that no other lost block points to. In a ring of blocks all are pointed to: one stands for the
-// ring. Caller: leak_report.cc, in a copy of the process, after reach::finish(). Invariant: each lost block is in one
-// group as a direct or an indirect one, and each indirect one is held by one direct one.
+// Direct is a block that no other leak leads to. In a ring of blocks each leads to all: one stands for the ring. Caller:
+// leak_report.cc, in a copy of the process, after reach::finish(). Invariant: each lost block is in one group as a direct or an
+// indirect one, and each indirect one is held by one direct one.
 #pragma once
 
 #include "gc/paged_array.h"

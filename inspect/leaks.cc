@@ -16,20 +16,12 @@
 #include "inspect/suppressions.h"
 
 #include <csignal>
-#include <fcntl.h>
 
 namespace warren::inspect::leaks {
 namespace {
 
-enum GcOption : uint64_t { kOff, kLeaks, kCollect };
-
 bool on = false;
 uint64_t process = 0;  // that looks; a forked child does not
-
-// The report goes to a copy of the first stderr: many programs close theirs before they end. Out of the way of
-// descriptors that the program may count on.
-int report_fd = 2;
-constexpr int kLowestFd = 900;
 
 void complain(const char *what, const char *more = "") {
   LogLine line;
@@ -43,15 +35,14 @@ enum Value : unsigned { kLostBlocks, kError };
 enum Error : uint64_t { kNone, kNoMemory, kNoMappings, kNoSuppressions };
 
 int open_report() {
-  if (options.leaks[0] == '\0') return report_fd;
-  const long fd = os_calls::open_for_append(options.leaks);
-  return os_calls::failed(fd) ? report_fd : static_cast<int>(fd);
+  const long fd = options.leaks[0] == '\0' ? -1 : os_calls::open_for_append(options.leaks);
+  return os_calls::failed(fd) ? os_process::keep_stderr() : static_cast<int>(fd);
 }
 
 void search_copy(uint64_t (&values)[4]) {
   leak_roots::note_kernel_words();
   // What the program closes must be closed: a peer waits for it.
-  os_calls::close_all_but(report_fd, -1);
+  os_calls::close_all_but(os_process::keep_stderr(), -1);
   values[kError] = kNoMemory;
   if (options.leak_suppressions[0] != '\0' && !suppressions::read(options.leak_suppressions)) {
     values[kError] = kNoSuppressions;
@@ -76,12 +67,11 @@ void on_signal(int, void *, void *) {
 }  // namespace
 
 void set_up() {
-  if (options.gc.load(std::memory_order_relaxed) != kLeaks) return;
+  if (options.gc.load(std::memory_order_relaxed) != kGcLeaks) return;
   const uint64_t wanted = options.leaks_process.load(std::memory_order_relaxed);
   process = os_process::id();
   if (wanted != 0 && wanted != process) return;
-  const long copy = os_calls::duplicate_from(2, kLowestFd);
-  if (!os_calls::failed(copy)) report_fd = static_cast<int>(copy);
+  os_process::keep_stderr();
   if (!snapshot::set_up()) return complain("no memory to look for leaks");
   on = true;
   leak_roots::set_up();

@@ -3,11 +3,11 @@
 #include "inspect/pprof.h"
 
 #include "allocator/base/address.h"
-#include "allocator/base/log.h"
 #include "allocator/base/os_calls.h"
 #include "inspect/stack_table.h"
 #include "inspect/stack_trace.h"
 #include "inspect/symbols.h"
+#include "inspect/whole_file.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -54,17 +54,15 @@ class Message {
 
 class Output {
  public:
-  bool open(const char *path) {
-    if (!buffer_.reserve(kBufferBytes)) return fail(ENOMEM);
-    fd_ = os_calls::create(path);
-    return !os_calls::failed(fd_) || fail(-fd_);
-  }
+  // False: no memory.
+  bool prepare() { return buffer_.reserve(kBufferBytes); }
+  void release() { buffer_.release(); }
+
+  void begin(int fd) { fd_ = fd; }
 
   // 0 or errno of the first thing that went wrong.
-  int close() {
+  int finish() {
     flush();
-    buffer_.release();
-    if (fd_ >= 0) os_calls::close(static_cast<int>(fd_));
     return error_;
   }
 
@@ -88,11 +86,6 @@ class Output {
   }
 
  private:
-  bool fail(long error) {
-    if (error_ == 0) error_ = static_cast<int>(error);
-    return false;
-  }
-
   void put(const void *data, size_t count) {
     const auto *from = static_cast<const char *>(data);
     while (count != 0) {
@@ -108,10 +101,10 @@ class Output {
 
   void flush() {
     for (size_t done = 0; done < size_ && error_ == 0;) {
-      const long written = os_calls::write(static_cast<int>(fd_), buffer_.begin() + done, size_ - done);
+      const long written = os_calls::write(fd_, buffer_.begin() + done, size_ - done);
       if (written == -EINTR) continue;
       if (written <= 0) {
-        fail(written == 0 ? EIO : -written);
+        error_ = written == 0 ? EIO : static_cast<int>(-written);
       } else {
         done += static_cast<size_t>(written);
       }
@@ -121,7 +114,7 @@ class Output {
 
   gc::PagedArray<char> buffer_;
   size_t size_ = 0;
-  long fd_ = -1;
+  int fd_ = -1;
   int error_ = 0;
 };
 
@@ -130,18 +123,20 @@ class Writer {
   explicit Writer(const gc::PagedArray<Sample> &samples) : samples_(samples) {}
 
   // False: no memory.
-  bool prepare() { return find_locations() && symbols_.read() && named_.reserve(symbols_.modules().count() + 1); }
+  bool prepare() {
+    return find_locations() && symbols_.read() && named_.reserve(symbols_.modules().count() + 1) && output_.prepare();
+  }
 
   void release() {
+    output_.release();
     symbols_.release();
     locations_.release();
     named_.release();
   }
 
-  bool open(const char *path) { return output_.open(path); }
-  int close() { return output_.close(); }
-
-  void write(const Heading &heading) {
+  // 0 or errno.
+  int write(int fd, const Heading &heading) {
+    output_.begin(fd);
     string("", 0);  // number 0 must be
     const uint64_t objects = string("count"), space = string("bytes");
     const char *const names[kValues] = {"alloc_objects", "alloc_space", "inuse_objects", "inuse_space"};
@@ -161,6 +156,7 @@ class Writer {
     for (const Sample &sample : samples_) write_sample(sample);
     write_locations();
     write_mappings();
+    return output_.finish();
   }
 
  private:
@@ -291,36 +287,15 @@ class Writer {
   uint64_t string_count_ = 0;
 };
 
-// Where a file is written before it has its name. False: the path is too long.
-bool temporary_name(const char *path, char (&name)[4096]) {
-  LogLine suffix;
-  suffix << ".writing." << uint64_t{os_calls::process_id()};
-  const size_t length = strlen(path);
-  if (length + suffix.size() >= sizeof name) return false;
-  memcpy(name, path, length);
-  memcpy(name + length, suffix.data(), suffix.size());
-  name[length + suffix.size()] = '\0';
-  return true;
-}
-
 }  // namespace
 
 int write(const char *path, const gc::PagedArray<Sample> &samples, const Heading &heading) {
-  static char name[4096];  // one writer at a time: heap_profile.cc
-  const bool in_place = os_calls::is_special(path);  // a pipe, /dev/null
-  if (!temporary_name(path, name)) return ENAMETOOLONG;
+  static WholeFile file;  // one writer at a time: heap_profile.cc
   Writer writer(samples);
   int error = ENOMEM;
-  if (writer.prepare() && writer.open(in_place ? path : name)) {
-    writer.write(heading);
-    error = writer.close();
-    if (error == 0 && !in_place) {
-      const long renamed = os_calls::rename(name, path);
-      if (os_calls::failed(renamed)) error = static_cast<int>(-renamed);
-    }
-    if (error != 0 && !in_place) os_calls::unlink(name);
-  } else if (const int reason = writer.close()) {
-    error = reason;
+  if (writer.prepare()) {
+    error = file.open(path);
+    if (error == 0) error = file.close(writer.write(file.fd(), heading));
   }
   writer.release();
   return error;

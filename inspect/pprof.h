@@ -1,8 +1,8 @@
 // Profiles in pprof's format: profile.proto of github.com/google/pprof, written by hand and not compressed.
 // Caller: heap_profile.cc. Functions are named as far as symbol tables know them. A mapping with names says so, and pprof leaves
 // it alone unless told `-symbolize=force`: go tool pprof finds files and lines, but no names of C++ functions, in debug information.
-// Build ids are there for readers that look for debug files. Invariant: a file appears whole, under its name, or not
-// at all (pipes and devices are written to as they are).
+// Build ids are there for readers that look for debug files. Invariant: a file appears whole, or not at all
+// (whole_file.h).
 // Source of the sample types: the heap profiles of Go, which pprof's own options and views know.
 #pragma once
 

@@ -28,9 +28,4 @@ void for_each_own_range(void (*visit)(uintptr_t low, uintptr_t high, void *conte
   visit(address_of(text.begin()), address_of(text.begin()) + text.capacity_bytes(), context);
 }
 
-const Mapping *around(uintptr_t address) {
-  const size_t at = find_mapping(list, address);
-  return at < list.size() ? &list[at] : nullptr;
-}
-
 }  // namespace warren::inspect::process_map

@@ -16,9 +16,6 @@ bool read();
 const gc::PagedArray<Mapping> &mappings();  // in the order of addresses
 const char *name_of(const Mapping &mapping);  // the file, "[heap]" and the like, or ""
 
-// The mapping around an address, nullptr: none.
-const Mapping *around(uintptr_t address);
-
 // Where this very list lies.
 void for_each_own_range(void (*visit)(uintptr_t low, uintptr_t high, void *context), void *context);
 

@@ -4,9 +4,12 @@
 #include "inspect/snapshot.h"
 
 #include "allocator/base/address.h"
+#include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_memory.h"
 #include "allocator/base/stop_gate.h"
+#include "allocator/page_heap.h"
+#include "gc/cycle.h"
 #include "gc/mappings.h"
 #include "gc/paged_array.h"
 #include "gc/stacks.h"
@@ -61,7 +64,6 @@ struct Request {
   Shared *shared = nullptr;
   uint64_t process = 0;
   ptrdiff_t gate_offset = 0;  // of stop_gate::inside, from a thread's pointer
-  uint64_t stopped_ns = 0;
   bool forgotten = false;  // nobody waits for the tracer, which tidies up after itself
   bool taken = false;
 };
@@ -267,7 +269,6 @@ void stop_and_copy() {
     if (copy == 0) inspect_and_end();
   }
   let_go();
-  request.stopped_ns = os_calls::now() - stop_began;
   if (os_calls::failed(copy)) return;
   request.taken = true;
   int status;
@@ -318,20 +319,26 @@ void reap() {
   unreaped = 0;
 }
 
-// The collector's signal instead.
-void stop_and_copy_by_signal() {
+// The collector's signal instead. It leaves the collector's threads and the scavenger alone, whose locks keep the heap as it is.
+void stop_and_copy_by_signal() NO_THREAD_SAFETY_ANALYSIS {
   // A fork that could not stop the world itself waits for the world's lock with locks that keep it from being stopped.
   constexpr uint64_t kLongestWait = 5'000'000'000;
-  if (!gc::world::stop(kLongestWait)) return;
+  gc::cycle::background_lock.lock();
+  if (!gc::world::stop(kLongestWait)) return gc::cycle::background_lock.unlock();
   by_signal = true;
   stop_began = os_calls::now();
+  page_heap::lock.lock();
   const uint64_t mask = os_calls::block_all_signals();
   const long copy = os_calls::copy_process();
-  if (copy == 0) inspect_and_end();
+  if (copy == 0) {
+    page_heap::lock.unlock_after_fork(true);  // the demangler may allocate
+    inspect_and_end();
+  }
   os_calls::restore_signals(mask);
+  page_heap::lock.unlock();
   gc::world::start();
+  gc::cycle::background_lock.unlock();
   by_signal = false;
-  request.stopped_ns = os_calls::now() - stop_began;
   if (os_calls::failed(copy)) return;
   request.taken = true;
   int status;
@@ -383,7 +390,6 @@ Outcome take(Inspect inspect) {
     if (!request.taken) stop_and_copy_by_signal();
     outcome.taken = request.taken;
     outcome.finished = request.shared->finished.load(std::memory_order_relaxed) != 0;
-    outcome.stopped_ns = request.stopped_ns;
     for (size_t i = 0; i < 4; ++i) outcome.values[i] = request.shared->values[i];
     os_calls::munmap(request.shared, kOsPageSize);
   }

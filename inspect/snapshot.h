@@ -29,10 +29,9 @@ bool set_up();
 
 // What comes back from the copy.
 struct Outcome {
-  bool taken;             // false: no thread could be stopped, or no memory for a copy
-  bool finished;          // the inspection has come to its end
-  uint64_t stopped_ns;    // for how long the program stood still
-  uint64_t values[4];     // as the inspection set them
+  bool taken;          // false: no thread could be stopped, or no memory for a copy
+  bool finished;       // the inspection has come to its end
+  uint64_t values[4];  // as the inspection set them
 };
 
 // Runs inspect(values) in a copy and waits for it. Any thread, one after the other; not from a signal handler.

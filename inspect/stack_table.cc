@@ -32,7 +32,6 @@ constinit Mutex lock(LockRank::kStackTable);
 std::atomic<std::atomic<const Entry *> *> buckets{nullptr};
 std::atomic<const Entry **> chunks[kMostChunks];
 std::atomic<uint32_t> entry_count{0};
-std::atomic<uint64_t> total_bytes{0};  // relaxed: statistics
 
 uint32_t hash_of(void *const *frames, unsigned count) {
   uint64_t hash = count;
@@ -55,7 +54,6 @@ uint32_t find(const std::atomic<const Entry *> &bucket, uint32_t hash, void *con
 
 void *take(size_t bytes) {
   MutexLock guard(metadata::lock);
-  total_bytes.fetch_add(bytes, std::memory_order_relaxed);
   return metadata::allocate(bytes, alignof(Entry));
 }
 
@@ -120,7 +118,6 @@ Frames frames_of(uint32_t stack) {
 }
 
 uint32_t count() { return entry_count.load(std::memory_order_acquire); }  // pairs with the release in add()
-uint64_t bytes() { return total_bytes.load(std::memory_order_relaxed); }
 
 namespace {
 bool locked = false;  // guarded by the lock itself

@@ -19,7 +19,6 @@ struct Frames {
 Frames frames_of(uint32_t stack);
 
 uint32_t count();  // numbers given out: they are 1 … count()
-uint64_t bytes();  // that it has taken
 
 void lock_for_fork();
 void unlock_after_fork(bool in_child);

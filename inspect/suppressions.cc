@@ -41,6 +41,22 @@ bool begins(const char *pattern, uint32_t length, const char *name, bool to_the_
   }
 }
 
+// A pattern with its anchors.
+bool fits(const char *pattern, uint32_t length, const char *name) {
+  const bool from_start = length != 0 && pattern[0] == '^';
+  if (from_start) {
+    ++pattern;
+    --length;
+  }
+  const bool to_the_end = length != 0 && pattern[length - 1] == '$';
+  if (to_the_end) --length;
+  if (from_start) return begins(pattern, length, name, to_the_end);
+  for (;; ++name) {
+    if (begins(pattern, length, name, to_the_end)) return true;
+    if (*name == '\0') return false;
+  }
+}
+
 void add_line(const char *line, size_t length) {
   constexpr char kKind[] = "leak:";
   constexpr size_t kKindLength = sizeof kKind - 1;
@@ -68,21 +84,6 @@ bool read(const char *path) {
     start = end + 1;
   }
   return bytes == 0;
-}
-
-bool fits(const char *pattern, uint32_t length, const char *name) {
-  const bool from_start = length != 0 && pattern[0] == '^';
-  if (from_start) {
-    ++pattern;
-    --length;
-  }
-  const bool to_the_end = length != 0 && pattern[length - 1] == '$';
-  if (to_the_end) --length;
-  if (from_start) return begins(pattern, length, name, to_the_end);
-  for (;; ++name) {
-    if (begins(pattern, length, name, to_the_end)) return true;
-    if (*name == '\0') return false;
-  }
 }
 
 bool matches(const char *name) {

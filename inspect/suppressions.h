@@ -1,10 +1,9 @@
 // Which leaks are not to be reported: lines `leak:PATTERN` in a file, as LeakSanitizer reads them. A pattern is looked
 // for anywhere in the name of each function of the stack (as in the file, and as a programmer writes it) and in the
 // path of its file; `*` stands for anything, `^` and `$` for the ends. Lines that begin with `#` say nothing. Caller:
-// leak_report.cc, in a copy of the process. Invariant: a pattern that has hidden something is counted.
+// leak_report.cc, in a copy of the process. Invariant: what patterns hide is counted in the report's
+// last line.
 #pragma once
-
-#include <cstdint>
 
 namespace warren::inspect::suppressions {
 
@@ -13,8 +12,5 @@ bool read(const char *path);
 
 // Whether one of the patterns fits the name.
 bool matches(const char *name);
-
-// By itself: whether a pattern fits.
-bool fits(const char *pattern, uint32_t length, const char *name);
 
 }  // namespace warren::inspect::suppressions

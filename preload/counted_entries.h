@@ -1,7 +1,7 @@
 // malloc and operator new straight to their counting halves, in processes that sample from their start to their end.
 // The fast paths know nothing of counting and miss first, which costs a counted malloc a third of its instructions. So where the
-// option prof is set their first instruction is replaced by a jump, once, before there is a second thread. Where the kernel
-// refuses, all works as well, more slowly. Caller: start.cc. Invariant: without the option no instruction is ever written.
+// option prof or heap_dump is set their first instruction is replaced by a jump, once, before there is a second thread. Where the
+// kernel refuses, all works as well, more slowly. Caller: start.cc. Invariant: without those options no instruction is ever written.
 #pragma once
 
 #include <cstdint>

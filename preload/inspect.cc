@@ -10,6 +10,7 @@
 extern "C" {
 
 WARREN_EXPORT int wr_heap_dump(const char *path) {
+  if (path == nullptr) return EINVAL;
   if (warren::bypass::active()) return ENOTSUP;
   return warren::inspect::write_heap_dump(path);
 }

@@ -1,6 +1,6 @@
 // What happens when the library is loaded and when the process ends.
 // The constructor runs before every other library's (-z initfirst), the destructor after every other's.
-// Invariant: neither allocates or looks up a symbol (but with gc=leaks); the heap itself is set up by
+// Invariant: neither allocates or looks up a symbol (but with gc=leaks and heap_dump); the heap itself is set up by
 // the first malloc, which may come before or without the constructor.
 #include "allocator/base/log.h"
 #include "allocator/base/options.h"
@@ -19,7 +19,6 @@
 #include "preload/fiber_roots.h"
 
 #include <cstdio>
-#include <fcntl.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -32,22 +31,10 @@ enum StatsOption : uint64_t { kStatsOff, kStatsExit, kStatsJson };
 
 uint64_t wanted_statistics() { return warren::options.stats.load(std::memory_order_relaxed); }
 
-// Where the table at exit goes. Many programs close stderr before they end, so a copy is kept, out of the
-// way of descriptors that the program may count on.
-int table_fd = 2;
-constexpr int kLowestTableFd = 900;
-
-void keep_stderr() {
-  const int copy = fcntl(2, F_DUPFD_CLOEXEC, kLowestTableFd);
-  if (copy >= 0) table_fd = copy;
-}
-
-enum GcOption : uint64_t { kGcOff, kGcLeaks, kGcCollect };
-
 // Better said than silently not done.
 void refuse_to_collect_blocks() {
-  if (warren::options.gc.load(std::memory_order_relaxed) != kGcCollect) return;
-  warren::options.gc.store(kGcOff, std::memory_order_relaxed);
+  if (warren::options.gc.load(std::memory_order_relaxed) != warren::kGcCollect) return;
+  warren::options.gc.store(warren::kGcOff, std::memory_order_relaxed);
   warren::LogLine line;
   line << "warren: WARREN_CONF: gc=collect: blocks from malloc are never collected, this is not supported; keeping off";
   line.write_to(2);
@@ -71,21 +58,21 @@ __attribute__((constructor(101))) void on_load() {
   warren::gc::world::install_fork_handlers();
   warren::gc::fork_handlers::install_for_collector();
   warren::fork_handlers::install_last();
-  if (wanted_statistics() != kStatsOff) keep_stderr();
+  if (wanted_statistics() != kStatsOff) warren::os_process::keep_stderr();
   warren::inspect::leaks::set_up();
   heap_profile::set_up_from_options();
-  warren::inspect::dump_request::install();
   if (heap_profile::has_started()) warren::counted_entries::redirect_all();
+  warren::inspect::dump_request::install();  // after that: it starts a thread
 }
 
 __attribute__((destructor(101))) void on_exit() {
   heap_profile::dump_at_exit();
   warren::inspect::dump_request::at_exit();
-  if (wanted_statistics() == kStatsExit) warren::stats::print(table_fd);
+  if (wanted_statistics() == kStatsExit) warren::stats::print(warren::os_process::keep_stderr());
   if (wanted_statistics() == kStatsJson) {
     wr_mem_stats now;
     wr_read_mem_stats(&now);
-    warren::stats::print_json(now, table_fd);
+    warren::stats::print_json(now, warren::os_process::keep_stderr());
   }
   if (!warren::inspect::leaks::leaked_at_exit()) return;
   fflush(nullptr);  // what exit would have done after this

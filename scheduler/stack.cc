@@ -58,7 +58,6 @@ WARREN_SHOW_ADDRESS("slabs", &slabs);
 WARREN_SHOW_ADDRESS("slab_count", &slab_count);
 WARREN_SHOW_NUMBER("Slab.first", offsetof(Slab, first));
 WARREN_SHOW_NUMBER("Slab.order", offsetof(Slab, order));
-WARREN_SHOW_NUMBER("Slab.capacity", offsetof(Slab, capacity));
 WARREN_SHOW_NUMBER("Slab.carved", offsetof(Slab, carved));
 WARREN_SHOW_NUMBER("stack.least_bytes", kLeastBytes);
 WARREN_SHOW_NUMBER("stack.colours", kColours);

@@ -153,6 +153,22 @@ def file_names(tree):
                 yield f"{name}: a name with '{word}' says nothing"
 
 
+def public_headers(tree):
+    """warren.h is all of them: each is included there, or by one that is."""
+    def included_by(name):
+        return ["include/" + path for path in re.findall(r"^[ \t]*#[ \t]*include[ \t]+<(warren/[^>]+)>", without_comments(tree.read(name)), re.M)]
+
+    found, ahead = set(), ["include/warren/warren.h"]
+    while ahead:
+        name = ahead.pop()
+        if name in tree.files and name not in found:
+            found.add(name)
+            ahead += included_by(name)
+    for name in tree.files:
+        if name.startswith("include/warren/") and name.endswith(".h") and name not in found:
+            yield f"{name} is not in include/warren/warren.h"
+
+
 def headers(tree):
     for name in tree.library():
         if LADDER[rung(name)] not in BELOW_PRELOAD:
@@ -340,7 +356,7 @@ def scenarios(tree):
                     yield f"{table}:{row}: there is no test {test}"
 
 
-RULES = [ladder, cycles, build_lists, file_names, headers, conditionals, lengths, opening_comments, white_space, size_classes,
+RULES = [ladder, cycles, build_lists, file_names, public_headers, headers, conditionals, lengths, opening_comments, white_space, size_classes,
          options_table, fatal_texts, collector_scenarios, scenarios]
 
 # --- the rules, tried out: (rule, files of a tree, how many complaints) ---
@@ -367,6 +383,8 @@ TRIALS = [
     (build_lists, {"gc/meson.build": "files('a.cc', 'gone.cc')\n", "gc/a.cc": "", "gc/b.cc": "", "gc/c_test.py": ""}, 3),
     (build_lists, {"gc/meson.build": "foreach n : ['a', 'b']\n  x('old_' + n + '_t.cc')\nendforeach\n", "gc/old_a_t.cc": "", "gc/old_b_t.cc": "", "x/y.cc": ""}, 0),
     (file_names, {"gc/string_utils.h": "", "gc/MemoryManager.cc": "", "gc/marker.cc": ""}, 2),
+    (public_headers, {"include/warren/warren.h": "#include <warren/a.h>\n", "include/warren/a.h": "", "include/warren/b.h": ""}, 1),
+    (public_headers, {"include/warren/warren.h": "#include <warren/a.h>\n", "include/warren/a.h": "#include <warren/b.h>\n", "include/warren/b.h": ""}, 0),
     (headers, {"gc/a.cc": "#include <vector>\n#include <cstring>\n", "preload/b.cc": "#include <memory>\n"}, 1),
     (conditionals, {"gc/a.cc": "#ifdef X\n", "preload/b.h": "  # if 1\n", "allocator/base/os_memory.cc": "#if 1\n", "tests/a.cc": "#if 1\n", "include/w/a.h": "#if 1\n"}, 2),
     (lengths, {"gc/a.cc": "\n" * 700, "gc/b.cc": "\n" * 701}, 1),

@@ -11,6 +11,9 @@ namespace warren {
 
 inline constexpr uint64_t kNoLimit = ~uint64_t{0};  // the word `off` for numbers and sizes
 
+// What the words of the option gc stand for.
+enum GcOption : uint64_t { kGcOff, kGcLeaks, kGcCollect };
+
 struct Options {
   // relaxed throughout: each value stands alone.
 #define FLAG(key, initial, live, text) std::atomic<uint64_t> key{initial};

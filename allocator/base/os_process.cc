@@ -61,4 +61,14 @@ uint64_t layout_seed() {
 
 uint64_t id() { return os_calls::process_id(); }
 
+int keep_stderr() {
+  constexpr int kLowest = 900;
+  static int kept = -1;
+  if (kept < 0) {
+    const long copy = os_calls::duplicate_from(2, kLowest);
+    kept = os_calls::failed(copy) ? 2 : static_cast<int>(copy);
+  }
+  return kept;
+}
+
 }  // namespace warren::os_process

@@ -22,4 +22,8 @@ uint64_t layout_seed();
 // The kernel's id of this process, asked anew each time.
 uint64_t id();
 
+// A copy of stderr for what is written at exit: many programs close theirs before they end. Made by the first call, out of the
+// way of descriptors that the program may count on; 2 where none can be had. Not by two threads at once.
+int keep_stderr();
+
 }  // namespace warren::os_process

@@ -87,9 +87,9 @@ int wr_conf_set(const char *key, const char *value);
 int wr_conf_get(const char *key, char *out, size_t size);
 
 /* Writes a heap dump: every live object of malloc's and of the collector's, what each points to, and the roots. 0, or an
- * errno and no file. The program is stopped for some milliseconds a GiB; the file is written by a copy of the process
- * meanwhile, and complete when the call returns. `./warren heap FILE` shows it. Any thread; not from a signal handler.
- * Source: Go's debug.WriteHeapDump. */
+ * errno, and what was at `path` before is still there. The program is stopped for some milliseconds a GiB; the file is written
+ * by a copy of the process meanwhile, and complete when the call returns. `./warren heap FILE` shows it. Any thread; not from a
+ * signal handler. Source: Go's debug.WriteHeapDump. */
 int wr_heap_dump(const char *path);
 
 #ifdef __cplusplus

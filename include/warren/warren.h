@@ -4,6 +4,7 @@
 
 #include <warren/allocator.h>
 #include <warren/gc.h>
+#include <warren/leaks.h>
 #include <warren/profile.h>
 #include <warren/scheduler.h>
 

@@ -5,7 +5,8 @@
     warren object ADDRESS  the block of malloc's or the collected object that an address lies in, and what it looks like
     warren fibers [ID]     every fiber (or one) with its state and its stack
 
-Load with `source .../warren-gdb.py`, or by gdb itself beside an installed libwarren.so.  No debug information of the library is needed.
+Load with `gdb -x inspect/gdb/warren-gdb.py` or gdb's command `source`; installed, it is PREFIX/share/warren/gdb/warren-gdb.py.  No debug
+information of the library is needed.
 Invariant: the process is only read; no function of it is called and no register is changed.
 """
 
@@ -15,11 +16,7 @@ import sys
 import gdb
 from gdb.unwinder import Unwinder, register_unwinder
 
-HERE = pathlib.Path(__file__).resolve()
-for folder in (HERE.parents[1] / "viewer", *(parent / "share/warren/viewer" for parent in HERE.parents)):
-    if (folder / "live_heap.py").is_file():
-        sys.path.insert(0, str(folder))
-        break
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "viewer"))  # in the source tree as where it is installed
 
 from live_heap import LiveHeap, Unreadable  # noqa: E402
 from occupancy import size_text  # noqa: E402

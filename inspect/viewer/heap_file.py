@@ -16,7 +16,6 @@ VERSION = 1
 KIND_NAMES = ("malloc", "gc", "gc noscan")
 DATA, RUNTIME, THREAD, FIBER, FINALIZERS = range(5)
 FREE_STATE = 0
-SPAN_STATES = ("free", "objects", "large", "collected", "releasing", "hole")
 HEADER = struct.Struct("<8sII")
 SECTION = struct.Struct("<IIQQ")
 SPAN = struct.Struct("<QIIIBBBB")

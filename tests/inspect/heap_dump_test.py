@@ -116,6 +116,14 @@ class KnownGraph(Dump):
         why = self.figures(made["fiber_block"][0])["why"]
         self.assertRegex(why[hex(made["fiber_block"][0])]["chain"][-1], r"^fiber \d+ \(keeper\)$")
 
+    def test_what_only_a_running_fiber_holds(self):
+        made = self.run_program("fibers")
+        why = self.figures(made["running_block"][0])["why"]
+        self.assertRegex(why[hex(made["running_block"][0])]["chain"][-1], r"^thread \d+")
+
+    def test_what_the_program_closes_meanwhile_is_closed(self):
+        self.assertEqual(self.run_program("pipe")["pipe_closed"], (1, 0))
+
     def test_dumps_while_threads_allocate_and_collections_run(self):
         made = self.run_program("churn")
         # Not what retains it: threads begin with the vector registers of who made them, and those may hold anything.
@@ -211,6 +219,10 @@ class Command(Dump):
         self.assertIn("list_head", told(done.stdout))
         self.assertIn("it", os.listdir(self.folder.name))
         self.assertIn("it.html", os.listdir(self.folder.name))
+
+    def test_a_path_that_is_no_value_of_an_option(self):
+        for path in ("a,b", "x" * 300):
+            self.assertEqual(self.command("-o", path, "--", "true").returncode, 2, path)
 
     def test_shows_a_dump(self):
         made = self.run_program("dump")

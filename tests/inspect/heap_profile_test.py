@@ -182,7 +182,7 @@ class Sampled(Case):
         self.assertGreaterEqual(len(large), 3)
         self.expect(profile, large, 0.12, columns=(0, 1))
 
-    def test_at_the_default_rate_shares_are_right(self):
+    def test_shares_are_right_at_a_coarse_rate(self):
         truth = truth_of(self.run_victim("sites", "60000", conf="prof_rate=64KiB"))
         profile = Profile(self.path)
         total = sum(numbers[1] for numbers in truth.values())
@@ -205,6 +205,10 @@ class Processes(Case):
         names = [os.path.basename(p) for p in glob.glob(self.path + "*")]
         self.assertEqual(len(names), 1)
         self.assertRegex(names[0], r"^heap\.\d+$")
+
+    def test_off_names_no_process(self):
+        self.run_victim("sites", "10", conf=ALL + ",prof_pid=off")
+        self.assertEqual([os.path.basename(p) for p in glob.glob(self.path + "*")], ["heap"])
 
     def test_libraries_come_and_go_while_threads_are_sampled(self):
         self.run_victim("loading", str(PROGRAMS / "libplugin_module.so"))

@@ -4,8 +4,9 @@
 //   dump FILE      writes a dump to FILE and ends
 //   wait           prints its figures, and ends at the end of its input
 //   many FILE      makes a million objects more, then as dump
+//   pipe FILE      likewise, and sees while the file is written whether a pipe has nobody's end but its own
 //   churn FILE     dumps to FILE ten times while threads allocate and free, and collections run
-//   fibers FILE    holds a block on a fiber's stack, then as dump
+//   fibers FILE    holds a block on the stack of a fiber that waits and one on that of the fiber that runs, then as dump
 //   crash          likewise, and aborts
 //
 // What there is:
@@ -26,8 +27,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <string>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct Node {
   Node *next, *prev;
@@ -101,6 +106,12 @@ __attribute__((noinline)) void make_large() {
   tell("in_large", large_block[70000], 500);
 }
 
+__attribute__((noinline)) void make_finalizer(void *collected) {
+  void *argument = zeroed(1800);
+  tell("finalizer_block", argument, 1800);
+  wr_gc_set_finalizer(collected, [](void *, void *) {}, argument);
+}
+
 void *hold(void *) {
   void *volatile held = zeroed(777);
   tell("thread_block", held, 777);
@@ -139,6 +150,32 @@ int make_many(const char *path) {
 
 std::atomic<bool> over{false};
 
+// Once the file grows, closes one end of the pipe: the other then is told so, unless the dump's copy has that end as well.
+void *close_pipe(void *argument) {
+  const std::string written = static_cast<const char *>(argument) + (".writing." + std::to_string(getpid()));
+  int ends[2];
+  if (pipe(ends) != 0) abort();
+  sem_post(&ready);
+  struct stat file {};
+  while (!over && (stat(written.c_str(), &file) != 0 || file.st_size == 0)) usleep(100);
+  close(ends[1]);
+  pollfd end{ends[0], POLLIN, 0};
+  const int seen = poll(&end, 1, 0);
+  printf("pipe_closed %#x 0\n", seen == 1 && (end.revents & POLLHUP) != 0);
+  close(ends[0]);
+  return nullptr;
+}
+
+int dump_and_close_pipe(char *path) {
+  pthread_t thread;
+  pthread_create(&thread, nullptr, close_pipe, path);
+  sem_wait(&ready);
+  const int error = make_many(path);
+  over = true;
+  pthread_join(thread, nullptr);
+  return error;
+}
+
 void *churn(void *) {
   constexpr int kSlots = 512;
   void *mine[kSlots] = {};
@@ -176,9 +213,13 @@ int on_fibers(const char *path) {
       warren::sleep_for(std::chrono::hours(1));
       free(held);
     });
+    void *volatile held = zeroed(1700);
+    tell("running_block", held, 1700);
     warren::sleep_for(std::chrono::milliseconds(20));
     if (path == nullptr) abort();
-    return dump(path);
+    const int error = dump(path);
+    free(held);
+    return error;
   });
 }
 
@@ -215,15 +256,14 @@ int main(int argc, char **argv) {
   tell("collected_block", collected[0], 300);
   tell("collected_noscan", collected[1], 2000);
   memcpy(collected[1], &list_head, sizeof list_head);  // not looked at
-  void *argument = zeroed(1800);
-  tell("finalizer_block", argument, 1800);
-  wr_gc_set_finalizer(collected, [](void *, void *) {}, argument);
-  argument = nullptr;
+  make_finalizer(collected);
   wipe_stack();
-  const char *what = argc > 1 ? argv[1] : "wait", *path = argc > 2 ? argv[2] : nullptr;
+  const char *what = argc > 1 ? argv[1] : "wait";
+  char *path = argc > 2 ? argv[2] : nullptr;
   int error = 0;
   if (strcmp(what, "dump") == 0) error = dump(path);
   if (strcmp(what, "many") == 0) error = make_many(path);
+  if (strcmp(what, "pipe") == 0) error = dump_and_close_pipe(path);
   if (strcmp(what, "churn") == 0) error = churn_and_dump(path);
   if (strcmp(what, "fibers") == 0) error = on_fibers(path);
   if (strcmp(what, "crash") == 0) error = on_fibers(nullptr);

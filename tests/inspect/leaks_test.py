@@ -26,6 +26,7 @@ LEAKS = {
     "indirect": (48, 1, 144, 3, ["leak_indirect", "make_node"]),
     "ring": (48, 1, 192, 4, ["leak_ring"]),
     "rings": (48, 1, 244, 4, ["leak_rings"]),
+    "rings_inner_first": (48, 1, 144, 3, ["leak_rings_inner_first"]),
     "shared": (96, 2, 48, 1, ["leak_shared"]),
     "freed": (48, 1, 0, 0, ["leak_freed"]),
     "sizes": (5470055, 14, 44, 1, ["leak_sizes"]),
@@ -105,6 +106,7 @@ def acts():
         ("counts", LEAKED, (192, 4, 144, 3)),
         ("children", LEAKED, (144, 3, 0, 0)),
         ("untraceable", LEAKED, (144, 3, 0, 0)),
+        ("untraceable_collecting", LEAKED, (144, 3, 0, 0)),
         ("own_handler", 0, (0, 0, 0, 0)),
     ]:
         _, report = run(VICTIM, case, MODULE, status=status)

@@ -1,52 +1,34 @@
-// A program that leaks a known set of blocks, or none: leaks_victim CASE [MODULE]. leaks_test.py runs it and knows what
-// each case leaks. Invariant: a case runs on a thread of its own that has ended when the search begins, or clears its
-// traces from the stack, so that nothing that was forgotten is found there.
+// A program that leaks a known set of blocks, or none: leaks_victim CASE [MODULE], or does one of the acts of leaks_acts.cc.
+// leaks_test.py runs it and knows what each case leaks. Invariant: a case runs on a thread of its own that has ended when the
+// search begins, or clears its traces from the stack, so that nothing that was forgotten is found there.
+#include "leaks_victim.h"
+
 #include <atomic>
-#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
 #include <pthread.h>
-#include <semaphore.h>
 #include <string>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <thread>
 #include <ucontext.h>
 #include <unistd.h>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
-extern "C" int64_t wr_leak_check() __attribute__((weak));
-
-namespace {
+namespace cases {
 
 const char *module_path = "";
-
-struct Node {
-  Node *volatile next = nullptr;
-  void *volatile other = nullptr;
-  char rest[32] = {};
-};
-
-// Seen by the compiler as an escape, so that no store is left out.
-template <class T>
-T *opaque(T *pointer) {
-  asm volatile("" : "+r"(pointer) : : "memory");
-  return pointer;
-}
 
 __attribute__((noinline)) Node *make_node() { return opaque(new Node); }
 __attribute__((noinline)) void *make_block(size_t size) { return opaque(malloc(size)); }
@@ -107,6 +89,15 @@ void leak_rings() {
   inner->other = make_block(100);
 }
 
+// The inner ring at the lower addresses, so that it is come to first, and held by way of its other block.
+void leak_rings_inner_first() {
+  Node *outer = make_ring_of_two();
+  Node *inner = make_ring_of_two();
+  if (std::less<>()(outer, inner)) std::swap(outer, inner);
+  Node *stands = std::less<>()(inner, inner->next) ? inner : inner->next;
+  outer->other = stands->next;
+}
+
 // Two leaks share what they hold; one points into itself.
 void leak_shared() {
   Node *one = make_node(), *two = make_node();
@@ -164,15 +155,15 @@ void leak_dead_stack() {
 }
 
 void leak_dead_detached() {
-  static std::atomic<bool> done{false};
+  static std::atomic<pid_t> thread{0};
   std::thread([] {
     void *kept[10];
     for (void *&slot : kept) slot = make_block(80);
     opaque(kept);
-    done = true;
+    thread = gettid();
   }).detach();
-  while (!done) usleep(1000);
-  usleep(200000);  // long enough for the thread to end, if not, its stack holds them and the parent says so
+  while (thread == 0) usleep(1000);
+  while (tgkill(getpid(), thread, 0) == 0) usleep(1000);  // until it has ended: before that its stack holds them
 }
 
 // In memory that was unmapped, and in some that nothing points to any more.
@@ -415,228 +406,6 @@ void keep_below_handler() {
   }, nullptr);
 }
 
-// --- calls ---
-
-int64_t check() {
-  if (wr_leak_check == nullptr) abort();
-  return wr_leak_check();
-}
-
-int fail(const char *what, long value) {
-  fprintf(stderr, "FAILED: %s: %ld\n", what, value);
-  return 1;
-}
-
-// What threads wait for in the kernel is not cut short by a search.
-int system_calls() {
-  static std::atomic<long> cut{0};
-  static int pipes[8][2], epoll, event;
-  for (auto &ends : pipes) {
-    if (pipe(ends) != 0) abort();
-  }
-  event = eventfd(0, 0);
-  epoll = epoll_create1(0);
-  epoll_event wanted{};
-  wanted.events = EPOLLIN;
-  epoll_ctl(epoll, EPOLL_CTL_ADD, pipes[0][0], &wanted);
-  static sem_t never;
-  sem_init(&never, 0, 0);
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGUSR1);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  const auto expect = [](const char *name, bool good) {
-    if (good) return;
-    fprintf(stderr, "FAILED: %s: %s\n", name, strerror(errno));
-    ++cut;
-  };
-  std::vector<std::thread> threads;
-  threads.emplace_back([&] {
-    epoll_event got;
-    ++ready;
-    expect("epoll_wait", epoll_wait(epoll, &got, 1, -1) == 1);
-  });
-  threads.emplace_back([&] {
-    epoll_event got;
-    ++ready;
-    expect("epoll_wait with a limit", epoll_wait(epoll, &got, 1, 600000) == 1);
-  });
-  threads.emplace_back([&] {
-    epoll_event got;
-    sigset_t mask;
-    sigemptyset(&mask);
-    ++ready;
-    expect("epoll_pwait", epoll_pwait(epoll, &got, 1, -1, &mask) == 1);
-  });
-  threads.emplace_back([&] {
-    char byte;
-    ++ready;
-    expect("read", read(pipes[1][0], &byte, 1) == 1);
-  });
-  threads.emplace_back([&] {
-    timespec time{0, 700'000'000};
-    ++ready;
-    expect("nanosleep", nanosleep(&time, nullptr) == 0);
-  });
-  threads.emplace_back([&] {
-    timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 1;
-    ++ready;
-    const int result = sem_timedwait(&never, &until);
-    expect("sem_timedwait", result == -1 && errno == ETIMEDOUT);
-  });
-  threads.emplace_back([&] {
-    sigset_t mine;
-    sigemptyset(&mine);
-    sigaddset(&mine, SIGUSR1);
-    timespec time{600, 0};
-    ++ready;
-    expect("sigtimedwait", sigtimedwait(&mine, nullptr, &time) == SIGUSR1);
-  });
-  threads.emplace_back([&] {
-    eventfd_t value;
-    ++ready;
-    expect("eventfd_read", eventfd_read(event, &value) == 0);
-  });
-  while (ready < static_cast<int>(threads.size())) usleep(1000);
-  usleep(20000);
-  for (int i = 0; i < 10; ++i) {
-    if (const int64_t lost = check(); lost != 0) return fail("lost blocks", lost);
-  }
-  if (write(pipes[0][1], "x", 1) != 1 || write(pipes[1][1], "x", 1) != 1) abort();
-  eventfd_write(event, 1);
-  kill(getpid(), SIGUSR1);
-  for (std::thread &thread : threads) thread.join();
-  return cut == 0 ? 0 : 1;
-}
-
-void make_unique_text() { opaque(std::make_unique<std::string>(200, 't').get()); }
-
-// Searches while threads allocate, free, start and end, load and unload: none finds anything, and nothing breaks.
-int busy() {
-  static std::atomic<bool> stop{false};
-  std::vector<std::thread> threads;
-  for (unsigned seed = 1; seed <= 3; ++seed) {
-    threads.emplace_back([seed] {
-      std::vector<std::unique_ptr<Node>> held(1000);
-      unsigned state = seed * 12345;
-      while (!stop) {
-        state = state * 1103515245 + 12345;
-        auto &slot = held[state / 65536 % held.size()];
-        slot = slot == nullptr ? std::make_unique<Node>() : nullptr;
-        if (state % 8192 == 0) std::thread([] { make_unique_text(); }).join();
-      }
-    });
-  }
-  threads.emplace_back([] {
-    while (!stop) {
-      if (void *library = dlopen(module_path, RTLD_NOW)) dlclose(library);
-    }
-  });
-  threads.emplace_back([] {
-    while (!stop) {
-      const pid_t child = fork();
-      if (child == 0) _exit(0);
-      waitpid(child, nullptr, 0);
-      usleep(2000);
-    }
-  });
-  int64_t lost = 0;
-  for (int i = 0; i < 15 && lost == 0; ++i) lost = check();
-  stop = true;
-  for (std::thread &thread : threads) thread.join();
-  return lost == 0 ? 0 : fail("lost blocks", lost);
-}
-
-// Blocks that are lost and found again: what is said of them follows.
-int counts() {
-  if (check() != 0) return fail("at first", check());
-  std::thread(leak_indirect).join();
-  if (const int64_t lost = check(); lost != 4) return fail("after a chain of four", lost);
-  std::thread(leak_direct).join();
-  if (const int64_t lost = check(); lost != 7) return fail("after three more", lost);
-  return 0;
-}
-
-// Nobody's child: the program sees none of the search's processes, and no descriptor of theirs.
-int children() {
-  std::thread(leak_direct).join();
-  const int before = dup(0);
-  close(before);
-  if (check() != 3) return fail("count", check());
-  errno = 0;
-  if (waitpid(-1, nullptr, WNOHANG) != -1 || errno != ECHILD) return fail("a child", errno);
-  const int after = dup(0);
-  close(after);
-  if (before != after) return fail("a descriptor", after);
-  sigset_t waiting;
-  sigpending(&waiting);
-  if (sigismember(&waiting, SIGCHLD) == 1) return fail("SIGCHLD", 1);
-  // A forked child does not look by itself, but may ask.
-  const pid_t child = fork();
-  if (child == 0) exit(check() == 3 ? 5 : 6);
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) && WEXITSTATUS(status) == 5 ? 0 : fail("status of the child", status);
-}
-
-// Where nobody may trace, the collector's signal stops the threads.
-int untraceable() {
-  sock_filter deny[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ptrace, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  const sock_fprog program{sizeof deny / sizeof *deny, deny};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return 77;
-  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) return 77;
-  keep_on_stack();
-  keep_thread_local();
-  std::thread(leak_direct).join();
-  if (const int64_t lost = check(); lost != 3) return fail("lost blocks", lost);
-  return 0;
-}
-
-int by_signal() {
-  std::thread(leak_direct).join();
-  for (int i = 0; i < 3; ++i) {
-    raise(SIGUSR2);
-    usleep(1000);
-  }
-  return 4;
-}
-
-// The program's own handler stays.
-int own_handler() {
-  static std::atomic<int> handled{0};
-  struct sigaction action{};
-  action.sa_handler = [](int) { ++handled; };
-  sigaction(SIGUSR2, &action, nullptr);
-  raise(SIGUSR2);
-  return handled == 1 ? 0 : 1;
-}
-
-// Lost on the first thread, whose stack is searched; an old word may hide one.
-int on_first_thread() {
-  for (int i = 0; i < 100; ++i) make_block(48);
-  clear_stack();
-  return 0;
-}
-
-int by_exit_in_thread() {
-  std::thread(leak_direct).join();
-  std::thread([] { exit(9); }).join();
-  return 0;
-}
-
-int ends_at_once() {
-  std::thread(leak_direct).join();
-  printf("unflushed");
-  return 7;
-}
-
 struct Case {
   const char *name;
   void (*run)();
@@ -644,7 +413,8 @@ struct Case {
 };
 constexpr Case kCases[] = {
     {"direct", leak_direct, true}, {"indirect", leak_indirect, true}, {"ring", leak_ring, true},
-    {"rings", leak_rings, true}, {"shared", leak_shared, true}, {"freed", leak_freed, true},
+    {"rings", leak_rings, true}, {"rings_inner_first", leak_rings_inner_first, true},
+    {"shared", leak_shared, true}, {"freed", leak_freed, true},
     {"sizes", leak_sizes, true}, {"specific", leak_specific, true}, {"module", leak_module, true},
     {"dead_stack", leak_dead_stack, false}, {"dead_detached", leak_dead_detached, false},
     {"unmapped", leak_unmapped, true}, {"global", keep_global, true}, {"interior", keep_interior, true},
@@ -658,33 +428,22 @@ constexpr Case kCases[] = {
     {"context", keep_on_context, true}, {"below_handler", keep_below_handler, true},
 };
 
-struct Act {
-  const char *name;
-  int (*run)();
-};
-constexpr Act kActs[] = {
-    {"system_calls", system_calls}, {"busy", busy}, {"counts", counts}, {"children", children},
-    {"by_signal", by_signal}, {"own_handler", own_handler}, {"on_first_thread", on_first_thread},
-    {"exit_in_thread", by_exit_in_thread}, {"unflushed", ends_at_once}, {"untraceable", untraceable},
-};
-
-}  // namespace
+}  // namespace cases
 
 int main(int argc, char **argv) {
-  if (argc > 2) module_path = argv[2];
-  for (const Case &known : kCases) {
-    if (argc < 2 || strcmp(known.name, argv[1]) != 0) continue;
+  if (argc < 2) return 99;
+  if (argc > 2) cases::module_path = argv[2];
+  for (const cases::Case &known : cases::kCases) {
+    if (strcmp(known.name, argv[1]) != 0) continue;
     if (known.own_thread) {
       std::thread(known.run).join();
     } else {
       known.run();
     }
-    clear_stack();
+    cases::clear_stack();
     return 0;
   }
-  for (const Act &known : kActs) {
-    if (argc >= 2 && strcmp(known.name, argv[1]) == 0) return known.run();
-  }
+  if (const int status = cases::run_act(argv[1]); status >= 0) return status;
   fprintf(stderr, "no such case\n");
   return 99;
 }

@@ -105,6 +105,11 @@ TEST(SizeClass, IsWhatMallocUses) {
   EXPECT_EQ(wr_size_class(SIZE_MAX), 0u);
 }
 
+TEST(Files, NeedAName) {
+  EXPECT_EQ(wr_heap_dump(nullptr), EINVAL);
+  EXPECT_EQ(wr_profile_dump(nullptr), EINVAL);
+}
+
 TEST(Options, CanBeReadAndSet) {
   char text[64];
   EXPECT_EQ(wr_conf_get("arena", text, sizeof text), 4);
