@@ -72,6 +72,9 @@ void *allocate(size_t size) { return warren::allocate<new_slow>(size); }
 void *allocate_nothrow(size_t size) { return warren::allocate<nothrow_new_slow>(size); }
 void release(void *block) { warren::release<delete_slow>(block); }
 
+WARREN_NOINLINE void release_of_any_size(void *block) { release(block); }
+void release(void *block, size_t size) { warren::release_sized<release_of_any_size>(block, size); }
+
 }  // namespace
 
 WARREN_EXPORT void *operator new(size_t size) { return allocate(size); }
@@ -91,8 +94,8 @@ WARREN_EXPORT void operator delete(void *block) noexcept { release(block); }
 WARREN_EXPORT void operator delete[](void *block) noexcept { release(block); }
 WARREN_EXPORT void operator delete(void *block, const std::nothrow_t &) noexcept { release(block); }
 WARREN_EXPORT void operator delete[](void *block, const std::nothrow_t &) noexcept { release(block); }
-WARREN_EXPORT void operator delete(void *block, size_t) noexcept { release(block); }
-WARREN_EXPORT void operator delete[](void *block, size_t) noexcept { release(block); }
+WARREN_EXPORT void operator delete(void *block, size_t size) noexcept { release(block, size); }
+WARREN_EXPORT void operator delete[](void *block, size_t size) noexcept { release(block, size); }
 WARREN_EXPORT void operator delete(void *block, std::align_val_t) noexcept { release(block); }
 WARREN_EXPORT void operator delete[](void *block, std::align_val_t) noexcept { release(block); }
 WARREN_EXPORT void operator delete(void *block, std::align_val_t, const std::nothrow_t &) noexcept { release(block); }

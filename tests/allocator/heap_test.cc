@@ -94,6 +94,32 @@ TEST(Heap, LastFreedFirstTaken) {
   });
 }
 
+// operator delete is told a size. The block's own is what counts: a type may be deleted as one of another size.
+TEST(Heap, AFreeWithAnotherSizeIsAFree) {
+  in_own_heap([] {
+    for (const size_t size : {size_t{1}, size_t{8}, size_t{16}, size_t{100}, size_t{1024}, size_t{2000}, size_t{100000}}) {
+      for (const size_t told : {size, size_t{0}, size_t{1}, size_t{24}, size_t{1000}, size_t{5000}, SIZE_MAX}) {
+        void *block = take(size);
+        memset(block, 1, size);
+        release_sized<give>(block, told);
+        EXPECT_FALSE(find_block(address_of(block)).kind != Block::Kind::kNone) << size << " freed as " << told;
+        EXPECT_EQ(take(size), block) << size << " freed as " << told;
+        release_sized<give>(block, size);
+      }
+    }
+  });
+}
+
+TEST(HeapDeathTest, ASecondFreeWithASizeIsCaught) {
+  EXPECT_EXIT(
+      {
+        void *block = take(100);
+        release_sized<give>(block, 100);
+        release_sized<give>(block, 100);
+      },
+      ::testing::KilledBySignal(SIGABRT), "^warren: fatal error: double free: free\\(0x[0-9a-f]+\\)");
+}
+
 TEST(Heap, ZeroedBlocksAreZero) {
   in_own_heap([] {
     for (int round = 0; round < 2; ++round) {
