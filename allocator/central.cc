@@ -124,7 +124,22 @@ size_t Central::put_run(void *const *objects, size_t count, IntrusiveList<Span> 
   return seen;
 }
 
+// Objects freed in no order each have a span and a word of bits of their own, and three misses one after another; asked for
+// beforehand they come side by side. (Spans of objects that are out stay where they are, so this needs no lock.)
+void Central::prefetch(void *const *objects, size_t count) const {
+  const bool of_one_page = info(size_class()).span_pages == 1;
+  PageId last{};
+  for (size_t i = 0; i < count; ++i) {
+    const PageId page = arena.page_of(address_of(objects[i]));
+    if (page.value == last.value) continue;
+    last = page;
+    __builtin_prefetch(page_map::at(page), 1);
+    if (of_one_page) __builtin_prefetch(arena.bits(page), 1);
+  }
+}
+
 void Central::give_back(void *const *objects, size_t count) {
+  prefetch(objects, count);
   IntrusiveList<Span> emptied;
   {
     MutexLock guard(lock_);

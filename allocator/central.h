@@ -43,6 +43,7 @@ class Central {
   struct Layout;
 
  private:
+  void prefetch(void *const *objects, size_t count) const;
   Span *new_span() REQUIRES(lock_);
   size_t take_from(Span *span, void **end, size_t wanted) REQUIRES(lock_);
   size_t put_run(void *const *objects, size_t count, IntrusiveList<Span> &emptied) REQUIRES(lock_);
