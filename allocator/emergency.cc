@@ -8,9 +8,10 @@
 namespace warren::emergency {
 namespace {
 
-// In .bss: costs nothing until used. Crash handlers format a few messages; a handler that needs more gets NULL.
+// In .bss: costs nothing until used; aligned as the kernel aligns, since a loader that must do more reserves, cuts and protects
+// first. Crash handlers format a few messages; a handler that needs more gets NULL.
 constexpr size_t kPoolSize = size_t{256} << 10;
-alignas(kPageSize) char pool[kPoolSize];
+alignas(kOsPageSize) char pool[kPoolSize];
 
 struct Header {
   size_t size;

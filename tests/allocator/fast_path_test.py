@@ -150,6 +150,8 @@ def check_shape(library, fail):
         fail("has text relocations")
 
     segments = output_of("readelf", "-lW", library)
+    if set(re.findall(r"^\s+LOAD\s.*\s(0x[0-9a-f]+)$", segments, re.M)) != {"0x1000"}:
+        fail("has a segment that is aligned to more than a page: three more system calls at each start")
     tls = re.search(r"^\s+TLS\s+(.*)$", segments, re.M)
     tls_bytes = int(tls.group(1).split()[4], 16) if tls else 0
     print(f"TLS segment: {tls_bytes} bytes (at most {MAX_TLS_BYTES})")
