@@ -18,18 +18,6 @@ namespace {
 enum class State : int { kUnknown, kOurs, kTheirs };
 std::atomic<State> state{State::kUnknown};  // relaxed: every thread finds the same answer
 
-// A function as the loader resolved it for the whole process, and as we define it. Volatile, so that no
-// compiler takes the two for the same.
-struct Pair {
-  void *volatile resolved;
-  void *volatile own;
-};
-
-template <class Function>
-Pair pair(Function *resolved, Function *own) {
-  return {reinterpret_cast<void *>(resolved), reinterpret_cast<void *>(own)};
-}
-
 // A main program that is not position-independent and takes a function's address gives it to everybody:
 // its own PLT entry, under an undefined symbol that has a value. That is no definition.
 bool is_plt_entry(void *address) {
@@ -40,19 +28,18 @@ bool is_plt_entry(void *address) {
 }
 
 WARREN_COLD bool find_out() {
-  const Pair pairs[] = {
-      pair<void *(size_t)>(::malloc, warren_own_malloc),
-      pair<void *(size_t, size_t)>(::calloc, warren_own_calloc),
-      pair<void *(void *, size_t)>(::realloc, warren_own_realloc),
-      pair<void(void *)>(::free, warren_own_free),
-  };
-  bool ours = true;
-  for (const Pair &each : pairs) ours = ours && (each.resolved == each.own || is_plt_entry(each.resolved));
+  const bool ours = is_ours<void *(size_t)>(::malloc, warren_own_malloc) && is_ours<void *(size_t, size_t)>(::calloc, warren_own_calloc) &&
+                    is_ours<void *(void *, size_t)>(::realloc, warren_own_realloc) && is_ours<void(void *)>(::free, warren_own_free);
   state.store(ours ? State::kOurs : State::kTheirs, std::memory_order_relaxed);
   return !ours;
 }
 
 }  // namespace
+
+bool is_ours_address(void *resolved, void *own) {
+  void *volatile known = resolved;  // so that no compiler takes the two for the same
+  return known == own || is_plt_entry(resolved);
+}
 
 bool active() {
   const State known = state.load(std::memory_order_relaxed);

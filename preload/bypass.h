@@ -13,6 +13,14 @@ namespace warren::bypass {
 // that the loader resolved; only where they differ is the loader asked what they are.
 bool active();
 
+// Whether a function, as the loader resolved it for the process, is the one that we define.
+bool is_ours_address(void *resolved, void *own);
+
+template <class Function>
+bool is_ours(Function *resolved, Function *own) {
+  return is_ours_address(reinterpret_cast<void *>(resolved), reinterpret_cast<void *>(own));
+}
+
 // The functions that may be passed on.
 #define WARREN_NEXT_FUNCTIONS(X)                                                                                \
   X(malloc) X(calloc) X(realloc) X(free) X(reallocarray) X(posix_memalign) X(aligned_alloc) X(memalign) X(valloc) \

@@ -1,10 +1,12 @@
 // malloc and operator new straight to their counting halves, in processes that sample from their start to their end.
 // The fast paths know nothing of counting and miss first, which costs a counted malloc a third of its instructions. So where the
-// option prof or heap_dump is set their first instruction is replaced by a jump, once, before there is a second thread. Where the
-// kernel refuses, all works as well, more slowly. Caller: start.cc. Invariant: without those options no instruction is ever written.
+// option prof or heap_dump is set they become jumps. Where the kernel refuses, all works as well, more slowly. Caller: start.cc.
+// Invariant: without those options no instruction is written for this.
 #pragma once
 
-#include <cstdint>
+namespace warren {
+class Redirection;
+}
 
 namespace warren::counted_entries {
 
@@ -12,14 +14,7 @@ namespace warren::counted_entries {
 void redirect_all();
 
 // Those of malloc.cc, and of new_delete.cc.
-void redirect_malloc();
-void redirect_new();
-
-void redirect_code(uintptr_t from, uintptr_t to);
-
-template <class From, class To>
-void redirect(From *from, To *to) {
-  redirect_code(reinterpret_cast<uintptr_t>(from), reinterpret_cast<uintptr_t>(to));
-}
+void redirect_malloc(Redirection &redirection);
+void redirect_new(Redirection &redirection);
 
 }  // namespace warren::counted_entries

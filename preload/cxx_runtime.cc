@@ -54,14 +54,15 @@ void throw_bad_alloc() {
   __builtin_unreachable();
 }
 
-void *nothrow_new(size_t size, size_t align) {
+void *nothrow_new(size_t size, size_t align, bool array) {
   if (align == 0) {
-    auto *plain = static_cast<void *(*)(size_t, const std::nothrow_t &)>(nullptr);
-    plain = reinterpret_cast<decltype(plain)>(find_in_libraries("_ZnwmRKSt9nothrow_t"));
+    using Plain = void *(size_t, const std::nothrow_t &);
+    auto *plain = reinterpret_cast<Plain *>(find_in_libraries(array ? "_ZnamRKSt9nothrow_t" : "_ZnwmRKSt9nothrow_t"));
     return plain == nullptr ? nullptr : plain(size, std::nothrow_t{});
   }
-  auto *aligned = static_cast<void *(*)(size_t, std::align_val_t, const std::nothrow_t &)>(nullptr);
-  aligned = reinterpret_cast<decltype(aligned)>(find_in_libraries("_ZnwmSt11align_val_tRKSt9nothrow_t"));
+  using Aligned = void *(size_t, std::align_val_t, const std::nothrow_t &);
+  const char *name = array ? "_ZnamSt11align_val_tRKSt9nothrow_t" : "_ZnwmSt11align_val_tRKSt9nothrow_t";
+  auto *aligned = reinterpret_cast<Aligned *>(find_in_libraries(name));
   return aligned == nullptr ? nullptr : aligned(size, std::align_val_t{align}, std::nothrow_t{});
 }
 

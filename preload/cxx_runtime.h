@@ -1,6 +1,6 @@
 // What the heap needs of the program's C++ runtime, found when it is needed: libwarren.so does not
 // depend on libstdc++, and the program may bring it late, privately (dlopen without RTLD_GLOBAL), or
-// bring libc++ instead. Callers: new_delete.cc, on failure only.
+// bring libc++ instead. Callers: new_delete.cc, on failure only; replaced_operators.cc.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@ NewHandler new_handler();
 // Throws std::bad_alloc; a program without a C++ runtime ends with a fatal error.
 [[noreturn]] void throw_bad_alloc();
 
-// The runtime's own nothrow operator new, aligned unless `align` is 0; nullptr where it has none.
-void *nothrow_new(size_t size, size_t align);
+// The runtime's own nothrow operator new or new[], aligned unless `align` is 0; nullptr where it has none.
+void *nothrow_new(size_t size, size_t align, bool array);
 
 }  // namespace warren::cxx_runtime

@@ -6,6 +6,7 @@
 #include "preload/bypass.h"
 #include "preload/counted_entries.h"
 #include "preload/entry_points.h"
+#include "preload/redirect.h"
 
 #include <cerrno>
 #include <malloc.h>
@@ -159,4 +160,4 @@ __attribute__((alias("free"))) void warren_own_free(void *block) noexcept;
 
 }  // extern "C"
 
-void warren::counted_entries::redirect_malloc() { redirect(warren_own_malloc, malloc_slow); }
+void warren::counted_entries::redirect_malloc(Redirection &redirection) { redirection.jump(warren_own_malloc, malloc_slow); }

@@ -8,6 +8,7 @@
 #include "preload/counted_entries.h"
 #include "preload/cxx_runtime.h"
 #include "preload/entry_points.h"
+#include "preload/redirect.h"
 
 #include <cstdlib>
 #include <new>
@@ -41,7 +42,7 @@ void *throwing(size_t size, size_t align) {
 void *not_throwing(size_t size, size_t align) {
   if (void *block = attempt(size, align)) return block;
   if (cxx_runtime::new_handler() == nullptr) return nullptr;
-  return cxx_runtime::nothrow_new(size, align);
+  return cxx_runtime::nothrow_new(size, align, false);
 }
 
 WARREN_NOINLINE void *new_otherwise(size_t size) { return throwing(size, kUnaligned); }
@@ -103,11 +104,43 @@ WARREN_EXPORT void operator delete[](void *block, std::align_val_t, const std::n
 WARREN_EXPORT void operator delete(void *block, size_t, std::align_val_t) noexcept { release(block); }
 WARREN_EXPORT void operator delete[](void *block, size_t, std::align_val_t) noexcept { release(block); }
 
-void warren::counted_entries::redirect_new() {
-  using New = void *(size_t);
-  using NothrowNew = void *(size_t, const std::nothrow_t &);
-  redirect(static_cast<New *>(::operator new), new_slow);
-  redirect(static_cast<New *>(::operator new[]), new_slow);
-  redirect(static_cast<NothrowNew *>(::operator new), nothrow_new_slow);
-  redirect(static_cast<NothrowNew *>(::operator new[]), nothrow_new_slow);
+extern "C" {
+
+// What replaced_operators.cc compares with, and writes jumps to.
+#define WARREN_ALIAS(symbol) __attribute__((alias(symbol)))
+WARREN_ALIAS("_Znwm") void *warren_own_new(size_t size);
+WARREN_ALIAS("_Znam") void *warren_own_new_array(size_t size);
+WARREN_ALIAS("_ZnwmRKSt9nothrow_t") void *warren_own_new_nothrow(size_t size, const std::nothrow_t &) noexcept;
+WARREN_ALIAS("_ZnamRKSt9nothrow_t") void *warren_own_new_nothrow_array(size_t size, const std::nothrow_t &) noexcept;
+WARREN_ALIAS("_ZnwmSt11align_val_t") void *warren_own_new_aligned(size_t size, std::align_val_t align);
+WARREN_ALIAS("_ZnamSt11align_val_t") void *warren_own_new_aligned_array(size_t size, std::align_val_t align);
+WARREN_ALIAS("_ZnwmSt11align_val_tRKSt9nothrow_t")
+void *warren_own_new_aligned_nothrow(size_t size, std::align_val_t align, const std::nothrow_t &) noexcept;
+WARREN_ALIAS("_ZnamSt11align_val_tRKSt9nothrow_t")
+void *warren_own_new_aligned_nothrow_array(size_t size, std::align_val_t align, const std::nothrow_t &) noexcept;
+WARREN_ALIAS("_ZdlPv") void warren_own_delete(void *block) noexcept;
+WARREN_ALIAS("_ZdaPv") void warren_own_delete_array(void *block) noexcept;
+WARREN_ALIAS("_ZdlPvRKSt9nothrow_t") void warren_own_delete_nothrow(void *block, const std::nothrow_t &) noexcept;
+WARREN_ALIAS("_ZdaPvRKSt9nothrow_t") void warren_own_delete_nothrow_array(void *block, const std::nothrow_t &) noexcept;
+WARREN_ALIAS("_ZdlPvm") void warren_own_delete_sized(void *block, size_t size) noexcept;
+WARREN_ALIAS("_ZdaPvm") void warren_own_delete_sized_array(void *block, size_t size) noexcept;
+WARREN_ALIAS("_ZdlPvSt11align_val_t") void warren_own_delete_aligned(void *block, std::align_val_t align) noexcept;
+WARREN_ALIAS("_ZdaPvSt11align_val_t") void warren_own_delete_aligned_array(void *block, std::align_val_t align) noexcept;
+WARREN_ALIAS("_ZdlPvSt11align_val_tRKSt9nothrow_t")
+void warren_own_delete_aligned_nothrow(void *block, std::align_val_t align, const std::nothrow_t &) noexcept;
+WARREN_ALIAS("_ZdaPvSt11align_val_tRKSt9nothrow_t")
+void warren_own_delete_aligned_nothrow_array(void *block, std::align_val_t align, const std::nothrow_t &) noexcept;
+WARREN_ALIAS("_ZdlPvmSt11align_val_t")
+void warren_own_delete_sized_aligned(void *block, size_t size, std::align_val_t align) noexcept;
+WARREN_ALIAS("_ZdaPvmSt11align_val_t")
+void warren_own_delete_sized_aligned_array(void *block, size_t size, std::align_val_t align) noexcept;
+#undef WARREN_ALIAS
+
+}  // extern "C"
+
+void warren::counted_entries::redirect_new(Redirection &redirection) {
+  redirection.jump(warren_own_new, new_slow);
+  redirection.jump(warren_own_new_array, new_slow);
+  redirection.jump(warren_own_new_nothrow, nothrow_new_slow);
+  redirection.jump(warren_own_new_nothrow_array, nothrow_new_slow);
 }

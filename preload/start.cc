@@ -17,6 +17,7 @@
 #include "preload/bypass.h"
 #include "preload/counted_entries.h"
 #include "preload/fiber_roots.h"
+#include "preload/replaced_operators.h"
 
 #include <cstdio>
 #include <pthread.h>
@@ -49,6 +50,7 @@ void install_profile_fork_handlers() {
 
 __attribute__((constructor(101))) void on_load() {
   if (warren::bypass::active()) return;
+  warren::replaced_operators::make_way();
   // Without options the heap waits for the first malloc: /bin/true takes 93 us more than without, not 149.
   if (warren::os_process::environment("WARREN_CONF") != nullptr && warren::heap::set_up()) refuse_to_collect_blocks();
   warren::fork_handlers::install();

@@ -25,6 +25,19 @@ def program(name):
     return [os.path.join(PROGRAMS, name)]
 
 
+class ReplacedOperators(unittest.TestCase):
+    """A main program with some operators new and delete of its own."""
+
+    def test_the_others_end_in_the_programs_own(self):
+        for kind in ("1", "2", "3", "4"):
+            command = program("replaced_operators_" + kind)
+            without = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60)
+            self.assertRegex(without.stdout, r"\A(\d+) taken, \1 given\n\Z")
+            for conf in (None, "prof=/dev/null,prof_rate=1"):
+                process = run(command, conf)
+                self.assertEqual((process.returncode, process.stdout, process.stderr), (0, without.stdout, ""), (kind, conf))
+
+
 class Options(unittest.TestCase):
     def test_a_mistake_prints_one_line_and_the_program_goes_on(self):
         for conf, line in (
