@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 
+import gc_report
 from launcher import Launcher
 
 BENCH = pathlib.Path(__file__).resolve().parent
@@ -156,6 +157,8 @@ def main():
     parser.add_argument("--only", default="", metavar="TEXT", help="only programs whose name contains TEXT")
     parser.add_argument("--heaps", default="", metavar="NAME,...", help="only these heaps, and malloc")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write every sample to FILE")
+    parser.add_argument("--report", type=pathlib.Path, metavar="DIRECTORY",
+                        help="write the page there; bench/report, unless --only or --heaps leaves something out")
     parser.add_argument("--build-dir", type=pathlib.Path, default=BENCH.parent / "build" / "bench-gc")
     arguments = parser.parse_args()
     rounds = arguments.rounds or (3 if arguments.quick else 5)
@@ -183,6 +186,9 @@ def main():
             failed += [name for name in result["failures"]]
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    directory = arguments.report or (None if arguments.only or arguments.heaps else BENCH / "report")
+    if directory:
+        print(f"\nreport: {gc_report.write(report, directory)}")
     return 1 if UNDER_TEST in failed else 0
 
 

@@ -65,9 +65,14 @@ def ratio_bars(rows, names, title, limit=4.0, width=560):
     return svg(width, height, parts, title)
 
 
+def room_for(names, least=80):
+    """Width that the longest of the names needs."""
+    return max([least, *(16 + len(name) * FONT * 0.62 for name in names)])
+
+
 def size_bars(rows, unit, title, width=620):
     """rows: [(name, value)]; plain bars from zero, the value at the end."""
-    left, right, height_each = 80, 90, 24
+    left, right, height_each = room_for(name for name, _ in rows), 90, 24
     longest = max((value for _, value in rows), default=0) or 1
     parts = []
     for i, (name, value) in enumerate(rows):
@@ -136,7 +141,7 @@ def percentile_curves(series, title, floor_ns, width=620, height=320):
 
     Times below floor_ns (what the clock can tell apart) are drawn at floor_ns.
     """
-    left, right, top, bottom = 62, 74, 14, 36
+    left, right, top, bottom = 66, room_for(series, 74), 14, 36
     rarest = 5.6  # where "max" stands: one step beyond 1 in 100,000
     floor_ns = max(floor_ns, 1.0)
 

@@ -38,11 +38,11 @@ polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 """
 
 
-def style(names):
-    fallback = list(COLOURS.values())[-1]
+def style(names, colours=COLOURS):
+    fallback = list(colours.values())[-1]
     sheet = STYLE
     for place, index in (("LIGHT", 0), ("DARK", 1)):
-        sheet = sheet.replace(place, " ".join(f"--{name}: {COLOURS.get(name, fallback)[index]};" for name in names))
+        sheet = sheet.replace(place, " ".join(f"--{name}: {colours.get(name, fallback)[index]};" for name in names))
     for name in names:
         sheet += (f".fill-{name} {{ fill: var(--{name}); background: var(--{name}); }} .line-{name} {{ stroke:"
                   f" var(--{name}); }} svg .text-{name} {{ fill: var(--{name}); }}\n")
@@ -224,6 +224,12 @@ def head_section(report):
             f" {report['rounds']} rounds, interleaved.{conf}</p><ul class=faint>{libraries}</ul>")
 
 
+def whole_page(title, sheet, sections):
+    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<style>{sheet}</style></head>\n<body>\n" + "\n".join(sections) + "\n</body></html>\n")
+
+
 def page(report):
     sections = [head_section(report), failures_section(report)]
     if report["workloads"]:
@@ -232,10 +238,7 @@ def page(report):
     sections += [latency_section(report), memory_section(report)]
     if report["workloads"]:
         sections += [kernel_section(report), claims_section(report)]
-    return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>malloc, side by side</title>'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<style>{style(report['allocators'])}</style></head>\n<body>\n" + "\n".join(sections)
-            + "\n</body></html>\n")
+    return whole_page("malloc, side by side", style(report["allocators"]), sections)
 
 
 def write(report, directory):
