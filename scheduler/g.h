@@ -48,6 +48,7 @@ struct alignas(64) G {
   uint64_t id;
   uint64_t creator;     // id of the fiber that started it
   uint64_t since;       // coarse time of the last park
+  const void *awaited;  // of the last park, as its caller gave it
   uint32_t generation;  // of the run it belongs to
   uint8_t stack_order;
   bool is_main;

@@ -65,7 +65,7 @@ inline void park_and_unlock(ShortLock &lock, WaitReason reason) NO_THREAD_SAFETY
         static_cast<ShortLock *>(held)->unlock();
         return true;
       },
-      &lock, reason);
+      &lock, reason, &lock);
 }
 
 }  // namespace warren::scheduler
