@@ -264,10 +264,17 @@ void for_each(void (*visit)(G *g, void *context), void *context) {
   }
 }
 
-size_t mapped_bytes() {
+void for_each_slab(void (*visit)(uintptr_t low, uintptr_t high, void *context), void *context) {
   const uint32_t count = slab_count.load(std::memory_order_acquire);
+  for (uint32_t i = 0; i < count; ++i) {
+    const uintptr_t low = address_of(slabs[i]);
+    visit(low, low + kOsPageSize + slabs[i]->capacity * slabs[i]->stack_bytes(), context);
+  }
+}
+
+size_t mapped_bytes() {
   size_t bytes = 0;
-  for (uint32_t i = 0; i < count; ++i) bytes += kOsPageSize + slabs[i]->capacity * slabs[i]->stack_bytes();
+  for_each_slab([](uintptr_t low, uintptr_t high, void *sum) { *static_cast<size_t *>(sum) += high - low; }, &bytes);
   return bytes;
 }
 

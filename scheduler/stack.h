@@ -49,6 +49,8 @@ bool in_guard(const void *address);
 // Each G that has been made, dead ones included.
 void for_each(void (*visit)(G *g, void *context), void *context);
 
+// The address space of all stacks.
+void for_each_slab(void (*visit)(uintptr_t low, uintptr_t high, void *context), void *context);
 size_t mapped_bytes();
 
 }  // namespace warren::scheduler::stacks
