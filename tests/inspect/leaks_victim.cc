@@ -463,10 +463,8 @@ int system_calls() {
   });
   threads.emplace_back([&] {
     epoll_event got;
-    sigset_t mask;
-    sigemptyset(&mask);
     ++ready;
-    expect("epoll_pwait", epoll_pwait(epoll, &got, 1, -1, &mask) == 1);
+    expect("epoll_pwait", epoll_pwait(epoll, &got, 1, -1, &set) == 1);  // SIGUSR1 is for sigtimedwait
   });
   threads.emplace_back([&] {
     char byte;
