@@ -55,6 +55,7 @@ struct alignas(64) G {
   [[no_unique_address]] ToolStack tool_stack;
   char *low;  // its stack: [low, this)
   char name[32];
+  uint64_t trimmed;  // `since` of the park for which parked_stacks.cc has seen to its stack; that file's
 };
 
 }  // namespace warren::scheduler

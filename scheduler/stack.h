@@ -1,5 +1,5 @@
 // Fiber stacks: address space carved out of slabs, memory only where touched. Callers: fiber.cc, world.cc,
-// run.cc, sysmon.cc, report.cc, trace.cc; preload/ and inspect/ (how much, and whose).
+// run.cc, sysmon.cc, parked_stacks.cc, report.cc, trace.cc; preload/ and inspect/ (how much, and whose).
 //
 //   slab    [header page | stack 0 | stack 1 | …]     one mapping, never unmapped; stacks of one order, 64 KiB << order
 //   stack   [guard | … grows down …  | G | colour]    the G in the top page, so a parked fiber is one page
@@ -42,6 +42,11 @@ void free(const Batch<G> &batch, unsigned order);
 // Gives back the memory of stacks that nobody has needed since the last call that was not left unfinished.
 enum class Scavenged : uint8_t { kNothingLeft, kMoreLater, kUnfinished };
 Scavenged scavenge();
+
+// Of a parked fiber's stack, below where it is: whether some of it seems to be in memory (a hint, at any time); gives
+// it back, while nobody can run the fiber.
+bool may_have_unused(const G *g);
+void give_back_unused(const G *g);
 
 // Whether an address lies in the guard of a stack.
 bool in_guard(const void *address);
