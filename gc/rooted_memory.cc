@@ -74,6 +74,12 @@ void for_each(VisitRange visit, void *context) {
   }
 }
 
+void forget_all() NO_THREAD_SAFETY_ANALYSIS {
+  for (List &list : lists) {
+    while (Header *header = list.blocks.front()) list.blocks.remove(header);
+  }
+}
+
 }  // namespace warren::gc::rooted_memory
 
 // Of warren/gc.h. Here and not in preload/, since the scheduler's C++ face needs them wherever the scheduler is.

@@ -134,8 +134,9 @@ void for_each_range(const Thread &thread, const world::FiberStacks *fibers, Visi
   const uintptr_t sp = thread.stack_pointer - kRedZone;
   const uintptr_t control = thread.thread_pointer;
   const uintptr_t control_end = control + control_bytes;
-  // The control block's size, too, is in the size that libc gives.
-  const uintptr_t static_low = control - static_tls_bytes;
+  // The control block's size, too, is in the size that libc gives. A little of the stack more does no harm, but where
+  // that is known to hold old words only.
+  const uintptr_t static_low = (thread.leaves_nothing ? control_end : control) - static_tls_bytes;
   visit_thread_local(control, static_low, visit);
   held_blocks::for_each_in_control_block(control, control_end, visit_range, context);
 
@@ -144,7 +145,7 @@ void for_each_range(const Thread &thread, const world::FiberStacks *fibers, Visi
   uintptr_t fiber_low, fiber_high;
   const bool on_fiber = fibers != nullptr && fibers->bounds_of(thread.stack_pointer, &fiber_low, &fiber_high);
   const bool below_control = known && running.low <= control && control_end <= running.high && sp < control;
-  if (!on_fiber && below_control) return visit(sp, control_end);
+  if (!on_fiber && below_control) return visit(thread.leaves_nothing ? static_low : sp, control_end);
 
   if (!mappings::around(control, &own)) return;
   visit(static_low > own.low ? static_low : own.low, control_end < own.high ? control_end : own.high);
@@ -157,6 +158,7 @@ void for_each_range(const Thread &thread, const world::FiberStacks *fibers, Visi
     visit_touched(sp > running.low ? sp : running.low, end_of_foreign_stack(thread.stack_pointer, running), visit);
   }
   // The stack that the thread has left for this one.
+  if (thread.leaves_nothing) return;
   const uintptr_t deepest = control - (thread.is_first ? kDeepestOfFirst : kDeepest);
   visit_touched(own.low > deepest ? own.low : deepest, static_low, visit);
   if (thread.is_first && mappings::around(main_stack, &own)) visit_touched(own.low, own.high, visit);

@@ -19,6 +19,7 @@ struct Thread {
   uintptr_t stack_pointer;  // when it was interrupted
   const ucontext_t *context;  // where its registers are; nullptr: the caller, who has them on its stack
   bool is_first;  // its id is the process's
+  bool leaves_nothing = false;  // its own stack, or what is in use of it, holds nothing of the program's
 };
 void for_each_range(const Thread &thread, const world::FiberStacks *fibers, VisitRange visit, void *context);
 

@@ -7,6 +7,7 @@
 //   the stack of a thread that has ended          its control block's table of thread-local blocks, which libc will
 //                                                 free when it uses the stack again; all of the control block while
 //                                                 nobody has joined the thread
+//   stacks of fibers                              from the stack pointer up, where the fiber has not ended
 //   the heap's, ours                              nothing
 //   any other private memory                      searched when something points to it
 //
@@ -27,6 +28,7 @@
 #include "inspect/process_map.h"
 #include "inspect/reach.h"
 #include "inspect/snapshot.h"
+#include "scheduler/stack.h"
 
 #include <cstring>
 #include <dlfcn.h>
@@ -124,7 +126,7 @@ bool is_of_heap(const Mapping &mapping) {
   return mapping.low < high && low < mapping.high;
 }
 
-// The inspection's own memory may lie in one mapping with the program's.
+// The inspection's own memory, and stacks of fibers, may lie in one mapping with the program's.
 struct Range {
   uintptr_t low, high;
 };
@@ -141,6 +143,7 @@ void find_own() {
   process_map::for_each_own_range(note_own, nullptr);
   snapshot::for_each_own_range(note_own, nullptr);
   block_origins::for_each_own_range(note_own, nullptr);
+  scheduler::stacks::for_each_slab(note_own, nullptr);
 }
 
 // Calls visit for the parts of a range that are not the inspection's.
@@ -234,6 +237,8 @@ void scan_collected() {
   });
 }
 
+void scan_range(uintptr_t low, uintptr_t high, void *) { reach::scan_range(low, high); }
+
 }  // namespace
 
 void set_up() {
@@ -265,20 +270,33 @@ void note_kernel_words() {
   os_calls::close(static_cast<int>(directory));
 }
 
-bool scan() {
+bool read_mappings() {
   if (!process_map::read()) return false;
   find_own();
   find_stacks();
   for_each_use([](uintptr_t low, uintptr_t high, Use use) {
     if (use == Use::kRegion) reach::add_mapping(low, high);
   });
+  return true;
+}
+
+void scan_all_but_fibers() {
+  reach::index_mappings();
   for_each_use([](uintptr_t low, uintptr_t high, Use use) {
     if (use == Use::kRoot) reach::scan_touched(low, high);
   });
-  snapshot::for_each_root_range([](uintptr_t low, uintptr_t high, void *) { reach::scan_range(low, high); }, nullptr);
+  snapshot::for_each_thread_range(scan_range, nullptr);
   for (const uintptr_t word : kernel_words) reach::scan_word(word);
   scan_collected();
   scan_ended_threads();
+  reach::finish();
+}
+
+bool scan() {
+  if (!read_mappings()) return false;
+  scan_all_but_fibers();
+  const gc::world::FiberStacks *fibers = gc::world::fiber_stacks();
+  if (fibers != nullptr) fibers->for_each_parked(scan_range, nullptr);
   reach::finish();
   return true;
 }

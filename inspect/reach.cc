@@ -6,7 +6,9 @@
 #include "gc/mappings.h"
 #include "gc/paged_array.h"
 #include "inspect/heap_blocks.h"
+#include "inspect/maps_file.h"
 
+#include <algorithm>
 #include <sys/mman.h>
 
 namespace warren::inspect::reach {
@@ -28,7 +30,8 @@ uint64_t *marks = nullptr;          // one bit for each 8 bytes of the arena
 gc::PagedArray<Range> pending;      // reached and not searched yet
 gc::PagedArray<Region> regions;
 gc::PagedArray<size_t> pending_regions;
-uintptr_t regions_low = 0, regions_high = 0;
+// Around all of them, in pages: as addresses they would be found where this file's own data is searched.
+uintptr_t first_region_page = 0, region_pages = 0;
 bool out_of_memory = false;
 
 bool set_mark(uintptr_t block) {
@@ -41,25 +44,17 @@ bool set_mark(uintptr_t block) {
 }
 
 void reach_region(uintptr_t word) {
-  size_t low = 0, high = regions.size();
-  while (low < high) {
-    const size_t middle = (low + high) / 2;
-    if (regions[middle].high <= word) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  if (low == regions.size() || word < regions[low].low || regions[low].reached) return;
-  regions[low].reached = true;
-  out_of_memory |= !pending_regions.push_back(low);
+  const size_t at = find_mapping(regions, word);
+  if (at == regions.size() || regions[at].reached) return;
+  regions[at].reached = true;
+  out_of_memory |= !pending_regions.push_back(at);
 }
 
 inline void consider(uintptr_t word) {
   HeapBlock block;
   if (heap_blocks::find(word, block)) {
     if (set_mark(block.start)) out_of_memory |= !pending.push_back({block.start, block.start + block.bytes});
-  } else if (word - regions_low < regions_high - regions_low) {
+  } else if (word / kOsPageSize - first_region_page < region_pages) {
     reach_region(word);
   }
 }
@@ -113,10 +108,14 @@ bool prepare() {
 }
 
 void add_mapping(uintptr_t low, uintptr_t high) {
-  if (low >= high) return;
-  if (regions.size() == 0) regions_low = low;
-  regions_high = high;
-  out_of_memory |= !regions.push_back({low, high, false});
+  if (low < high) out_of_memory |= !regions.push_back({low, high, false});
+}
+
+void index_mappings() {
+  if (regions.size() == 0) return;
+  std::sort(regions.begin(), regions.end(), [](const Region &a, const Region &b) { return a.low < b.low; });
+  first_region_page = regions[0].low / kOsPageSize;
+  region_pages = regions[regions.size() - 1].high / kOsPageSize + 1 - first_region_page;
 }
 
 void scan_range(uintptr_t low, uintptr_t high) {
@@ -144,6 +143,17 @@ void finish() { drain(); }
 bool is_reached(uintptr_t block) {
   const size_t bit = (block - arena.start) >> kMarkShift;
   return (marks[bit / 64] >> (bit % 64) & 1) != 0;
+}
+
+bool is_reached_around(uintptr_t address) {
+  HeapBlock block;
+  if (heap_blocks::find(address, block)) return is_reached(block.start);
+  if (arena.contains(address)) {
+    const Span *span = page_map::at(arena.page_of(address));
+    return span != nullptr && span->state == SpanState::kCollected;  // all of whose objects are roots
+  }
+  const size_t at = find_mapping(regions, address);
+  return at == regions.size() || regions[at].reached;
 }
 
 bool ran_out_of_memory() { return out_of_memory; }

@@ -3,7 +3,8 @@
 // something points there. (Interpreters keep their objects in such memory, and from there point to what they have from
 // malloc.)
 //
-// Caller: leak_roots.cc gives it roots and mappings, leak_groups.cc asks. In a copy of the process.
+// Caller: leak_roots.cc gives it roots and mappings, leak_groups.cc asks; stuck_fibers.cc does
+// both. In a copy of the process.
 // Invariant: marks lie in memory of their own; the heap is read and never written to.
 #pragma once
 
@@ -15,8 +16,10 @@ namespace warren::inspect::reach {
 // False: no memory.
 bool prepare();
 
-// A mapping to be searched when something points into it. In the order of addresses, before the first root.
+// A mapping, or the stack of a fiber, to be searched when something points into it. All of them, in any order, then
+// index_mappings(), then the first root.
 void add_mapping(uintptr_t low, uintptr_t high);
+void index_mappings();
 
 // Roots: memory that can be read as it is; and any memory, where only pages that hold anything are looked at.
 void scan_range(uintptr_t low, uintptr_t high);
@@ -30,6 +33,8 @@ void keep_unsearched(uintptr_t word);
 void finish();
 
 bool is_reached(uintptr_t block);
+// Of any address: by the block or the mapping around it. What lies in neither counts as reached, but not free memory.
+bool is_reached_around(uintptr_t address);
 bool ran_out_of_memory();
 
 }  // namespace warren::inspect::reach

@@ -14,6 +14,8 @@
 #include "gc/paged_array.h"
 #include "gc/stacks.h"
 #include "gc/task_list.h"
+#include "scheduler/stacks.h"
+#include "scheduler/state.h"
 
 #include <atomic>
 #include <cerrno>
@@ -409,24 +411,77 @@ bool take_and_forget(Inspect inspect) {
   return false;
 }
 
-void for_each_root_range(gc::VisitRange visit, void *context) {
+namespace {
+
+// The scheduler's thread, if it is one.
+const scheduler::M *machine_of(const Thread &thread) {
+  // acquire: pairs with the release of who put it there.
+  const scheduler::M *m = scheduler::sched.all_ms.load(std::memory_order_acquire);
+  while (m != nullptr && m->thread_id != thread.id) m = m->next_all;
+  return m;
+}
+
+// A thread of the scheduler's that sleeps until there is work: in the list of idle ones, or in the network's poll. What
+// its registers and its stack hold are old words about fibers, and would stay there until it runs again.
+bool is_idle(const Thread &thread, const scheduler::M *m) NO_THREAD_SAFETY_ANALYSIS {
+  if (m == nullptr || m->current != nullptr) return false;
+  const auto call = static_cast<long long>(thread.registers.orig_rax);
+  if (call == SYS_epoll_wait || call == SYS_epoll_pwait || call == SYS_epoll_pwait2) return true;
+  const scheduler::M *idle = scheduler::sched.idle_ms;
+  while (idle != nullptr && idle != m) idle = idle->next_idle;
+  return idle != nullptr;
+}
+
+// One that runs a fiber has left its own stack in the schedule loop, where it holds nothing either.
+bool runs_fiber(const Thread &thread, const scheduler::M *m) {
+  return m != nullptr && scheduler::stack_bounds_of(at_address<const void>(thread.registers.rsp)).low != nullptr;
+}
+
+void visit_stopped_by_signal(gc::VisitRange visit, void *context) {
+  struct Call {
+    gc::VisitRange visit;
+    void *context;
+  } call{visit, context};
+  gc::world::for_each_thread_range(
+      [](uint32_t, uintptr_t low, uintptr_t high, void *argument) {
+        const auto *to = static_cast<const Call *>(argument);
+        to->visit(low, high, to->context);
+      },
+      &call);
+}
+
+}  // namespace
+
+void for_each_thread_range(gc::VisitRange visit, void *context) {
   gc::mappings::forget();  // the program's list
   gc::mappings::prepare();
-  if (by_signal) return gc::world::for_each_root_range(visit, context);
+  if (by_signal) return visit_stopped_by_signal(visit, context);
   const gc::world::FiberStacks *fibers = gc::world::fiber_stacks();
   for (const Thread &thread : threads) {
     if (thread.id == 0) continue;
-    const uintptr_t general = address_of(&thread.registers);
-    visit(general, general + sizeof thread.registers, context);
-    const uintptr_t vectors = address_of(thread.vectors);
-    if (thread.vector_bytes > kLegacyBytes) {
-      visit(vectors + kFirstVector, vectors + align_down(thread.vector_bytes, sizeof(void *)), context);
-    }
+    const scheduler::M *m = machine_of(thread);
     const user_regs_struct &now = thread.registers;
-    const gc::stacks::Thread stopped{now.fs_base, now.rsp, nullptr, thread.id == request.process};
+    const bool idle = is_idle(thread, m);
+    if (!idle) {
+      const uintptr_t general = address_of(&thread.registers);
+      visit(general, general + sizeof thread.registers, context);
+      const uintptr_t vectors = address_of(thread.vectors);
+      if (thread.vector_bytes > kLegacyBytes) {
+        visit(vectors + kFirstVector, vectors + align_down(thread.vector_bytes, sizeof(void *)), context);
+      }
+    }
+    const gc::stacks::Thread stopped{now.fs_base, now.rsp, nullptr, thread.id == request.process,
+                                     idle || runs_fiber(thread, m)};
     gc::stacks::for_each_range(stopped, fibers, visit, context);
   }
-  if (fibers != nullptr) fibers->for_each_parked(visit, context);
+}
+
+bool any_thread_on(uintptr_t low, uintptr_t high) {
+  if (by_signal) return false;
+  for (const Thread &thread : threads) {
+    if (thread.id != 0 && thread.registers.rsp - low < high - low) return true;
+  }
+  return false;
 }
 
 void for_each_thread(void (*visit)(uintptr_t thread_pointer, void *context), void *context) {

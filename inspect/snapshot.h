@@ -13,8 +13,8 @@
 // somebody else traces the program, the collector's signal stops them instead (gc/world.h).
 //
 // The copy has one thread, the memory of all, and no lock of the heap's is held in it: a thread that is inside the stop
-// gate is let run until it has come out. Locks of libc's and the loader's may be held for ever. Caller: leaks.cc.
-// Invariant: between two calls nothing is left in the program but a stack and a table.
+// gate is let run until it has come out. Locks of libc's and the loader's may be held for ever. Callers: leaks.cc,
+// stuck_fibers.cc. Invariant: between two calls nothing is left in the program but a stack and a table.
 #pragma once
 
 #include "gc/world.h"
@@ -41,10 +41,13 @@ Outcome take(Inspect inspect);
 // The same without waiting, from anywhere. False: another one is under way, or this one cannot begin.
 bool take_and_forget(Inspect inspect);
 
-// In the copy: what threads keep alive (gc/world.h, for_each_root_range), and for how long they stood still until the
-// copy was made.
-void for_each_root_range(gc::VisitRange visit, void *context);
+// In the copy: what threads keep alive (gc/world.h, for_each_root_range, but for fibers that do not run), and for how
+// long they stood still until the copy was made.
+void for_each_thread_range(gc::VisitRange visit, void *context);
 uint64_t stopped_so_far();
+
+// In the copy: whether some thread's stack pointer lies there. False as well where that is not known.
+bool any_thread_on(uintptr_t low, uintptr_t high);
 
 // In the copy: each thread's control block, by which libc knows it.
 void for_each_thread(void (*visit)(uintptr_t thread_pointer, void *context), void *context);

@@ -14,6 +14,7 @@
 #include "inspect/heap_profile.h"
 #include "inspect/layout.h"
 #include "inspect/leaks.h"
+#include "inspect/stuck_fibers.h"
 #include "preload/bypass.h"
 #include "preload/counted_entries.h"
 #include "preload/fiber_roots.h"
@@ -62,6 +63,7 @@ __attribute__((constructor(101))) void on_load() {
   warren::fork_handlers::install_last();
   if (wanted_statistics() != kStatsOff) warren::os_process::keep_stderr();
   warren::inspect::leaks::set_up();
+  warren::inspect::stuck_fibers::set_up();
   heap_profile::set_up_from_options();
   if (heap_profile::has_started()) warren::counted_entries::redirect_all();
   warren::inspect::dump_request::install();  // after that: it starts a thread
@@ -76,9 +78,11 @@ __attribute__((destructor(101))) void on_exit() {
     wr_read_mem_stats(&now);
     warren::stats::print_json(now, warren::os_process::keep_stderr());
   }
-  if (!warren::inspect::leaks::leaked_at_exit()) return;
+  const bool stuck = warren::inspect::stuck_fibers::failed_at_exit();
+  const bool leaked = warren::inspect::leaks::leaked_at_exit();
+  if (!stuck && !leaked) return;
   fflush(nullptr);  // what exit would have done after this
-  _exit(warren::inspect::leaks::kExitStatus);
+  _exit(leaked ? warren::inspect::leaks::kExitStatus : warren::inspect::stuck_fibers::kExitStatus);
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ WARREN_NOINLINE int wait_in(wr_chan *c, WaiterQueue &queue, void *element,
   wait.waiter.select = nullptr;
   wait.lock = &c->lock;
   queue.push_back(&wait.waiter);
-  park(unlock_when_parked, &wait, reason);
+  park(unlock_when_parked, &wait, reason, c);
   return wait.waiter.success ? WR_CHAN_DONE : WR_CHAN_CLOSED;
 }
 

@@ -81,6 +81,9 @@ class WaiterQueue {
     waiter->queued = false;
   }
 
+  // For who reads it from outside, safely: where the pointer to the first one lies.
+  uintptr_t head() const { return reinterpret_cast<uintptr_t>(&first_); }
+
   // The first waiter that is still to be had; it is the caller's to make ready.
   Waiter *take() {
     for (;;) {

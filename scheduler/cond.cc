@@ -15,7 +15,7 @@ void wr_cond_wait(wr_cond *c, wr_mutex *m) {
     WaitList(c->room[0], c->room[1]).push_back(&place);
   }
   wr_mutex_unlock(m);
-  park(nullptr, nullptr, WaitReason::kCondWait);  // ready() may have come already
+  park(nullptr, nullptr, WaitReason::kCondWait, c);  // ready() may have come already
   wr_mutex_lock(m);
 }
 

@@ -48,12 +48,14 @@ struct alignas(64) G {
   uint64_t id;
   uint64_t creator;     // id of the fiber that started it
   uint64_t since;       // coarse time of the last park
+  const void *awaited;  // of the last park, as its caller gave it
   uint32_t generation;  // of the run it belongs to
   uint8_t stack_order;
   bool is_main;
   [[no_unique_address]] ToolStack tool_stack;
   char *low;  // its stack: [low, this)
   char name[32];
+  uint64_t trimmed;  // `since` of the park for which parked_stacks.cc has seen to its stack; that file's
 };
 
 }  // namespace warren::scheduler

@@ -110,7 +110,7 @@ WARREN_NOINLINE void lock_mutex(wr_mutex *m, WaitReason reason) {
     QueueUnlock unlock{m, seen | kWaiting};
     if (woken) unlock.state &= ~uint32_t{kWoken};
     if (woken && time - place.since > kStarvingAfterNs) unlock.state |= kStarving;
-    park(unlock_queue, &unlock, reason);
+    park(unlock_queue, &unlock, reason, m);
     if (place.granted) return;
     woken = true;
     spins = 0;

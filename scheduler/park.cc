@@ -19,13 +19,14 @@ G *current() {
   return thread_g();
 }
 
-void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reason) {
+void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reason, const void *awaited) {
   M *m = this_m();
   if (WARREN_UNLIKELY(m == nullptr)) return park_thread(unlock, argument, reason);
   enter_from_outside(m);
   G *g = m->current;
   CHECK(g != nullptr);  // timers and unlock functions may not park
   g->reason = reason;
+  g->awaited = awaited;
   P *p = m->p.load(std::memory_order_relaxed);
   if (WARREN_LIKELY(p != nullptr && p->alone && unlock != nullptr)) {
     // Who makes it ready needs this P to run it, so that its stack may still be in use meanwhile.

@@ -37,7 +37,8 @@ G *current();
 
 // Parks the current G. `unlock` (if given) runs when the G is off its stack, so that a ready() from there on finds it
 // parked; it returns false to cancel: the G goes on at once. Returns when ready() was called.
-void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reason);
+// `awaited`: the object through which wakers come by the G, for the search for those that nobody can wake (awaited.h).
+void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reason, const void *awaited = nullptr);
 
 // Makes a parked G runnable. From any fiber or thread; never blocks, never switches.
 void ready(G *g);

@@ -101,18 +101,6 @@ void print_frames(int fd, const G *g, const Frames &frames) {
   line.write_to(fd);
 }
 
-void print_duration(LogLine &line, uint64_t since) {
-  const uint64_t time = now();
-  const uint64_t waited = time > since ? time - since : 0;
-  if (waited >= 120 * kSecond) {
-    line << ", " << waited / (60 * kSecond) << " minutes";
-  } else if (waited >= 10 * kSecond) {
-    line << ", " << waited / kSecond << " s";
-  } else {
-    line << ", " << waited / kMillisecond << " ms";
-  }
-}
-
 void print_head(int fd, const G *g, GStatus status) {
   LogLine line;
   line << "fiber " << g->id << " [" << state_name(g);
@@ -273,6 +261,18 @@ void handle(int signal, void (*handler)(int, siginfo_t *, void *), struct sigact
 }
 
 }  // namespace
+
+void print_duration(LogLine &line, uint64_t since) {
+  const uint64_t time = now();
+  const uint64_t waited = time > since ? time - since : 0;
+  if (waited >= 120 * kSecond) {
+    line << ", " << waited / (60 * kSecond) << " minutes";
+  } else if (waited >= 10 * kSecond) {
+    line << ", " << waited / kSecond << " s";
+  } else {
+    line << ", " << waited / kMillisecond << " ms";
+  }
+}
 
 void report_set_up() {
   find_unwinder();

@@ -1,8 +1,9 @@
 // What is printed about fibers: dumps of all stacks, panics, stack overflow. Callers: the C ABI, run.cc,
-// sysmon.cc, trace.cc.
+// sysmon.cc, trace.cc; inspect/ for its words.
 // Invariant: blocks begin in column one with "fiber ID [STATE, DURATION] NAME:", frames are indented, innermost first.
 #pragma once
 
+#include "allocator/base/log.h"
 #include "scheduler/g.h"
 
 namespace warren::scheduler {
@@ -15,5 +16,8 @@ void report_set_up();
 
 // "running", "runnable", or why it waits.
 const char *state_name(const G *g);
+
+// ", 12 s": how long ago that was.
+void print_duration(LogLine &line, uint64_t since);
 
 }  // namespace warren::scheduler

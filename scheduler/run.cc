@@ -35,6 +35,7 @@ struct Run {
 
 std::atomic<bool> claimed{false};  // acquire and release: between one run's end and the next one's begin
 bool prepared = false;             // by the first run
+void (*end_hook)() = nullptr;      // set before the first run
 
 int first_count() {
   const uint64_t wanted = options.maxprocs.load(std::memory_order_relaxed);
@@ -74,6 +75,7 @@ void forget_fibers() {
 void run_main(void *argument) {
   auto *run = static_cast<Run *>(argument);
   const int result = run->main(run->argument);
+  if (end_hook != nullptr) end_hook();
   M *m = this_m();
   enter_runtime(m);
   m->current->is_main = false;
@@ -87,6 +89,8 @@ void run_main(void *argument) {
 }
 
 }  // namespace
+
+void at_end_of_main(void (*hook)()) { end_hook = hook; }
 
 void main_fiber_ends(G *g) {
   g->is_main = false;
@@ -119,6 +123,7 @@ int wr_run(int (*main)(void *argument), void *argument) {
   int count = sched.p_count.load(std::memory_order_relaxed);
   if (count == 0) count = first_count();
   sched.last_poll.store(now(), std::memory_order_relaxed);
+  sched.coarse_time.store(now(), std::memory_order_relaxed);  // sysmon may sleep still
   sched.active.store(g != nullptr, std::memory_order_release);
   start_world(count);
   if (g == nullptr) {

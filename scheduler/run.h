@@ -1,4 +1,5 @@
-// Starting the scheduler, resizing it, ending a run. Callers: the C ABI, fiber.cc, sysmon.cc (the option maxprocs).
+// Starting the scheduler, resizing it, ending a run. Callers: the C ABI, fiber.cc, sysmon.cc (the option maxprocs),
+// inspect/stuck_fibers.cc.
 // Invariant: between two runs no P is running.
 #pragma once
 
@@ -8,5 +9,8 @@ namespace warren::scheduler {
 
 // The main fiber has called wr_end_fiber without having returned.
 void main_fiber_ends(G *g);
+
+// From now on called on the main fiber when a run's main function has returned, before its fibers are forgotten.
+void at_end_of_main(void (*hook)());
 
 }  // namespace warren::scheduler

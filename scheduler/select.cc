@@ -159,7 +159,7 @@ WARREN_NOINLINE int select_slow(wr_select_case *cases, uint32_t count, bool bloc
     Waiter *waiter = new (&room(c).waiter) Waiter{nullptr, nullptr, g, c.element, &wait, false, false};
     (c.send != 0 ? c.chan->senders : c.chan->receivers).push_back(waiter);
   }
-  park(unlock_when_parked, &wait, WaitReason::kSelect);
+  park(unlock_when_parked, &wait, WaitReason::kSelect, &wait);
 
   int chosen = WR_SELECT_DEFAULT;
   for (uint32_t i = 0; i < count; ++i) {

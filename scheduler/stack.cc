@@ -249,6 +249,40 @@ Scavenged scavenge() {
   return result;
 }
 
+namespace {
+
+struct Unused {
+  uintptr_t low, high;
+};
+
+Unused unused_of(const G *g) {
+  const uintptr_t low = address_of(g->low) + guard_bytes(g->stack_order);
+  const uintptr_t sp = __atomic_load_n(reinterpret_cast<const uintptr_t *>(&g->sp), __ATOMIC_RELAXED);
+  const uintptr_t high = align_down(sp, kOsPageSize);
+  return {low, high > low && high <= address_of(g) ? high : low};
+}
+
+}  // namespace
+
+bool may_have_unused(const G *g) {
+  // What was used deep down was used up here as well.
+  constexpr size_t kPages = 8;
+  unsigned char present[kPages] = {};
+  const Unused unused = unused_of(g);
+  size_t bytes = unused.high - unused.low;
+  if (bytes > kPages * kOsPageSize) bytes = kPages * kOsPageSize;
+  if (bytes == 0 || mincore(at_address<void>(unused.high - bytes), bytes, present) != 0) return false;
+  bool any = false;
+  for (const unsigned char page : present) any |= (page & 1) != 0;
+  return any;
+}
+
+void give_back_unused(const G *g) {
+  const Unused unused = unused_of(g);
+  const size_t bytes = unused.high - unused.low;
+  if (bytes != 0) os_calls::madvise(at_address<void>(unused.low), bytes, MADV_DONTNEED);
+}
+
 bool in_guard(const void *address) {
   uint32_t index;
   const Slab *slab = slab_of(address, index);
@@ -263,10 +297,17 @@ void for_each(void (*visit)(G *g, void *context), void *context) {
   }
 }
 
-size_t mapped_bytes() {
+void for_each_slab(void (*visit)(uintptr_t low, uintptr_t high, void *context), void *context) {
   const uint32_t count = slab_count.load(std::memory_order_acquire);
+  for (uint32_t i = 0; i < count; ++i) {
+    const uintptr_t low = address_of(slabs[i]);
+    visit(low, low + kOsPageSize + slabs[i]->capacity * slabs[i]->stack_bytes(), context);
+  }
+}
+
+size_t mapped_bytes() {
   size_t bytes = 0;
-  for (uint32_t i = 0; i < count; ++i) bytes += kOsPageSize + slabs[i]->capacity * slabs[i]->stack_bytes();
+  for_each_slab([](uintptr_t low, uintptr_t high, void *sum) { *static_cast<size_t *>(sum) += high - low; }, &bytes);
   return bytes;
 }
 

@@ -1,5 +1,5 @@
 // Fiber stacks: address space carved out of slabs, memory only where touched. Callers: fiber.cc, world.cc,
-// run.cc, sysmon.cc, report.cc, trace.cc; preload/ and inspect/ (how much, and whose).
+// run.cc, sysmon.cc, parked_stacks.cc, report.cc, trace.cc; preload/ and inspect/ (how much, and whose).
 //
 //   slab    [header page | stack 0 | stack 1 | …]     one mapping, never unmapped; stacks of one order, 64 KiB << order
 //   stack   [guard | … grows down …  | G | colour]    the G in the top page, so a parked fiber is one page
@@ -43,12 +43,19 @@ void free(const Batch<G> &batch, unsigned order);
 enum class Scavenged : uint8_t { kNothingLeft, kMoreLater, kUnfinished };
 Scavenged scavenge();
 
+// Of a parked fiber's stack, below where it is: whether some of it seems to be in memory (a hint, at any time); gives
+// it back, while nobody can run the fiber.
+bool may_have_unused(const G *g);
+void give_back_unused(const G *g);
+
 // Whether an address lies in the guard of a stack.
 bool in_guard(const void *address);
 
 // Each G that has been made, dead ones included.
 void for_each(void (*visit)(G *g, void *context), void *context);
 
+// The address space of all stacks.
+void for_each_slab(void (*visit)(uintptr_t low, uintptr_t high, void *context), void *context);
 size_t mapped_bytes();
 
 }  // namespace warren::scheduler::stacks

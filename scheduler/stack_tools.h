@@ -50,6 +50,13 @@ inline constexpr bool kFollowEnds = true;
 inline constexpr bool kFollowEnds = false;
 #endif
 
+// Whether a fiber's fields may be looked at while it runs, for a hint: to ThreadSanitizer that is a race.
+#ifdef WARREN_TSAN
+inline constexpr bool kMayPeek = false;
+#else
+inline constexpr bool kMayPeek = true;
+#endif
+
 // The calling thread's own stack.
 inline void thread_starts([[maybe_unused]] ToolStack &own) {
 #ifdef WARREN_TSAN

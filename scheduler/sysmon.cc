@@ -1,5 +1,6 @@
 // See sysmon.h. Each round, as in Go: poll the network if nobody has for 10 ms, hurry Ps with timers that are due, take
-// Ps from threads that block or compute, print traces, give unused stacks back.
+// Ps from threads that block or compute, print traces, give back unused stacks and what
+// parked fibers have used of theirs.
 #include "scheduler/sysmon.h"
 
 #include "allocator/base/options.h"
@@ -10,6 +11,7 @@
 #include "scheduler/idle.h"
 #include "scheduler/netpoll.h"
 #include "scheduler/note.h"
+#include "scheduler/parked_stacks.h"
 #include "scheduler/report.h"
 #include "scheduler/stack.h"
 #include "scheduler/take_p.h"
@@ -32,6 +34,7 @@ std::atomic<bool> quit_requested{false};  // relaxed: the note orders it
 
 uint64_t scavenged_at = 0;
 stacks::Scavenged scavenged = stacks::Scavenged::kNothingLeft;
+uint64_t trim_at = 0;  // when to look at the stacks of parked fibers, 0: when something has run
 
 void poll_network(uint64_t time) {
   uint64_t last = sched.last_poll.load(std::memory_order_relaxed);
@@ -108,6 +111,12 @@ void scavenge_stacks(uint64_t time) {
   scavenged = stacks::scavenge();
 }
 
+void trim_stacks(uint64_t time) {
+  if (time < trim_at) return;
+  const uint64_t wait = parked_stacks::trim(time);
+  trim_at = wait == 0 ? 0 : time + wait;
+}
+
 // The option maxprocs may change while the program runs.
 uint64_t seen_option = 0;
 
@@ -124,12 +133,13 @@ bool all_idle() {
 }
 
 // While nothing runs: 0 is for ever.
-uint64_t longest_sleep() {
+uint64_t longest_sleep(uint64_t time) {
   uint64_t longest = look_again_for_deadlock();
-  const auto at_most = [&longest](uint64_t time) { longest = longest == 0 || time < longest ? time : longest; };
+  const auto at_most = [&longest](uint64_t wait) { longest = longest == 0 || wait < longest ? wait : longest; };
   const uint64_t trace = options.schedtrace.load(std::memory_order_relaxed);
   if (trace != 0 && trace != kNoLimit) at_most(trace * kMillisecond);
   if (scavenged != stacks::Scavenged::kNothingLeft) at_most(scavenge_interval());
+  if (trim_at != 0) at_most(trim_at > time ? trim_at - time : 1);
   return longest;
 }
 
@@ -143,7 +153,7 @@ bool sleep_deeply() {
   }
   // A request that came before the note was cleared.
   if (!quit_requested.load(std::memory_order_seq_cst)) {
-    const uint64_t longest = longest_sleep();
+    const uint64_t longest = longest_sleep(now());
     if (longest == 0) {
       note_sleep(sched.sysmon_note);
     } else {
@@ -168,6 +178,7 @@ void run() {
     poll_network(time);
     if (watch_all(time)) idle_rounds = 0;
     scavenge_stacks(time);
+    trim_stacks(time);
     follow_option();
     trace::print_if_due(time);
   }

@@ -79,6 +79,7 @@ void TimerHeap::erase(uint32_t index, TimerHeap *next_heap) {
     sift_up(index);
     sift_down(last->index);
   }
+  timers_[count_] = nullptr;  // who searches memory for pointers is to find pending ones only
   set_heap(timer, next_heap);
   publish_next();
 }

@@ -41,12 +41,14 @@ class WaitList {
   }
   Place *pop_front() {
     Place *place = front();
-    if (place != nullptr) first_ = place->next;
+    if (place == nullptr) return nullptr;
+    first_ = place->next;
+    if (first_ == nullptr) last_ = nullptr;  // as an address it would lead to a stack for as long as nobody waits again
     return place;
   }
   Place *take_all() {
     Place *all = front();
-    first_ = nullptr;
+    first_ = last_ = nullptr;
     return all;
   }
 
@@ -65,7 +67,7 @@ inline void park_and_unlock(ShortLock &lock, WaitReason reason) NO_THREAD_SAFETY
         static_cast<ShortLock *>(held)->unlock();
         return true;
       },
-      &lock, reason);
+      &lock, reason, &lock);
 }
 
 }  // namespace warren::scheduler

@@ -6,7 +6,9 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <set>
+#include <sys/mman.h>
 #include <vector>
 
 namespace {
@@ -155,6 +157,91 @@ TEST(Stack, AHundredThousandParkedOnesArePagesNotMappings) {
     for (int f = 0; f < 10000; ++f) go([&] { ++done; });
     await(done, 10000);
   });
+}
+
+// --- what parked fibers have used of their stacks ---
+
+// Touches so much of the stack below.
+__attribute__((noinline)) uintptr_t use_stack() {
+  char area[64 << 10];
+  memset(area, 0x5a, sizeof area);
+  asm volatile("" : : "r"(area) : "memory");
+  return reinterpret_cast<uintptr_t>(area);
+}
+
+bool is_resident(uintptr_t address) {
+  unsigned char present = 0;
+  EXPECT_EQ(mincore(reinterpret_cast<void *>(address & ~uintptr_t{4095}), 1, &present), 0);
+  return (present & 1) != 0;
+}
+
+struct DeepOne {
+  std::atomic<G *> g{nullptr};
+  std::atomic<uintptr_t> used{0};
+  std::atomic<bool> intact{false};
+
+  void run() {
+    char mark[2000];
+    memset(mark, 0x33, sizeof mark);
+    asm volatile("" : : "r"(mark) : "memory");
+    used = use_stack();
+    park(
+        [](G *parked, void *place) {
+          static_cast<std::atomic<G *> *>(place)->store(parked);
+          return true;
+        },
+        &g, WaitReason::kSemaphore);
+    bool good = true;
+    for (const char byte : mark) good &= byte == 0x33;
+    use_stack();
+    intact = good;
+  }
+};
+
+TEST(Stack, WhatLiesBelowAParkedFiberIsGivenBack) {
+  if (kSanitized) GTEST_SKIP();
+  for (const int ps : {1, 2}) {
+    run_on(ps, [] {
+      DeepOne one;
+      ASSERT_EQ(0, go([&] { one.run(); }));
+      while (one.g == nullptr || one.g.load()->status != GStatus::kWaiting) wr_sleep_ns(1000000);
+      EXPECT_TRUE(is_resident(one.used));
+      EXPECT_TRUE(stacks::may_have_unused(one.g));
+      stacks::give_back_unused(one.g);  // nobody else makes it ready
+      EXPECT_FALSE(is_resident(one.used));
+      EXPECT_FALSE(stacks::may_have_unused(one.g));
+      ready(one.g);
+      while (!one.intact) wr_sleep_ns(1000000);
+      EXPECT_TRUE(is_resident(one.used));
+    });
+  }
+}
+
+// While others run, and when all are idle. Meanwhile some are woken, and use their stacks again.
+TEST(Stack, ParkedForLongGivesBackByItself) {
+  if (kSanitized) GTEST_SKIP();
+  for (const bool idle : {false, true}) {
+    run_on(2, [idle] {
+      constexpr int kFibers = 200;
+      std::vector<DeepOne> all(kFibers);
+      for (DeepOne &one : all) ASSERT_EQ(0, go([&one] { one.run(); }));
+      for (DeepOne &one : all) {
+        while (one.g == nullptr) wr_sleep_ns(1000000);
+      }
+      int woken = 0;
+      for (;;) {
+        bool any = false;
+        for (int i = woken; i < kFibers; ++i) any |= is_resident(all[static_cast<size_t>(i)].used);
+        if (!any) break;
+        wr_sleep_ns(idle ? 2000000000 : 10000000);
+        if (woken < kFibers / 2) ready(all[static_cast<size_t>(woken++)].g);
+      }
+      for (int i = woken; i < kFibers; ++i) ready(all[static_cast<size_t>(i)].g);
+      for (DeepOne &one : all) {
+        while (!one.intact) wr_sleep_ns(1000000);
+      }
+    });
+  }
 }
 
 }  // namespace

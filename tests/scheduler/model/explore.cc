@@ -119,7 +119,7 @@ namespace warren::scheduler {
 
 G *current() { return explore::running; }
 
-void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason) {
+void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason, const void *) {
   G *g = explore::running;
   g->parked = true;
   if (unlock != nullptr) {
