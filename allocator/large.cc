@@ -23,7 +23,8 @@ constexpr size_t kMinMoveSize = size_t{256} << 10;
 // a realloc that takes ten milliseconds where a move takes one.
 constexpr size_t kMaxCopySize = size_t{32} << 20;
 
-std::atomic<uint64_t> mallocs{0}, frees{0}, total_bytes{0};  // relaxed: statistics
+// Statistics, relaxed but for frees: whoever has seen a free sees the block's malloc, so that no difference is below zero.
+std::atomic<uint64_t> mallocs{0}, frees{0}, total_bytes{0};
 
 WARREN_SHOW_ADDRESS("large.mallocs", &mallocs);
 WARREN_SHOW_ADDRESS("large.frees", &frees);
@@ -50,7 +51,7 @@ void *relocate(void *block, Span *span, size_t size) {
     *object_map::coarse(span->start()) = 0;
     const auto moved = page_heap::move(span, target, PageCount::covering(kept));
     if (moved == page_heap::MoveResult::kMoved) {
-      frees.fetch_add(1, std::memory_order_relaxed);
+      frees.fetch_add(1, std::memory_order_release);
       return publish(target);
     }
     *object_map::coarse(span->start()) = object_map::kLargeMark;
@@ -76,7 +77,7 @@ Allocated allocate(size_t size, size_t align) {
 }
 
 void free(void *block) {
-  frees.fetch_add(1, std::memory_order_relaxed);
+  frees.fetch_add(1, std::memory_order_release);
   page_heap::free(span_of(block));
 }
 
@@ -95,8 +96,8 @@ void *reallocate(void *block, size_t size) {
 }
 
 Stats stats() {
-  return {mallocs.load(std::memory_order_relaxed), frees.load(std::memory_order_relaxed),
-          total_bytes.load(std::memory_order_relaxed)};
+  const uint64_t freed = frees.load(std::memory_order_acquire);  // first; pairs with the releases where it grows
+  return {mallocs.load(std::memory_order_relaxed), freed, total_bytes.load(std::memory_order_relaxed)};
 }
 
 }  // namespace warren::large
