@@ -39,15 +39,14 @@ const wr_chan *channel_of(const G *g) { return static_cast<const wr_chan *>(g->a
 
 // Where the list begins that the waiting fiber is in.
 uintptr_t head_of(const G *g) {
-  const auto in = [g](auto *object) { return address_of(object); };
   switch (g->reason) {
     case WaitReason::kMutexLock:
-    case WaitReason::kOnce: return in(&static_cast<const wr_mutex *>(g->awaited)->first);
-    case WaitReason::kRwMutexRLock: return in(&static_cast<const wr_rw_mutex *>(g->awaited)->room[0]);
-    case WaitReason::kRwMutexLock: return in(&static_cast<const wr_rw_mutex *>(g->awaited)->room[2]);
-    case WaitReason::kWaitGroupWait: return in(&static_cast<const wr_wait_group *>(g->awaited)->room[0]);
-    case WaitReason::kCondWait: return in(&static_cast<const wr_cond *>(g->awaited)->room[0]);
-    case WaitReason::kSemaphore: return in(&static_cast<const wr_semaphore *>(g->awaited)->room[0]);
+    case WaitReason::kOnce: return address_of(&static_cast<const wr_mutex *>(g->awaited)->first);
+    case WaitReason::kRwMutexRLock: return address_of(&static_cast<const wr_rw_mutex *>(g->awaited)->room[0]);
+    case WaitReason::kRwMutexLock: return address_of(&static_cast<const wr_rw_mutex *>(g->awaited)->room[2]);
+    case WaitReason::kWaitGroupWait: return address_of(&static_cast<const wr_wait_group *>(g->awaited)->room[0]);
+    case WaitReason::kCondWait: return address_of(&static_cast<const wr_cond *>(g->awaited)->room[0]);
+    case WaitReason::kSemaphore: return address_of(&static_cast<const wr_semaphore *>(g->awaited)->room[0]);
     default: return 0;
   }
 }
