@@ -72,10 +72,10 @@ WARREN_ALWAYS_INLINE void release(void *block) {
 template <void (*Slow)(void *)>
 WARREN_ALWAYS_INLINE void release_sized(void *block, size_t size) {
   if (WARREN_UNLIKELY(size > kMaxSmallSize)) return Slow(block);
-  CacheHead *cache = current_cache();
-  const size_t size_class = cache->class_of[size];
+  const size_t size_class = class_of_small_size(size).value;  // not the cache's table, which names no class while allocations are counted
   const size_t granule = std::rotr(address_of(block) - arena.start, int{kFineShift});
   if (WARREN_UNLIKELY(granule >= arena.granule_count)) return Slow(block);
+  CacheHead *cache = current_cache();
   uint8_t *mark = arena.fine + granule;
   if (WARREN_UNLIKELY(*mark != size_class)) return Slow(block);
   void **top = cache->top[size_class];
