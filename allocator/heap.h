@@ -49,6 +49,18 @@ WARREN_ALWAYS_INLINE void *allocate(size_t size) {
   return block;
 }
 
+// What each of the frees does at last. False: the bin is full, or shut.
+WARREN_ALWAYS_INLINE bool push_freed(void *block, uint8_t *mark, size_t size_class) {
+  CacheHead *cache = current_cache();
+  void **top = cache->top[size_class];
+  if (WARREN_UNLIKELY(top == cache->limit[size_class])) return false;
+  *mark = 0;
+  *top = block;
+  bin::count_free(cache, size_class);
+  bin::raise_top(cache, size_class);
+  return true;
+}
+
 template <void (*Slow)(void *)>
 WARREN_ALWAYS_INLINE void release(void *block) {
   // The rotation takes the low bits of a misaligned pointer to the top, past every bound.
@@ -57,13 +69,7 @@ WARREN_ALWAYS_INLINE void release(void *block) {
   uint8_t *mark = arena.fine + granule;
   const size_t size_class = *mark;
   if (WARREN_UNLIKELY(size_class == 0)) return Slow(block);
-  CacheHead *cache = current_cache();
-  void **top = cache->top[size_class];
-  if (WARREN_UNLIKELY(top == cache->limit[size_class])) return Slow(block);
-  *mark = 0;
-  *top = block;
-  bin::count_free(cache, size_class);
-  bin::raise_top(cache, size_class);
+  if (WARREN_UNLIKELY(!push_freed(block, mark, size_class))) return Slow(block);
 }
 
 // release() of a block whose size the caller knows, as operator delete does. The class comes from the size, so that the processor
@@ -75,15 +81,9 @@ WARREN_ALWAYS_INLINE void release_sized(void *block, size_t size) {
   const size_t size_class = class_of_small_size(size).value;  // not the cache's table, which names no class while allocations are counted
   const size_t granule = std::rotr(address_of(block) - arena.start, int{kFineShift});
   if (WARREN_UNLIKELY(granule >= arena.granule_count)) return Slow(block);
-  CacheHead *cache = current_cache();
   uint8_t *mark = arena.fine + granule;
   if (WARREN_UNLIKELY(*mark != size_class)) return Slow(block);
-  void **top = cache->top[size_class];
-  if (WARREN_UNLIKELY(top == cache->limit[size_class])) return Slow(block);
-  *mark = 0;
-  *top = block;
-  bin::count_free(cache, size_class);
-  bin::raise_top(cache, size_class);
+  if (WARREN_UNLIKELY(!push_freed(block, mark, size_class))) return Slow(block);
 }
 
 // What a slow function does first while allocations are counted: all of the above once more with the table of those days, and
@@ -105,52 +105,46 @@ WARREN_ALWAYS_INLINE void *allocate_counted(size_t size) {
   return block;
 }
 
-// The same for a block of any class but the tiny one, and for medium blocks in the coarse plane. nullptr, false: not at hand.
-WARREN_ALWAYS_INLINE void *allocate_of_class(SizeClass size_class) {
+// A block of a class whose marks lie in the plane that MarkOf reads. nullptr: not at hand.
+template <uint8_t *(*MarkOf)(uintptr_t)>
+WARREN_ALWAYS_INLINE void *allocate_marked(SizeClass size_class) {
   CacheHead *cache = current_cache();
   void *block = bin::top_block(cache, size_class.value);
-  uint8_t *mark = object_map::of_class(size_class, address_of(block));
+  uint8_t *mark = MarkOf(address_of(block));
   if (WARREN_UNLIKELY(*mark != 0)) return nullptr;
   bin::lower_top(cache, size_class.value);
   *mark = size_class.value;
   return block;
 }
 
+// allocate() for a block of any class but the tiny one. nullptr: not at hand.
+WARREN_ALWAYS_INLINE void *allocate_of_class(SizeClass size_class) {
+  if (info(size_class).object_size <= kMaxSmallSize) return allocate_marked<object_map::fine>(size_class);
+  return allocate_marked<object_map::coarse>(size_class);
+}
+
+// release() of a medium block, which is marked in the coarse plane. False: it is none, or its bin is full.
 WARREN_ALWAYS_INLINE bool release_medium(void *block) {
   const size_t granule = std::rotr(address_of(block) - arena.start, int{kCoarseShift});
   if (granule >= arena.granule_count >> (kCoarseShift - kFineShift)) return false;
   uint8_t *mark = arena.coarse + granule;
   const size_t size_class = *mark;
   if (size_class == 0 || size_class >= kSentinelMark) return false;
-  CacheHead *cache = current_cache();
-  void **top = cache->top[size_class];
-  if (WARREN_UNLIKELY(top == cache->limit[size_class])) return false;
-  *mark = 0;
-  *top = block;
-  bin::count_free(cache, size_class);
-  bin::raise_top(cache, size_class);
-  return true;
+  return push_freed(block, mark, size_class);
 }
 
 // What slow functions try first for requests above kMaxSmallSize, before they look at anything else. nullptr: not at hand, no such
 // request, or allocations are counted.
 WARREN_ALWAYS_INLINE void *allocate_medium(size_t size) {
   if (size - (kMaxSmallSize + 1) > kMaxClassSize - (kMaxSmallSize + 1) || sampling::counts()) return nullptr;
-  const SizeClass size_class = class_of_medium_size(size);
-  CacheHead *cache = current_cache();
-  void *block = bin::top_block(cache, size_class.value);
-  uint8_t *mark = object_map::coarse(address_of(block));
-  if (WARREN_UNLIKELY(*mark != 0)) return nullptr;
-  bin::lower_top(cache, size_class.value);
-  *mark = size_class.value;
-  return block;
+  return allocate_marked<object_map::coarse>(class_of_medium_size(size));
 }
 
 // The whole of each operation, for the `Slow`s of preload/. nullptr: no memory, or an impossible size.
 void *allocate_slow(size_t size);
 void *allocate_zeroed(size_t size);
 void *allocate_aligned(size_t align, size_t size);  // align: a power of two
-void release_slow(void *block, const char *function);  // release_medium() has been tried
+void release_slow(void *block, const char *function);  // what release_medium() has left
 
 // `size` is not 0 and `block` not nullptr. nullptr: the block is as before.
 void *reallocate(void *block, size_t size, const char *function);

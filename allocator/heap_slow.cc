@@ -187,6 +187,9 @@ namespace {
 // What the public functions do, but for counting.
 
 void *allocate_uncounted(size_t size) {
+  if (size > kMaxSmallSize && size <= kMaxClassSize) {  // malloc and new have tried, nobody else has
+    if (void *block = allocate_of_class(class_of_medium_size(size))) return block;
+  }
   if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
   void *block;
   if (WARREN_LIKELY(size <= kMaxClassSize)) {

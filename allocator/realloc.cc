@@ -16,13 +16,8 @@ void release_moved(void *block) {
   if (WARREN_UNLIKELY(!release_medium(block))) release_slow(block, "realloc");
 }
 
-void *allocate_moved(size_t size) {
-  void *block = allocate_medium(size);
-  return WARREN_LIKELY(block != nullptr) ? block : allocate_slow(size);
-}
-
 void *copy_to_new(void *block, size_t old_size, size_t size) {
-  void *copy = allocate<allocate_moved>(size);
+  void *copy = allocate<allocate_slow>(size);
   if (copy == nullptr) return nullptr;
   memcpy(copy, block, old_size < size ? old_size : size);
   release<release_moved>(block);

@@ -1,8 +1,9 @@
 // Watching allocations go by: for the heap profile, which sees one in so many bytes, and for who wants each block.
 // While nobody watches, nothing of this runs: the tables from sizes to classes that the fast paths read are then as always.
 // While somebody does, every size has the class kSampledBin there, whose bin is always empty, so that every malloc takes the slow
-// path (every free goes on as it was), where a countdown of bytes in the thread's cache says which block is due. A sampled block's byte in the object map is kSampledMark
-// instead of its class: its free finds that bin shut, comes to the slow path, and is told to the watcher.
+// path (every free goes on as it was), where a countdown of bytes in the thread's cache says which block is due. A sampled
+// block's byte in the object map is kSampledMark instead of its class: its free finds that bin shut, comes to the slow path, and is
+// told to the watcher.
 //
 // Callers: heap_slow.cc and realloc.cc for each allocation; inspect/ watches.
 // Invariant: a block carries kSampledMark exactly while the watcher has it.
