@@ -23,6 +23,11 @@ void *find_in_libraries(const char *name) {
   return nullptr;
 }
 
+constexpr size_t kForms = 4;
+constexpr const char *kNothrowNew[kForms] = {"_ZnwmRKSt9nothrow_t", "_ZnamRKSt9nothrow_t", "_ZnwmSt11align_val_tRKSt9nothrow_t",
+                                             "_ZnamSt11align_val_tRKSt9nothrow_t"};
+void *found_at_start[kForms];  // before there are threads; what comes later may go again, and is looked up each time
+
 template <class Function>
 Function *find(const char *name) {
   void *symbol = dlsym(RTLD_DEFAULT, name);
@@ -54,16 +59,22 @@ void throw_bad_alloc() {
   __builtin_unreachable();
 }
 
-void *nothrow_new(size_t size, size_t align, bool array) {
+void find_nothrow_new() {
+  for (size_t i = 0; i < kForms; ++i) found_at_start[i] = find_in_libraries(kNothrowNew[i]);
+}
+
+bool nothrow_new(size_t size, size_t align, bool array, void **block) {
+  const size_t form = (align == 0 ? size_t{0} : size_t{2}) + (array ? 1 : 0);
+  void *function = found_at_start[form];
+  if (function == nullptr) function = find_in_libraries(kNothrowNew[form]);
+  if (function == nullptr) return false;
+  const std::nothrow_t quiet{};
   if (align == 0) {
-    using Plain = void *(size_t, const std::nothrow_t &);
-    auto *plain = reinterpret_cast<Plain *>(find_in_libraries(array ? "_ZnamRKSt9nothrow_t" : "_ZnwmRKSt9nothrow_t"));
-    return plain == nullptr ? nullptr : plain(size, std::nothrow_t{});
+    *block = reinterpret_cast<void *(*)(size_t, const std::nothrow_t &)>(function)(size, quiet);
+  } else {
+    *block = reinterpret_cast<void *(*)(size_t, std::align_val_t, const std::nothrow_t &)>(function)(size, std::align_val_t{align}, quiet);
   }
-  using Aligned = void *(size_t, std::align_val_t, const std::nothrow_t &);
-  const char *name = array ? "_ZnamSt11align_val_tRKSt9nothrow_t" : "_ZnwmSt11align_val_tRKSt9nothrow_t";
-  auto *aligned = reinterpret_cast<Aligned *>(find_in_libraries(name));
-  return aligned == nullptr ? nullptr : aligned(size, std::align_val_t{align}, std::nothrow_t{});
+  return true;
 }
 
 }  // namespace warren::cxx_runtime

@@ -15,7 +15,10 @@ NewHandler new_handler();
 // Throws std::bad_alloc; a program without a C++ runtime ends with a fatal error.
 [[noreturn]] void throw_bad_alloc();
 
-// The runtime's own nothrow operator new or new[], aligned unless `align` is 0; nullptr where it has none.
-void *nothrow_new(size_t size, size_t align, bool array);
+// Looks nothrow_new()'s functions up while the program starts: later, that would wait for who has the loader's lock.
+void find_nothrow_new();
+
+// The runtime's own nothrow operator new or new[], aligned unless `align` is 0: what it returns. False: there is none.
+bool nothrow_new(size_t size, size_t align, bool array, void **block);
 
 }  // namespace warren::cxx_runtime

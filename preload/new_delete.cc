@@ -42,7 +42,8 @@ void *throwing(size_t size, size_t align) {
 void *not_throwing(size_t size, size_t align) {
   if (void *block = attempt(size, align)) return block;
   if (cxx_runtime::new_handler() == nullptr) return nullptr;
-  return cxx_runtime::nothrow_new(size, align, false);
+  void *block;
+  return cxx_runtime::nothrow_new(size, align, false, &block) ? block : nullptr;
 }
 
 WARREN_NOINLINE void *new_otherwise(size_t size) { return throwing(size, kUnaligned); }

@@ -26,12 +26,23 @@ void delete_any_aligned_array(void *block, align_val_t align) { ::operator delet
 void delete_sized_aligned(void *block, size_t, align_val_t align) { ::operator delete(block, align); }
 void delete_sized_aligned_array(void *block, size_t, align_val_t align) { ::operator delete[](block, align); }
 
-// Those that catch what the program's throws are the C++ runtime's.
-void *new_nothrow(size_t size) { return cxx_runtime::nothrow_new(size, 0, false); }
-void *new_nothrow_array(size_t size) { return cxx_runtime::nothrow_new(size, 0, true); }
-void *new_nothrow_aligned(size_t size, align_val_t align) { return cxx_runtime::nothrow_new(size, static_cast<size_t>(align), false); }
+// Those that catch what the program's throws are the C++ runtime's. Without one that can be found (it may be linked statically)
+// the program's own has to do, which at the end of memory ends the program.
+void *new_nothrow(size_t size) {
+  void *block;
+  return cxx_runtime::nothrow_new(size, 0, false, &block) ? block : ::operator new(size);
+}
+void *new_nothrow_array(size_t size) {
+  void *block;
+  return cxx_runtime::nothrow_new(size, 0, true, &block) ? block : ::operator new[](size);
+}
+void *new_nothrow_aligned(size_t size, align_val_t align) {
+  void *block;
+  return cxx_runtime::nothrow_new(size, static_cast<size_t>(align), false, &block) ? block : ::operator new(size, align);
+}
 void *new_nothrow_aligned_array(size_t size, align_val_t align) {
-  return cxx_runtime::nothrow_new(size, static_cast<size_t>(align), true);
+  void *block;
+  return cxx_runtime::nothrow_new(size, static_cast<size_t>(align), true, &block) ? block : ::operator new[](size, align);
 }
 
 bool program_has_some() {
@@ -54,6 +65,7 @@ void make_way() {
   found = true;
   Redirection redirection;
   if (!redirection.is_possible()) return;
+  cxx_runtime::find_nothrow_new();
   redirection.jump(warren_own_new_array, new_array);
   redirection.jump(warren_own_new_aligned_array, new_array_aligned);
   redirection.jump(warren_own_new_nothrow, new_nothrow);
