@@ -37,7 +37,6 @@
 namespace warren::inspect::leak_roots {
 namespace {
 
-
 // --- stacks that libc has made ---
 
 struct Stack {

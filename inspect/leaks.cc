@@ -84,12 +84,8 @@ int64_t check() {
   if (!on) return -1;
   frame_names::find_demangler();  // by now there may be one
   const snapshot::Outcome outcome = snapshot::take(search_copy);
-  if (!outcome.taken) {
-    complain("the program could not be stopped, or there is no memory for a copy of it");
-    return -1;
-  }
-  if (!outcome.finished) {
-    complain("the search ended early");
+  if (const char *why = snapshot::failure(outcome)) {
+    complain(why);
     return -1;
   }
   switch (outcome.values[kError]) {

@@ -13,8 +13,7 @@ void set_up();
 // Looks and reports. How many blocks are lost, -1: that could not be found out. Any thread; not from a signal handler.
 int64_t check();
 
-// At exit: whether the process is to end with kExitStatus. (Standard streams are not flushed yet.)
-inline constexpr int kExitStatus = 23;
+// At exit: whether the process is to end with snapshot::kFoundStatus. (Standard streams are not flushed yet.)
 bool leaked_at_exit();
 
 }  // namespace warren::inspect::leaks

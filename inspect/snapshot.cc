@@ -399,6 +399,11 @@ Outcome take(Inspect inspect) {
   return outcome;
 }
 
+const char *failure(const Outcome &outcome) {
+  if (!outcome.taken) return "the program could not be stopped, or there is no memory for a copy of it";
+  return outcome.finished ? nullptr : "the search ended early";
+}
+
 bool take_and_forget(Inspect inspect) {
   if (stack == nullptr || !occupy()) return false;
   reap();

@@ -34,6 +34,12 @@ struct Outcome {
   uint64_t values[4];  // as the inspection set them
 };
 
+// Why there is nothing in the values: for the program's user. nullptr: there is.
+const char *failure(const Outcome &outcome);
+
+// Of a process that ends after a search has found something.
+inline constexpr int kFoundStatus = 23;
+
 // Runs inspect(values) in a copy and waits for it. Any thread, one after the other; not from a signal handler.
 using Inspect = void (*)(uint64_t (&values)[4]);
 Outcome take(Inspect inspect);

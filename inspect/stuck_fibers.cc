@@ -37,10 +37,6 @@ uint64_t wanted = kOff;
 uint64_t process = 0;  // whose end is looked at; a forked child's is not
 bool found_any = false;
 
-// The report goes to a copy of the first stderr: many programs close theirs before they end.
-int report_fd = 2;
-constexpr int kLowestFd = 900;
-
 void complain(const char *what) {
   LogLine line;
   line << "warren: stuck: " << what;
@@ -115,6 +111,7 @@ void follow() {
 
 void search_copy(uint64_t (&values)[4]) {
   leak_roots::note_kernel_words();
+  const int report_fd = os_process::keep_stderr();
   os_calls::close_all_but(report_fd, -1);
   gc::rooted_memory::forget_all();
   values[kError] = kNoMemory;
@@ -151,8 +148,7 @@ void set_up() {
   wanted = options.stuck.load(std::memory_order_relaxed);
   if (wanted == kOff) return;
   process = os_process::id();
-  const long copy = os_calls::duplicate_from(2, kLowestFd);
-  if (!os_calls::failed(copy)) report_fd = static_cast<int>(copy);
+  os_process::keep_stderr();
   scheduler::at_end_of_main(at_end_of_main);
 }
 
@@ -161,12 +157,8 @@ int64_t check() {
   leak_roots::set_up();
   frame_names::find_demangler();
   const snapshot::Outcome outcome = snapshot::take(search_copy);
-  if (!outcome.taken) {
-    complain("the program could not be stopped, or there is no memory for a copy of it");
-    return -1;
-  }
-  if (!outcome.finished) {
-    complain("the search ended early");
+  if (const char *why = snapshot::failure(outcome)) {
+    complain(why);
     return -1;
   }
   switch (outcome.values[kError]) {

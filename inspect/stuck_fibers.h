@@ -22,8 +22,7 @@ void set_up();
 // or thread; not from a signal handler.
 int64_t check();
 
-// At exit: whether the process is to end with kExitStatus. (Standard streams are not flushed yet.)
-inline constexpr int kExitStatus = 23;
+// At exit: whether the process is to end with snapshot::kFoundStatus. (Standard streams are not flushed yet.)
 bool failed_at_exit();
 
 }  // namespace warren::inspect::stuck_fibers

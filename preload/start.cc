@@ -1,8 +1,7 @@
 // What happens when the library is loaded and when the process ends.
 // The constructor runs before every other library's (-z initfirst), the destructor after every other's.
 // Invariant: neither allocates or looks up a symbol (but with gc=leaks and heap_dump, and in a program with operators of its own,
-// replaced_operators.h); the heap itself is set up by
-// the first malloc, which may come before or without the constructor.
+// replaced_operators.h); the heap itself is set up by the first malloc, which may come before or without the constructor.
 #include "allocator/base/log.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_process.h"
@@ -15,6 +14,7 @@
 #include "inspect/heap_profile.h"
 #include "inspect/layout.h"
 #include "inspect/leaks.h"
+#include "inspect/snapshot.h"
 #include "inspect/stuck_fibers.h"
 #include "preload/bypass.h"
 #include "preload/counted_entries.h"
@@ -83,7 +83,7 @@ __attribute__((destructor(101))) void on_exit() {
   const bool leaked = warren::inspect::leaks::leaked_at_exit();
   if (!stuck && !leaked) return;
   fflush(nullptr);  // what exit would have done after this
-  _exit(leaked ? warren::inspect::leaks::kExitStatus : warren::inspect::stuck_fibers::kExitStatus);
+  _exit(warren::inspect::snapshot::kFoundStatus);
 }
 
 }  // namespace

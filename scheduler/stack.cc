@@ -289,13 +289,19 @@ bool in_guard(const void *address) {
   return slab != nullptr && address_of(address) - address_of(slab->low(index)) < guard_bytes(slab->order);
 }
 
-void for_each(void (*visit)(G *g, void *context), void *context) {
+Position for_some(Position from, size_t most, void (*visit)(G *g, void *context), void *context) {
   const uint32_t count = slab_count.load(std::memory_order_acquire);
-  for (uint32_t i = 0; i < count; ++i) {
-    const uint32_t carved = slabs[i]->carved.load(std::memory_order_acquire);  // pairs with carve()
-    for (uint32_t k = 0; k < carved; ++k) visit(slabs[i]->g(k), context);
+  for (; from.slab < count; from = {from.slab + 1, 0}) {
+    const uint32_t carved = slabs[from.slab]->carved.load(std::memory_order_acquire);  // pairs with carve()
+    for (; from.index < carved; ++from.index) {
+      if (most-- == 0) return from;
+      visit(slabs[from.slab]->g(from.index), context);
+    }
   }
+  return {};
 }
+
+void for_each(void (*visit)(G *g, void *context), void *context) { for_some({}, SIZE_MAX, visit, context); }
 
 void for_each_slab(void (*visit)(uintptr_t low, uintptr_t high, void *context), void *context) {
   const uint32_t count = slab_count.load(std::memory_order_acquire);

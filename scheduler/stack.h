@@ -54,6 +54,13 @@ bool in_guard(const void *address);
 // Each G that has been made, dead ones included.
 void for_each(void (*visit)(G *g, void *context), void *context);
 
+// So many of them. Returns where to go on; the beginning: these were the last.
+struct Position {
+  uint32_t slab = 0, index = 0;
+  bool operator==(const Position &) const = default;
+};
+Position for_some(Position from, size_t most, void (*visit)(G *g, void *context), void *context);
+
 // The address space of all stacks.
 void for_each_slab(void (*visit)(uintptr_t low, uintptr_t high, void *context), void *context);
 size_t mapped_bytes();

@@ -78,6 +78,31 @@ TEST(Stack, ManyOfAllSizesDoNotOverlap) {
   EXPECT_EQ(stack_bounds_of(nullptr).high, nullptr);
 }
 
+TEST(Stack, SomeAtATimeAreAll) {
+  for (unsigned order = 0; order < 4; ++order) {  // each in slabs of its own
+    Batch<G> some;
+    for (int i = 0; i < 40; ++i) some.push(stacks::allocate(order));
+    stacks::free(some, order);
+  }
+  const auto note = [](G *g, void *context) { static_cast<std::vector<G *> *>(context)->push_back(g); };
+  std::vector<G *> all;
+  stacks::for_each(note, &all);
+  ASSERT_GT(all.size(), 100u);
+  for (const size_t most : {size_t{1}, size_t{7}, all.size() - 1, all.size(), all.size() + 1}) {
+    std::vector<G *> found;
+    size_t parts = 0;
+    stacks::Position at;
+    do {
+      const size_t before = found.size();
+      at = stacks::for_some(at, most, note, &found);
+      EXPECT_LE(found.size() - before, most);
+      ++parts;
+    } while (at != stacks::Position{} && parts <= all.size() + 1);
+    EXPECT_EQ(found, all) << most;
+    EXPECT_LE(parts, all.size() / most + 1) << most;
+  }
+}
+
 TEST(Stack, GuardFaults) {
   G *g = stacks::allocate(stacks::kDefaultOrder);
   g->low[32 << 10] = 1;
@@ -121,7 +146,7 @@ TEST(Stack, ParkedStacksAreVisited) {
 }
 
 TEST(Stack, AHundredThousandParkedOnesArePagesNotMappings) {
-  if (kSanitized) GTEST_SKIP();
+  if (kSanitized) GTEST_SKIP() << "memory below a stack pointer is theirs to watch";
   run_on(2, [] {
     constexpr int kFibers = 100000;
     const double before = resident_bytes();
@@ -199,7 +224,7 @@ struct DeepOne {
 };
 
 TEST(Stack, WhatLiesBelowAParkedFiberIsGivenBack) {
-  if (kSanitized) GTEST_SKIP();
+  if (kSanitized) GTEST_SKIP() << "memory below a stack pointer is theirs to watch";
   for (const int ps : {1, 2}) {
     run_on(ps, [] {
       DeepOne one;
@@ -219,7 +244,7 @@ TEST(Stack, WhatLiesBelowAParkedFiberIsGivenBack) {
 
 // While others run, and when all are idle. Meanwhile some are woken, and use their stacks again.
 TEST(Stack, ParkedForLongGivesBackByItself) {
-  if (kSanitized) GTEST_SKIP();
+  if (kSanitized) GTEST_SKIP() << "memory below a stack pointer is theirs to watch";
   for (const bool idle : {false, true}) {
     run_on(2, [idle] {
       constexpr int kFibers = 200;
