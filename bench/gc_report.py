@@ -6,10 +6,7 @@ is one file that needs nothing else (no network, no script), and every plot has 
 """
 
 import html
-import json
-import pathlib
 import statistics
-import sys
 
 import plot
 import report
@@ -73,15 +70,8 @@ def page(samples):
 
 
 def write(samples, directory):
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "gc-samples.json").write_text(json.dumps(samples, indent=1) + "\n")
-    path = directory / "gc.html"
-    path.write_text(page(samples))
-    return path
+    return report.write_files(directory, "gc.html", page(samples), "gc-samples.json", samples)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
-        sys.exit("usage: gc_report.py SAMPLES.json [DIRECTORY]")
-    print(write(json.loads(pathlib.Path(sys.argv[1]).read_text()),
-                pathlib.Path(sys.argv[2] if len(sys.argv) == 3 else pathlib.Path(__file__).parent / "report")))
+    report.by_hand(write)

@@ -241,17 +241,26 @@ def page(report):
     return whole_page("malloc, side by side", style(report["allocators"]), sections)
 
 
-def write(report, directory):
-    """Writes DIRECTORY/index.html and beside it the samples; returns the page's path."""
+def write_files(directory, page_name, text, samples_name, samples):
+    """Writes a page and beside it the samples it was made of; returns the page's path."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "samples.json").write_text(json.dumps(report, indent=1) + "\n")
-    path = directory / "index.html"
-    path.write_text(page(report))
+    (directory / samples_name).write_text(json.dumps(samples, indent=1) + "\n")
+    path = directory / page_name
+    path.write_text(text)
     return path
 
 
-if __name__ == "__main__":
+def write(report, directory):
+    return write_files(directory, "index.html", page(report), "samples.json", report)
+
+
+def by_hand(write_page):
+    """What report.py and gc_report.py do as commands."""
     if len(sys.argv) not in (2, 3):
-        sys.exit("usage: report.py SAMPLES.json [DIRECTORY]")
-    print(write(json.loads(pathlib.Path(sys.argv[1]).read_text()),
-                pathlib.Path(sys.argv[2] if len(sys.argv) == 3 else pathlib.Path(__file__).parent / "report")))
+        sys.exit(f"usage: {pathlib.Path(sys.argv[0]).name} SAMPLES.json [DIRECTORY]")
+    directory = sys.argv[2] if len(sys.argv) == 3 else pathlib.Path(__file__).parent / "report"
+    print(write_page(json.loads(pathlib.Path(sys.argv[1]).read_text()), pathlib.Path(directory)))
+
+
+if __name__ == "__main__":
+    by_hand(write)

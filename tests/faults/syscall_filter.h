@@ -1,6 +1,6 @@
 // syscall_filter.h: a seccomp filter written by hand that makes named system calls fail with an
 // errno, or (allow list) kills the process at any call that is not named. Used by harsh_launch
-// before exec, and by victims that seal themselves half-way. Invariant: a call that is not named
+// before exec, by victims that seal themselves half-way, and by tests of what the kernel refuses elsewhere. Invariant: a call that is not named
 // behaves as ever, and the filter itself never needs memory.
 #pragma once
 
@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 namespace syscall_filter {
 
@@ -47,6 +48,7 @@ inline constexpr NamedCall kCalls[] = {
     {"openat", SYS_openat},
     {"perf_event_open", SYS_perf_event_open},
     {"prctl", SYS_prctl},
+    {"ptrace", SYS_ptrace},
     {"read", SYS_read},
     {"readlink", SYS_readlink},
     {"rseq", SYS_rseq},
@@ -92,8 +94,11 @@ inline int parse_errno(const char *name) {
   return 0;
 }
 
+enum class Threads { kThisAndItsOwn, kAll };
+
 // The listed calls get `listed`, all others get `others` (SECCOMP_RET_* values).
-inline bool install(const unsigned *numbers, size_t count, uint32_t listed, uint32_t others) {
+inline bool install(const unsigned *numbers, size_t count, uint32_t listed, uint32_t others,
+                    Threads threads = Threads::kThisAndItsOwn) {
   sock_filter program[kMaxCalls + 8];
   size_t at = 0;
   const auto statement = [&](unsigned code, uint32_t value) {
@@ -112,13 +117,14 @@ inline bool install(const unsigned *numbers, size_t count, uint32_t listed, uint
   statement(BPF_RET | BPF_K, listed);
   sock_fprog filter = {static_cast<unsigned short>(at), program};
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return false;
-  return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) == 0;
+  const unsigned flags = threads == Threads::kAll ? SECCOMP_FILTER_FLAG_TSYNC : 0;
+  return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter) == 0;
 }
 
-inline bool deny(const char *list, int error) {
+inline bool deny(const char *list, int error, Threads threads = Threads::kThisAndItsOwn) {
   unsigned numbers[kMaxCalls];
   const size_t count = parse_calls(list, numbers);
-  return count > 0 && install(numbers, count, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error), SECCOMP_RET_ALLOW);
+  return count > 0 && install(numbers, count, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error), SECCOMP_RET_ALLOW, threads);
 }
 
 // Takes MAP_FIXED_NOREPLACE away: mmap with that flag fails with `error`, every other mmap works. An allocator that

@@ -1,5 +1,6 @@
 // The acts of leaks_victim: they search by themselves, while something goes on or under some condition. See leaks_victim.h.
 #include "leaks_victim.h"
+#include "tests/faults/syscall_filter.h"
 
 #include <atomic>
 #include <cerrno>
@@ -9,15 +10,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <memory>
 #include <pthread.h>
 #include <semaphore.h>
 #include <string>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <thread>
@@ -198,16 +196,7 @@ int children() {
   return WIFEXITED(status) && WEXITSTATUS(status) == 5 ? 0 : fail("status of the child", status);
 }
 
-bool forbid_tracing() {
-  sock_filter deny[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ptrace, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  const sock_fprog program{sizeof deny / sizeof *deny, deny};
-  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
+bool forbid_tracing() { return syscall_filter::deny("ptrace", EPERM); }
 
 // Where nobody may trace, the collector's signal stops the threads.
 int untraceable() {

@@ -1,6 +1,8 @@
 // A program with a known number of fibers that nothing can ever wake: stuck_victim CASE. stuck_test.py runs it and knows
 // what each case has. Invariant: what a case waits for is made by a fiber that has ended when the search begins, so that
 // the main fiber's stack knows of it only where the case says so.
+#include "tests/faults/syscall_filter.h"
+
 #include <warren/leaks.h>
 #include <warren/scheduler.h>
 
@@ -9,14 +11,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <memory>
 #include <poll.h>
 #include <string>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -336,15 +334,7 @@ int own_group() {
 // --- the world around ---
 
 int untraceable() {
-  sock_filter deny[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ptrace, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  const sock_fprog program{sizeof deny / sizeof *deny, deny};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return 77;
-  if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0) return 77;
+  if (!syscall_filter::deny("ptrace", EPERM, syscall_filter::Threads::kAll)) return 77;
   return look(2, 0, [] {
     start_receiver(make_chan<int>());
     global = make_chan<int>();

@@ -146,7 +146,7 @@ TEST(Stack, ParkedStacksAreVisited) {
 }
 
 TEST(Stack, AHundredThousandParkedOnesArePagesNotMappings) {
-  if (kSanitized) GTEST_SKIP() << "memory below a stack pointer is theirs to watch";
+  if (kSanitized) GTEST_SKIP() << "each fiber has memory of theirs";
   run_on(2, [] {
     constexpr int kFibers = 100000;
     const double before = resident_bytes();
