@@ -60,7 +60,9 @@ void throw_bad_alloc() {
 }
 
 void find_nothrow_new() {
-  for (size_t i = 0; i < kForms; ++i) found_at_start[i] = find_in_libraries(kNothrowNew[i]);
+  // Those there would be without this library. Not by dlopen: in a constructor before libc's it runs the others', libc's among
+  // them, without an environment.
+  for (size_t i = 0; i < kForms; ++i) found_at_start[i] = dlsym(RTLD_NEXT, kNothrowNew[i]);
 }
 
 bool nothrow_new(size_t size, size_t align, bool array, void **block) {

@@ -15,7 +15,7 @@ PROGRAMS = os.environ["PROGRAMS"]
 
 def run(command, conf=None):
     environment = {k: v for k, v in os.environ.items() if k not in ("WARREN_CONF", "LD_PRELOAD")}
-    environment["LD_PRELOAD"] = LIBRARY
+    environment |= {"LD_PRELOAD": LIBRARY, "KEPT": "1"}
     if conf is not None:
         environment["WARREN_CONF"] = conf
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
@@ -31,7 +31,7 @@ class ReplacedOperators(unittest.TestCase):
     def test_the_others_end_in_the_programs_own(self):
         for kind in ("1", "2", "3", "4"):
             command = program("replaced_operators_" + kind)
-            without = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60)
+            without = subprocess.run(command, env={"KEPT": "1"}, capture_output=True, text=True, timeout=60)
             self.assertRegex(without.stdout, r"\A(\d+) taken, \1 given\n\Z")
             for conf in (None, "prof=/dev/null,prof_rate=1"):
                 process = run(command, conf)
