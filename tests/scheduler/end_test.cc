@@ -31,6 +31,7 @@ End end_of(const std::function<void()> &f, const std::function<void(pid_t)> &mea
   const pid_t child = fork();
   if (child == 0) {
     dup2(ends[1], 2);
+    signal(SIGQUIT, SIG_DFL);  // a shell's background commands ignore it
     close(ends[0]);
     close(ends[1]);
     alarm(60);
