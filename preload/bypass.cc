@@ -17,6 +17,7 @@ namespace {
 
 enum class State : int { kUnknown, kOurs, kTheirs };
 std::atomic<State> state{State::kUnknown};  // relaxed: every thread finds the same answer
+std::atomic<bool> one_heap{false};          // relaxed: set before the first block that would be judged differently
 
 // A main program that is not position-independent and takes a function's address gives it to everybody:
 // its own PLT entry, under an undefined symbol that has a value. That is no definition.
@@ -48,8 +49,11 @@ bool active() {
 
 bool is_foreign(const void *block) {
   enum : uint64_t { kAbort, kForward };
-  return options.foreign.load(std::memory_order_relaxed) == kForward && block != nullptr && !owns(block);
+  return options.foreign.load(std::memory_order_relaxed) == kForward && block != nullptr && !owns(block) &&
+         !one_heap.load(std::memory_order_relaxed);
 }
+
+void nothing_is_foreign() { one_heap.store(true, std::memory_order_relaxed); }
 
 void *next_function(Name name) {
   static constexpr const char *kNames[] = {

@@ -39,6 +39,9 @@ void *next_function(Name name);
 // such pointers are to go to the next malloc.
 bool is_foreign(const void *block);
 
+// From now on there is no such pointer, whatever the option says: the next malloc has become ours.
+void nothing_is_foreign();
+
 template <class Function>
 Function *next(Name name) {
   return reinterpret_cast<Function *>(next_function(name));

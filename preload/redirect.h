@@ -1,8 +1,10 @@
 // A jump in the place of a function's first instruction. Written through /proc/self/mem: no page is ever writable and
-// executable at once. Where the kernel refuses, nothing changes. Callers: counted_entries.cc, replaced_operators.cc, both from the
-// constructor. Invariant: only this library's own functions are written to, and before there is a second thread.
+// executable at once. Where the kernel refuses, nothing changes. Callers: counted_entries.cc and replaced_operators.cc, for this
+// library's own functions, from the constructor; deep_binding.cc, for functions of libc that nobody calls. Invariant: nobody
+// executes what is written to.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace warren {
@@ -22,8 +24,17 @@ class Redirection {
     write(reinterpret_cast<uintptr_t>(from), reinterpret_cast<uintptr_t>(to));
   }
 
+  struct Jump {
+    void *from;
+    void *to;
+  };
+  static constexpr size_t kMostJumps = 16;
+
+  // All of them or, false, none.
+  bool jump_all(const Jump *jumps, size_t count);
+
  private:
-  void write(uintptr_t from, uintptr_t to);
+  bool write(uintptr_t from, uintptr_t to);
 
   int memory_;
 };

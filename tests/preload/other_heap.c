@@ -1,4 +1,4 @@
-/* A program with a block of the C library's own heap in hand, as a library opened with RTLD_DEEPBIND would give it.
+/* A program with a block of the C library's own heap in hand, as it gets one that asks libc.so.6 by name.
    Run by process_test.py with the option `foreign` both ways. Prints what it got that far. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

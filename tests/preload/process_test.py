@@ -1,7 +1,7 @@
 """Whole processes under the preload: options and their texts, the table at exit, programs that are not
 position-independent, blocks of other heaps, the library's own shape.
 
-Run by meson, suite 'unit'. Environment: WARREN_LIB, and PROGRAMS, the folder of the test programs.
+Run by meson, suite 'unit'. Environment: WARREN_LIB, WARREN_FAULTY_LIB, and PROGRAMS, the folder of the test programs.
 """
 import json
 import os
@@ -10,12 +10,13 @@ import subprocess
 import unittest
 
 LIBRARY = os.environ["WARREN_LIB"]
+FAULTY_LIBRARY = os.environ["WARREN_FAULTY_LIB"]
 PROGRAMS = os.environ["PROGRAMS"]
 
 
-def run(command, conf=None):
+def run(command, conf=None, library=LIBRARY, **variables):
     environment = {k: v for k, v in os.environ.items() if k not in ("WARREN_CONF", "LD_PRELOAD")}
-    environment |= {"LD_PRELOAD": LIBRARY, "KEPT": "1"}
+    environment |= {"LD_PRELOAD": library, "KEPT": "1", **variables}
     if conf is not None:
         environment["WARREN_CONF"] = conf
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
@@ -36,6 +37,27 @@ class ReplacedOperators(unittest.TestCase):
             for conf in (None, "prof=/dev/null,prof_rate=1"):
                 process = run(command, conf)
                 self.assertEqual((process.returncode, process.stdout, process.stderr), (0, without.stdout, ""), (kind, conf))
+
+
+class DeepBinding(unittest.TestCase):
+    """Libraries opened with RTLD_DEEPBIND find libc's malloc before any other."""
+    text = "made by the constructor\nexchanged\n"
+
+    def test_blocks_go_both_ways(self):
+        without = subprocess.run(program("deep_program"), capture_output=True, text=True, timeout=60)
+        self.assertEqual(without.stdout, self.text)
+        for conf in (None, "foreign=forward", "prof=/dev/null,prof_rate=1", "junk=1"):
+            process = run(program("deep_program"), conf)
+            self.assertEqual((process.returncode, process.stdout, process.stderr), (0, self.text, ""), conf)
+
+    def test_where_libcs_heap_is_in_use(self):
+        process = run([*program("deep_program"), "used"])
+        self.assertEqual((process.returncode, process.stdout, process.stderr), (0, self.text, ""))
+
+    def test_where_nothing_or_not_all_can_be_written(self):
+        for fault in ("open:1:from:EPERM", "pwrite:1:from:EPERM", "pwrite:7:once:EPERM"):
+            process = run(program("deep_program"), library=FAULTY_LIBRARY, WARREN_FAULT=fault)
+            self.assertEqual((process.returncode, process.stdout, process.stderr), (0, self.text, ""), fault)
 
 
 class Options(unittest.TestCase):

@@ -1,7 +1,7 @@
 // The table of system calls with faults: linked around the real one (ld --wrap) into libwarren_faulty.so.
 // Run by tests/faults. WARREN_FAULT="CALL:N:MODE[:ERRNO]" fails calls:
 //   CALL   mmap, munmap, madvise, mremap, mprotect,  N     1-based number of the first call that fails
-//          userfaultfd, open, ioctl, any
+//          userfaultfd, open, ioctl, pwrite, any
 //   MODE   once; from (that one and all later); every (each N-th)
 //   ERRNO  ENOMEM (default), EAGAIN, EINVAL, EPERM
 // WARREN_FAULT_COUNT=FD writes the number of calls made to descriptor FD at exit.
@@ -17,8 +17,8 @@
 
 namespace {
 
-enum Call : unsigned { kMmap, kMunmap, kMadvise, kMremap, kMprotect, kUserfaultfd, kOpen, kIoctl, kCalls, kAny = kCalls };
-constexpr const char *kNames[] = {"mmap", "munmap", "madvise", "mremap", "mprotect", "userfaultfd", "open", "ioctl", "any"};
+enum Call : unsigned { kMmap, kMunmap, kMadvise, kMremap, kMprotect, kUserfaultfd, kOpen, kIoctl, kWriteAt, kCalls, kAny = kCalls };
+constexpr const char *kNames[] = {"mmap", "munmap", "madvise", "mremap", "mprotect", "userfaultfd", "open", "ioctl", "pwrite", "any"};
 enum class Mode { kNone, kOnce, kFrom, kEvery };
 
 struct Fault {
@@ -113,6 +113,7 @@ long REAL(_ZN6warren8os_calls8mprotectEPvmi)(void *, size_t, int);
 long REAL(_ZN6warren8os_calls11userfaultfdEi)(int);
 long REAL(_ZN6warren8os_calls4openEPKci)(const char *, int);
 long REAL(_ZN6warren8os_calls5ioctlEimPv)(int, unsigned long, void *);
+long REAL(_ZN6warren8os_calls8write_atEiPKvmm)(int, const void *, size_t, uint64_t);
 
 long WRAP(_ZN6warren8os_calls4mmapEPvmii)(void *address, size_t bytes, int protection, int flags) {
   const long fault = fault_of(kMmap);
@@ -152,5 +153,10 @@ long WRAP(_ZN6warren8os_calls4openEPKci)(const char *path, int flags) {
 long WRAP(_ZN6warren8os_calls5ioctlEimPv)(int fd, unsigned long request, void *argument) {
   const long fault = fault_of(kIoctl);
   return fault != 0 ? fault : REAL(_ZN6warren8os_calls5ioctlEimPv)(fd, request, argument);
+}
+
+long WRAP(_ZN6warren8os_calls8write_atEiPKvmm)(int fd, const void *data, size_t bytes, uint64_t offset) {
+  const long fault = fault_of(kWriteAt);
+  return fault != 0 ? fault : REAL(_ZN6warren8os_calls8write_atEiPKvmm)(fd, data, bytes, offset);
 }
 }
