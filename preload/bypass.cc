@@ -4,6 +4,7 @@
 #include "allocator/base/annotations.h"
 #include "allocator/base/fatal.h"
 #include "allocator/base/options.h"
+#include "allocator/base/tls.h"
 #include "allocator/heap.h"
 #include "preload/entry_points.h"
 
@@ -35,6 +36,37 @@ WARREN_COLD bool find_out() {
   return !ours;
 }
 
+WARREN_TLS bool looking_up = false;
+
+WARREN_COLD void *look_up(Name name) {
+  static constexpr const char *kNames[] = {
+#define WARREN_NEXT_NAME(name) #name,
+      WARREN_NEXT_FUNCTIONS(WARREN_NEXT_NAME)
+#undef WARREN_NEXT_NAME
+  };
+  looking_up = true;
+  void *function = dlsym(RTLD_NEXT, kNames[static_cast<unsigned>(name)]);
+  looking_up = false;
+  if (function == nullptr) fatal::no_next_function(kNames[static_cast<unsigned>(name)]);
+  return function;
+}
+
+void *meanwhile_malloc(size_t size) { return allocate<allocate_slow>(size); }
+void *meanwhile_calloc(size_t count, size_t size) {
+  size_t bytes;
+  return __builtin_mul_overflow(count, size, &bytes) ? nullptr : allocate_zeroed(bytes);
+}
+void meanwhile_free(void *) {}
+
+void *meanwhile(Name name) {
+  switch (name) {
+    case Name::k_malloc: return reinterpret_cast<void *>(meanwhile_malloc);
+    case Name::k_calloc: return reinterpret_cast<void *>(meanwhile_calloc);
+    case Name::k_free: return reinterpret_cast<void *>(meanwhile_free);
+    default: fatal::no_next_function("any but malloc, calloc and free, inside a look-up");
+  }
+}
+
 }  // namespace
 
 bool is_ours_address(void *resolved, void *own) {
@@ -49,6 +81,7 @@ bool active() {
 
 bool is_foreign(const void *block) {
   enum : uint64_t { kAbort, kForward };
+  if (active()) return !owns(block);
   return options.foreign.load(std::memory_order_relaxed) == kForward && block != nullptr && !owns(block) &&
          !one_heap.load(std::memory_order_relaxed);
 }
@@ -56,17 +89,13 @@ bool is_foreign(const void *block) {
 void nothing_is_foreign() { one_heap.store(true, std::memory_order_relaxed); }
 
 void *next_function(Name name) {
-  static constexpr const char *kNames[] = {
-#define WARREN_NEXT_NAME(name) #name,
-      WARREN_NEXT_FUNCTIONS(WARREN_NEXT_NAME)
-#undef WARREN_NEXT_NAME
-  };
-  static std::atomic<void *> found[sizeof kNames / sizeof *kNames];  // relaxed: every thread finds the same
+  constexpr size_t kNames = static_cast<size_t>(Name::kCount);
+  static std::atomic<void *> found[kNames];  // relaxed: every thread finds the same
   std::atomic<void *> &cached = found[static_cast<unsigned>(name)];
   void *function = cached.load(std::memory_order_relaxed);
   if (WARREN_UNLIKELY(function == nullptr)) {
-    function = dlsym(RTLD_NEXT, kNames[static_cast<unsigned>(name)]);
-    if (function == nullptr) fatal::no_next_function(kNames[static_cast<unsigned>(name)]);
+    if (looking_up) return meanwhile(name);
+    function = look_up(name);
     cached.store(function, std::memory_order_relaxed);
   }
   return function;

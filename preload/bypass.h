@@ -30,13 +30,15 @@ enum class Name {
 #define WARREN_NEXT_ENUMERATOR(name) k_##name,
   WARREN_NEXT_FUNCTIONS(WARREN_NEXT_ENUMERATOR)
 #undef WARREN_NEXT_ENUMERATOR
+  kCount
 };
 
-// The definition behind ours; looked up once. A process without one cannot go on.
+// The definition behind ours; looked up once. A process without one cannot go on. The look-up frees the text of its thread's
+// last error, which may come back here: to a thread inside the look-up this gives functions of our own, which let that text be.
 void *next_function(Name name);
 
-// True for a pointer that belongs to another heap of this process, where the option `foreign` says that
-// such pointers are to go to the next malloc.
+// Whether a block is for the next malloc: all that are not this heap's where we stand aside, or where the option `foreign`
+// says so.
 bool is_foreign(const void *block);
 
 // From now on there is no such pointer, whatever the option says: the next malloc has become ours.

@@ -33,7 +33,7 @@ WARREN_NOINLINE void *malloc_slow(size_t size) {
 }
 
 WARREN_NOINLINE void free_otherwise(void *block) {
-  if (WARREN_UNLIKELY(bypass::active() || bypass::is_foreign(block))) return bypass::next<void(void *)>(bypass::Name::k_free)(block);
+  if (WARREN_UNLIKELY(bypass::is_foreign(block))) return bypass::next<void(void *)>(bypass::Name::k_free)(block);
   warren::release_slow(block, "free");
 }
 
@@ -86,14 +86,14 @@ WARREN_EXPORT void *calloc(size_t count, size_t size) noexcept {
 }
 
 WARREN_EXPORT void *realloc(void *block, size_t size) noexcept {
-  if (WARREN_UNLIKELY(bypass::active() || bypass::is_foreign(block))) {
+  if (WARREN_UNLIKELY(bypass::is_foreign(block))) {
     return bypass::next<void *(void *, size_t)>(bypass::Name::k_realloc)(block, size);
   }
   return reallocate(block, size);
 }
 
 WARREN_EXPORT void *reallocarray(void *block, size_t count, size_t size) noexcept {
-  if (bypass::active() || bypass::is_foreign(block)) {
+  if (bypass::is_foreign(block)) {
     return bypass::next<void *(void *, size_t, size_t)>(bypass::Name::k_reallocarray)(block, count, size);
   }
   size_t bytes;
@@ -132,7 +132,7 @@ WARREN_EXPORT void *pvalloc(size_t size) noexcept {
 }
 
 WARREN_EXPORT size_t malloc_usable_size(void *block) noexcept {
-  if (bypass::active() || bypass::is_foreign(block)) return bypass::next<size_t(void *)>(bypass::Name::k_malloc_usable_size)(block);
+  if (bypass::is_foreign(block)) return bypass::next<size_t(void *)>(bypass::Name::k_malloc_usable_size)(block);
   return warren::usable_size(block, "malloc_usable_size");
 }
 

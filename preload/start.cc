@@ -30,6 +30,10 @@ namespace {
 // Nobody in the library refers to it: a program that is linked with the static one has it by way of this.
 __attribute__((used)) const void *const layout_record = &wr_layout;
 
+// Called by the C runtime's start of each library, and this one starts before libc: a program built with -pg would set its
+// profile up, and allocate, without an environment. Its own start calls its own.
+extern "C" __attribute__((weak, visibility("hidden"))) void __gmon_start__() {}
+
 enum StatsOption : uint64_t { kStatsOff, kStatsExit, kStatsJson };
 
 uint64_t wanted_statistics() { return warren::options.stats.load(std::memory_order_relaxed); }

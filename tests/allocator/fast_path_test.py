@@ -32,7 +32,7 @@ CONSTRUCTORS = 2  # the compiler's own and preload/start.cc's; a third is a vari
 EXPORTS_MAP = pathlib.Path(__file__).resolve().parents[2] / "preload" / "exports.map"
 
 # What a compiler or linker adds by itself, without a version and weak.
-WEAK_IMPORTS = {"_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__gmon_start__", "__cxa_finalize",
+WEAK_IMPORTS = {"_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__cxa_finalize",
                 # of libstdc++, where the program has it: exceptions that travel with a fiber
                 "__cxa_get_globals"}
 

@@ -60,6 +60,20 @@ class DeepBinding(unittest.TestCase):
             self.assertEqual((process.returncode, process.stdout, process.stderr), (0, self.text, ""), fault)
 
 
+class Forwarder(unittest.TestCase):
+    """A library before ours that defines malloc and passes the calls on."""
+
+    def test_programs_run_under_both(self):
+        forwarder = os.path.join(PROGRAMS, "libforwarder.so")
+        for command in (program("deep_program"), ["/bin/bash", "-c", "echo $(for i in 1 2 3; do (echo $i); done)"],
+                        ["/usr/bin/python3", "-c", "import threading; t = [threading.Thread(target=lambda: [str(i) for i in range(9999)])"
+                                                   " for _ in range(4)]; [x.start() for x in t]; [x.join() for x in t]; print(len(t))"]):
+            without = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            for order in ([forwarder, LIBRARY], [LIBRARY, forwarder]):
+                process = run(command, library=":".join(order))
+                self.assertEqual((process.returncode, process.stdout, process.stderr), (0, without.stdout, ""), (command, order))
+
+
 class Options(unittest.TestCase):
     def test_a_mistake_prints_one_line_and_the_program_goes_on(self):
         for conf, line in (
