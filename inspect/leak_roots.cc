@@ -28,6 +28,7 @@
 #include "inspect/process_map.h"
 #include "inspect/reach.h"
 #include "inspect/snapshot.h"
+#include "inspect/unforked.h"
 #include "scheduler/stack.h"
 
 #include <cstring>
@@ -141,6 +142,7 @@ void note_own(uintptr_t low, uintptr_t high, void *) {
 void find_own() {
   process_map::for_each_own_range(note_own, nullptr);
   snapshot::for_each_own_range(note_own, nullptr);
+  unforked::for_each_own_range(note_own, nullptr);
   block_origins::for_each_own_range(note_own, nullptr);
   scheduler::stacks::for_each_slab(note_own, nullptr);
 }

@@ -32,9 +32,9 @@ struct Cursor {
   }
 };
 
-bool read_text(gc::PagedArray<char> &text) {
+bool read_text(const char *path, gc::PagedArray<char> &text) {
   constexpr size_t kStep = size_t{64} << 10;
-  const long fd = os_calls::open("/proc/self/maps", O_RDONLY);
+  const long fd = os_calls::open(path, O_RDONLY);
   if (os_calls::failed(fd)) return false;
   bool whole = false;
   while (text.reserve(text.size() + kStep)) {
@@ -76,8 +76,8 @@ bool parse(const char *line, const char *text, Mapping &mapping) {
 
 }  // namespace
 
-bool read_maps(gc::PagedArray<char> &text, bool (*add)(const Mapping &mapping, void *context), void *context) {
-  if (!read_text(text)) return false;
+bool read_maps(const char *path, gc::PagedArray<char> &text, bool (*add)(const Mapping &mapping, void *context), void *context) {
+  if (!read_text(path, text)) return false;
   for (size_t at = 0; at + 1 < text.size();) {
     const auto *end = static_cast<char *>(memchr(&text[at], '\n', text.size() - at));
     if (end == nullptr) break;

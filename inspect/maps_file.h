@@ -1,4 +1,4 @@
-// The mappings of this process as /proc/self/maps lists them. Callers: modules.cc, process_map.cc.
+// The mappings of a process as its /proc/PID/maps lists them. Callers: modules.cc, process_map.cc, unforked.cc.
 // Invariant: no lock is taken, nothing is allocated from the heap.
 #pragma once
 
@@ -17,9 +17,9 @@ struct Mapping {
   bool readable, writable, executable, shared;
 };
 
-// Reads the file into `text`, where each line becomes a string, and calls add(mapping, context) for each, in the order of
+// Reads the file at `path` into `text`, where each line becomes a string, and calls add(mapping, context) for each, in the order of
 // addresses. False: it cannot be read, no memory, or `add` said so.
-bool read_maps(gc::PagedArray<char> &text, bool (*add)(const Mapping &mapping, void *context), void *context);
+bool read_maps(const char *path, gc::PagedArray<char> &text, bool (*add)(const Mapping &mapping, void *context), void *context);
 
 // The mapping around an address in such a list, by its index; list.size(): none.
 template <class List>

@@ -4,7 +4,7 @@
 namespace warren::inspect {
 
 bool Modules::read() {
-  return read_maps(
+  return read_maps("/proc/self/maps",
       text_,
       [](const Mapping &mapping, void *context) {
         return !mapping.executable || static_cast<Modules *>(context)->modules_.push_back(mapping);

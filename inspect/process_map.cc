@@ -17,7 +17,7 @@ bool read() {
   text.clear();
   if (!list.reserve(4096) || !text.reserve(size_t{1} << 19)) return false;
   const auto add = [](const Mapping &mapping, void *) { return list.push_back(mapping); };
-  return read_maps(text, add, nullptr) && list.size() != 0;
+  return read_maps("/proc/self/maps", text, add, nullptr) && list.size() != 0;
 }
 
 const gc::PagedArray<Mapping> &mappings() { return list; }

@@ -14,11 +14,13 @@
 #include "gc/paged_array.h"
 #include "gc/stacks.h"
 #include "gc/task_list.h"
+#include "inspect/unforked.h"
 #include "scheduler/stacks.h"
 #include "scheduler/state.h"
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <elf.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -39,6 +41,9 @@ constexpr uint64_t kPatience = 200 * kMillisecond, kRest = 300 * kMillisecond;
 constexpr int kAttempts = 10;
 constexpr uint64_t kFirstNap = 10 * kMicrosecond, kLastNap = kMillisecond, kGateNap = 30 * kMicrosecond;
 
+// So long a copy waits for whether it is the one that is wanted.
+constexpr uint64_t kCopyPatience = 30'000 * kMillisecond;
+
 constexpr size_t kStackBytes = size_t{512} << 10;
 
 // Vector registers as the kernel saves them; what lies behind (tiles of matrices) holds no pointers.
@@ -57,6 +62,7 @@ gc::PagedArray<Thread> threads;  // of this snapshot
 
 // The part of an Outcome that the copy writes, shared with it.
 struct Shared {
+  std::atomic<uint32_t> may_inspect;  // release by who copies, acquire in the copy
   std::atomic<uint64_t> finished;  // relaxed: the copy's end, which is waited for, is the barrier
   uint64_t values[4];
 };
@@ -237,9 +243,38 @@ void let_go() {
 [[noreturn]] void inspect_and_end() {
   copied_at = os_calls::now();
   Shared &shared = *request.shared;
+  for (const uint64_t patience = copied_at + kCopyPatience; shared.may_inspect.load(std::memory_order_acquire) == 0;) {
+    if (os_calls::now() > patience) os_calls::end_process(1);  // who made it is gone
+    os_calls::futex_wait_shared(os_calls::futex_word(shared.may_inspect), 0, kRest);
+  }
   request.inspect(shared.values);
   shared.finished.store(1, std::memory_order_relaxed);
   os_calls::end_process(0);
+}
+
+void await_end(long copy) {
+  int status;
+  while (os_calls::wait_for(static_cast<uint64_t>(copy), &status, false) == -EINTR) {
+  }
+}
+
+// Copies the process, with all of its memory. 0: this is the copy, which is to call inspect_and_end().
+long copy_whole() {
+  long copy = os_calls::copy_process();
+  if (copy == 0 || os_calls::failed(copy)) return copy;
+  if (const auto id = static_cast<uint64_t>(copy); unforked::is_missing(id) && unforked::lend(id)) {
+    const long whole = os_calls::copy_process();
+    if (whole == 0) return 0;
+    unforked::take_back();
+    if (!os_calls::failed(whole)) {
+      os_calls::send_signal(id, static_cast<uint32_t>(id), SIGKILL);
+      await_end(copy);
+      copy = whole;
+    }
+  }
+  request.shared->may_inspect.store(1, std::memory_order_release);
+  os_calls::futex_wake_shared(os_calls::futex_word(request.shared->may_inspect), 1);
+  return copy;
 }
 
 // Those that have stopped run for a while; the others are asked once more.
@@ -267,15 +302,13 @@ void stop_and_copy() {
   }
   long copy = -1;
   if (attached == Attached::kAll) {
-    copy = os_calls::copy_process();
+    copy = copy_whole();
     if (copy == 0) inspect_and_end();
   }
   let_go();
   if (os_calls::failed(copy)) return;
   request.taken = true;
-  int status;
-  while (os_calls::wait_for(static_cast<uint64_t>(copy), &status, false) == -EINTR) {
-  }
+  await_end(copy);
 }
 
 void vacate() { busy.store(0, std::memory_order_release); }  // pairs with the acquire in occupy()
@@ -312,7 +345,7 @@ bool start_tracer() {
 void reap() {
   // acquire: pairs with the kernel's store at the tracer's end.
   for (uint32_t id; (id = __atomic_load_n(&tracer, __ATOMIC_ACQUIRE)) != 0;) {
-    os_calls::futex_wait_for(&tracer, id, 10 * kMillisecond);
+    os_calls::futex_wait_shared(&tracer, id, 10 * kMillisecond);
   }
   if (unreaped == 0) return;
   int status;
@@ -331,7 +364,7 @@ void stop_and_copy_by_signal() NO_THREAD_SAFETY_ANALYSIS {
   stop_began = os_calls::now();
   page_heap::lock.lock();
   const uint64_t mask = os_calls::block_all_signals();
-  const long copy = os_calls::copy_process();
+  const long copy = copy_whole();
   if (copy == 0) {
     page_heap::lock.unlock_after_fork(true);  // the demangler may allocate
     inspect_and_end();
@@ -343,9 +376,7 @@ void stop_and_copy_by_signal() NO_THREAD_SAFETY_ANALYSIS {
   by_signal = false;
   if (os_calls::failed(copy)) return;
   request.taken = true;
-  int status;
-  while (os_calls::wait_for(static_cast<uint64_t>(copy), &status, false) == -EINTR) {
-  }
+  await_end(copy);
 }
 
 bool occupy() {
@@ -379,6 +410,7 @@ bool set_up() {
   if (os_calls::failed(mapped)) return false;
   stack = reinterpret_cast<char *>(mapped);
   gc::stacks::set_up();
+  unforked::prepare();  // no memory: what fork leaves out is left out
   return true;
 }
 

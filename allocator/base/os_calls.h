@@ -25,6 +25,9 @@ inline const uint32_t *futex_word(const std::atomic<uint32_t> &word) {
 long futex_wait(const uint32_t *word, uint32_t expected);
 long futex_wait_for(const uint32_t *word, uint32_t expected, uint64_t nanoseconds);  // -ETIMEDOUT at the latest then
 long futex_wake(const uint32_t *word, int count);
+// The same between processes that share the word, and for the end of a thread that clears it.
+long futex_wait_shared(const uint32_t *word, uint32_t expected, uint64_t nanoseconds);
+long futex_wake_shared(const uint32_t *word, int count);
 long open(const char *path, int flags);
 long create(const char *path);  // for writing, empty, 0666 less the mask
 long rename(const char *from, const char *to);

@@ -78,12 +78,26 @@ long futex_wait(const uint32_t *address, uint32_t expected) {
   return call(SYS_futex, word(address), FUTEX_WAIT_PRIVATE, expected, 0);
 }
 
-long futex_wait_for(const uint32_t *address, uint32_t expected, uint64_t nanoseconds) {
+namespace {
+
+long futex_wait_for(int operation, const uint32_t *address, uint32_t expected, uint64_t nanoseconds) {
   const timespec time{static_cast<time_t>(nanoseconds / kSecond), static_cast<long>(nanoseconds % kSecond)};
-  return call(SYS_futex, word(address), FUTEX_WAIT_PRIVATE, expected, word(&time));
+  return call(SYS_futex, word(address), operation, expected, word(&time));
+}
+
+}  // namespace
+
+long futex_wait_for(const uint32_t *address, uint32_t expected, uint64_t nanoseconds) {
+  return futex_wait_for(FUTEX_WAIT_PRIVATE, address, expected, nanoseconds);
+}
+
+// The kernel's wake at the end of a thread does not find those who wait privately.
+long futex_wait_shared(const uint32_t *address, uint32_t expected, uint64_t nanoseconds) {
+  return futex_wait_for(FUTEX_WAIT, address, expected, nanoseconds);
 }
 
 long futex_wake(const uint32_t *address, int count) { return call(SYS_futex, word(address), FUTEX_WAKE_PRIVATE, count); }
+long futex_wake_shared(const uint32_t *address, int count) { return call(SYS_futex, word(address), FUTEX_WAKE, count); }
 
 long open(const char *path, int flags) { return call(SYS_openat, AT_FDCWD, word(path), flags | O_CLOEXEC); }
 long create(const char *path) {
