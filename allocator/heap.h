@@ -167,5 +167,12 @@ namespace heap {
 bool set_up();
 bool is_set_up();
 
+// Where it is not nullptr, a thread calls it each time it has had to go beyond its cache: who frees may slow those down that
+// allocate. relaxed: a thread may see a change some allocations late.
+extern std::atomic<void (*)()> brake;
+
+// Frees blocks that nobody else knows. For a thread that no signal interrupts.
+void release_lost(void *const *blocks, size_t count);
+
 }  // namespace heap
 }  // namespace warren

@@ -60,7 +60,7 @@ WARREN_COLD void drain_deferred() {
       large::free(block);
     } else {
       central_of(span->size_class).give_back(&block, 1);
-      threads::count_uncached_free(bin_of(span->size_class));
+      threads::count_uncached_frees(bin_of(span->size_class), 1);
     }
   }
 }
@@ -88,23 +88,37 @@ void *allocate_object(SizeClass size_class, CacheAccess &access) {
   }
 }
 
+// Outside of the heap again, with the block in hand.
+void slow_down() {
+  if (auto *brake = heap::brake.load(std::memory_order_relaxed); WARREN_UNLIKELY(brake != nullptr)) brake();
+}
+
 // A block of one of the classes, all of whose objects are aligned to `align`.
 void *allocate_object(SizeClass size_class, size_t align) {
-  CacheAccess access;
-  if (WARREN_UNLIKELY(access.reentered())) return emergency::allocate(info(size_class).object_size, align);
-  if (WARREN_UNLIKELY(emergency::has_deferred())) drain_deferred();
-  return allocate_object(size_class, access);
+  void *block;
+  {
+    CacheAccess access;
+    if (WARREN_UNLIKELY(access.reentered())) return emergency::allocate(info(size_class).object_size, align);
+    if (WARREN_UNLIKELY(emergency::has_deferred())) drain_deferred();
+    block = allocate_object(size_class, access);
+  }
+  slow_down();
+  return block;
 }
 
 large::Allocated allocate_large(size_t size, size_t align) {
-  CacheAccess access;
-  if (WARREN_UNLIKELY(access.reentered())) return {emergency::allocate(size, align), false};
-  large::Allocated allocated = large::allocate(size, align);
-  if (WARREN_UNLIKELY(allocated.block == nullptr) && access.cache() != nullptr) {
-    access.cache()->flush();  // at a limit: what this thread hoards may make a run
-    for (Central &central : centrals) central.release_kept();
+  large::Allocated allocated;
+  {
+    CacheAccess access;
+    if (WARREN_UNLIKELY(access.reentered())) return {emergency::allocate(size, align), false};
     allocated = large::allocate(size, align);
+    if (WARREN_UNLIKELY(allocated.block == nullptr) && access.cache() != nullptr) {
+      access.cache()->flush();  // at a limit: what this thread hoards may make a run
+      for (Central &central : centrals) central.release_kept();
+      allocated = large::allocate(size, align);
+    }
   }
+  slow_down();
   return allocated;
 }
 
@@ -121,7 +135,7 @@ void release_object(void *block, const Block &found) {
     cache->frees[bin]++;
   } else {
     central_of(found.size_class).give_back(&block, 1);
-    threads::count_uncached_free(bin);
+    threads::count_uncached_frees(bin, 1);
   }
 }
 
@@ -154,6 +168,8 @@ void release_large(void *block, const Block &found, const char *function) {
 }  // namespace
 
 namespace heap {
+
+constinit std::atomic<void (*)()> brake{nullptr};
 
 bool is_set_up() { return ready.load(std::memory_order_acquire); }
 
@@ -259,6 +275,38 @@ WARREN_NOINLINE void release_slow(void *block, const char *function) {
   if (WARREN_UNLIKELY(fills())) fill_freed(block, block_size(found, address));
   if (found.kind == Block::Kind::kLarge) return release_large(block, found, function);
   release_object(block, found);
+}
+
+void heap::release_lost(void *const *blocks, size_t count) {
+  constexpr const char *kFunction = "gc=collect";
+  void *batch[kMaxBatch];
+  size_t batched = 0;
+  SizeClass of_batch{0};
+  const auto give_back = [&] {
+    if (batched == 0) return;
+    central_of(of_batch).give_back(batch, batched);
+    threads::count_uncached_frees(bin_of(of_batch), batched);
+    batched = 0;
+  };
+  for (size_t i = 0; i < count; ++i) {
+    void *block = blocks[i];
+    const Block found = find_block(address_of(block));
+    if (WARREN_UNLIKELY(found.kind == Block::Kind::kNone)) {  // the search was wrong: somebody had a pointer
+      misuse::report(kFunction, block);
+      continue;
+    }
+    if (WARREN_UNLIKELY(found.sampled) && !remove_sample(block, found, kFunction)) continue;
+    if (WARREN_UNLIKELY(fills())) fill_freed(block, block_size(found, address_of(block)));
+    if (found.kind == Block::Kind::kLarge) {
+      release_large(block, found, kFunction);
+      continue;
+    }
+    if (batched == kMaxBatch || found.size_class.value != of_batch.value) give_back();
+    of_batch = found.size_class;
+    *found.mark = 0;
+    batch[batched++] = block;
+  }
+  give_back();
 }
 
 size_t usable_size(void *block, const char *function) {

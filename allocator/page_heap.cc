@@ -137,6 +137,9 @@ WARREN_SHOW_ADDRESS("page_heap.hole_pages", &hole_pages);
 WARREN_SHOW_ADDRESS("page_heap.large_pages", &large_pages);
 WARREN_SHOW_ADDRESS("page_heap.scavenged_pages", &scavenged_pages);
 
+// Of call_when_used().
+UseMark use_mark GUARDED_BY(lock) = {kNever, nullptr}, next_use_mark GUARDED_BY(lock) = {kNever, nullptr};
+
 void start_round() REQUIRES(lock) {
   if (++round == 0) round = 1;
 }
@@ -161,6 +164,14 @@ bool much_is_warm() REQUIRES(lock) {
   wake_at = kNever;
   least_warm = warm.pages();
   return true;
+}
+
+void note_use() REQUIRES(lock) {
+  while (WARREN_UNLIKELY(use_mark.pages != kNever) && used_pages() >= use_mark.pages) {
+    use_mark.reached();
+    use_mark = next_use_mark;
+    next_use_mark.pages = kNever;
+  }
 }
 
 void arm_locked() REQUIRES(lock) { wake_at = kWakePages + used_pages() / kWakePart; }
@@ -340,6 +351,7 @@ void hand_out(Span *span, SpanState state, SizeClass size_class) REQUIRES(lock) 
   if (was_released) {
     if (const uint64_t over = pages_over_limit(); WARREN_UNLIKELY(over != 0)) scavenged_pages += release_locked(over) >> kPageShift;
   }
+  note_use();
 }
 
 void free_locked(Span *span) REQUIRES(lock) {
@@ -415,6 +427,7 @@ bool resize_locked(Span *span, PageCount pages) REQUIRES(lock) {
   page_map::set_ends(span);
   large_pages += span->count.value;
   large_pages -= before.value;
+  note_use();
   return true;
 }
 
@@ -511,6 +524,12 @@ void arm_later() {
   MutexLock guard(lock);
   arm_locked();
   if (wake_at < 2 * warm.pages()) wake_at = 2 * warm.pages();
+}
+
+void call_when_used(UseMark first, UseMark second) {
+  MutexLock guard(lock);
+  use_mark = first;
+  next_use_mark = second;
 }
 
 void reset_in_child() {

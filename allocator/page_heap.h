@@ -52,6 +52,14 @@ void arm() EXCLUDES(lock);
 bool arm_when_little_is_warm(uint64_t kept_pages, uint64_t kept_part) EXCLUDES(lock);
 void arm_later() EXCLUDES(lock);
 
+// Calls each function once, when so many pages are in use: first the one for fewer, then the other. With the lock held, so they may
+// do next to nothing. kNoLimit: never.
+struct UseMark {
+  uint64_t pages;
+  void (*reached)();
+};
+void call_when_used(UseMark first, UseMark second) EXCLUDES(lock);
+
 // In a forked child: takes back what the scavenger, which did not come along, had in its hands.
 void reset_in_child() EXCLUDES(lock);
 

@@ -136,7 +136,7 @@ size_t cache_count() {
 
 uint64_t retired_frees(unsigned bin) { return retired[bin].load(std::memory_order_relaxed); }
 
-void count_uncached_free(unsigned bin) { retired[bin].fetch_add(1, std::memory_order_relaxed); }
+void count_uncached_frees(unsigned bin, uint64_t count) { retired[bin].fetch_add(count, std::memory_order_relaxed); }
 
 bool lock_registry_for_fork() { return registry_lock.lock_for_fork(); }
 void unlock_registry_after_fork(bool in_child) { registry_lock.unlock_after_fork(in_child); }

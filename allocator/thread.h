@@ -48,8 +48,8 @@ size_t cache_count();
 // Frees counted by caches that are gone, by bin.
 uint64_t retired_frees(unsigned bin);
 
-// A free without a cache.
-void count_uncached_free(unsigned bin);
+// Frees without a cache.
+void count_uncached_frees(unsigned bin, uint64_t count);
 
 // For fork. The child has one thread: all caches but its own are emptied and dropped.
 bool lock_registry_for_fork();

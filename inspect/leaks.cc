@@ -48,7 +48,7 @@ void search_copy(uint64_t (&values)[4]) {
     values[kError] = kNoSuppressions;
     return;
   }
-  if (!frame_names::read() || !reach::prepare()) return;
+  if (!frame_names::read() || !reach::prepare(reach::EndPointers::kFew)) return;
   if (!leak_roots::scan()) {
     values[kError] = kNoMappings;
     return;

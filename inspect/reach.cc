@@ -33,6 +33,7 @@ gc::PagedArray<size_t> pending_regions;
 // Around all of them, in pages: as addresses they would be found where this file's own data is searched.
 uintptr_t first_region_page = 0, region_pages = 0;
 bool out_of_memory = false;
+bool keeps_all_ends = false;
 
 bool set_mark(uintptr_t block) {
   const size_t bit = (block - arena.start) >> kMarkShift;
@@ -50,10 +51,27 @@ void reach_region(uintptr_t word) {
   out_of_memory |= !pending_regions.push_back(at);
 }
 
+void keep(const HeapBlock &block) {
+  if (set_mark(block.start)) out_of_memory |= !pending.push_back({block.start, block.start + block.bytes});
+}
+
+bool is_empty_array(const HeapBlock &block) {
+  constexpr size_t kMostAligned = 16;  // the count lies in a word of its own, or in as many bytes as an element is aligned to
+  return block.bytes <= kMostAligned && at_address<const uintptr_t>(block.start + block.bytes)[-1] == 0;
+}
+
+void consider_end(uintptr_t word) {
+  HeapBlock before;
+  if (!heap_blocks::find(word - 1, before) || before.start + before.bytes != word) return;
+  if (keeps_all_ends || is_empty_array(before)) keep(before);
+}
+
 inline void consider(uintptr_t word) {
   HeapBlock block;
-  if (heap_blocks::find(word, block)) {
-    if (set_mark(block.start)) out_of_memory |= !pending.push_back({block.start, block.start + block.bytes});
+  const bool inside = heap_blocks::find(word, block);
+  if (inside) keep(block);
+  if (arena.contains(word)) {
+    if (!inside || block.start == word) consider_end(word);
   } else if (word / kOsPageSize - first_region_page < region_pages) {
     reach_region(word);
   }
@@ -97,7 +115,8 @@ void drain() {
 
 }  // namespace
 
-bool prepare() {
+bool prepare(EndPointers ends) {
+  keeps_all_ends = ends == EndPointers::kAll;
   heap_blocks::index();
   const size_t bytes = align_up((arena.granule_count << kFineShift >> kMarkShift) / 8 + 8, kOsPageSize);
   constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;

@@ -13,8 +13,12 @@
 
 namespace warren::inspect::reach {
 
+// What a word that points just behind a block keeps: with kFew, an array of no elements, which C++ makes with its count before
+// the pointer that the program has; with kAll, any block. (Leaks are to be found to the block, so not every neighbour keeps one.)
+enum class EndPointers { kFew, kAll };
+
 // False: no memory.
-bool prepare();
+bool prepare(EndPointers ends);
 
 // A mapping, or the stack of a fiber, to be searched when something points into it. All of them, in any order, then
 // index_mappings(), then the first root.

@@ -115,7 +115,7 @@ void search_copy(uint64_t (&values)[4]) {
   os_calls::close_all_but(report_fd, -1);
   gc::rooted_memory::forget_all();
   values[kError] = kNoMemory;
-  if (!reach::prepare()) return;
+  if (!reach::prepare(reach::EndPointers::kFew)) return;
   if (!leak_roots::read_mappings()) {
     values[kError] = kNoMappings;
     return;

@@ -7,6 +7,7 @@
 #include "gc/pacing.h"
 #include "gc/roots.h"
 #include "gc/specials.h"
+#include "inspect/reclaim.h"
 #include "preload/entry_points.h"
 
 #include <cerrno>
@@ -83,7 +84,10 @@ WARREN_EXPORT void wr_gc_remove_root(const void *lo, const void *hi) {
   if (gc::cycle::is_set_up()) gc::roots::remove(lo, hi);
 }
 
-WARREN_EXPORT void wr_gc_collect(void) { gc::cycle::collect(); }
+WARREN_EXPORT void wr_gc_collect(void) {
+  gc::cycle::collect();
+  warren::inspect::reclaim::collect();
+}
 WARREN_EXPORT int wr_gc_set_percent(int percent) { return gc::pacing::set_percent(percent); }
 WARREN_EXPORT int64_t wr_gc_set_memory_limit(int64_t limit) { return gc::pacing::set_memory_limit(limit); }
 WARREN_EXPORT int wr_gc_is_object(const void *p) { return gc::heap::base_of(p) != nullptr; }

@@ -14,6 +14,7 @@
 #include "inspect/heap_profile.h"
 #include "inspect/layout.h"
 #include "inspect/leaks.h"
+#include "inspect/reclaim.h"
 #include "inspect/snapshot.h"
 #include "inspect/stuck_fibers.h"
 #include "preload/bypass.h"
@@ -38,15 +39,6 @@ enum StatsOption : uint64_t { kStatsOff, kStatsExit, kStatsJson };
 
 uint64_t wanted_statistics() { return warren::options.stats.load(std::memory_order_relaxed); }
 
-// Better said than silently not done.
-void refuse_to_collect_blocks() {
-  if (warren::options.gc.load(std::memory_order_relaxed) != warren::kGcCollect) return;
-  warren::options.gc.store(warren::kGcOff, std::memory_order_relaxed);
-  warren::LogLine line;
-  line << "warren: WARREN_CONF: gc=collect: blocks from malloc are never collected, this is not supported; keeping off";
-  line.write_to(2);
-}
-
 namespace heap_profile = warren::inspect::heap_profile;
 
 void install_profile_fork_handlers() {
@@ -58,7 +50,7 @@ __attribute__((constructor(101))) void on_load() {
   if (warren::bypass::active()) return;
   warren::replaced_operators::make_way();
   // Without options the heap waits for the first malloc: /bin/true takes 93 us more than without, not 149.
-  if (warren::os_process::environment("WARREN_CONF") != nullptr && warren::heap::set_up()) refuse_to_collect_blocks();
+  if (warren::os_process::environment("WARREN_CONF") != nullptr) warren::heap::set_up();
   warren::fork_handlers::install();
   install_profile_fork_handlers();  // after the heap's: locks first, unlocks last; so do those that follow
   warren::fiber_roots::install();
@@ -72,6 +64,7 @@ __attribute__((constructor(101))) void on_load() {
   heap_profile::set_up_from_options();
   if (heap_profile::has_started()) warren::counted_entries::redirect_all();
   warren::inspect::dump_request::install();  // after that: it starts a thread
+  warren::inspect::reclaim::set_up();        // and so does this
 }
 
 __attribute__((destructor(101))) void on_exit() {

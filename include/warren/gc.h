@@ -64,7 +64,8 @@ void wr_gc_remove_root(const void *lo, const void *hi);
 void *wr_gc_malloc_rooted(size_t size);
 void wr_gc_free_rooted(void *memory);
 
-/* A whole cycle that begins after the call, swept before it returns. Source: runtime.GC. */
+/* A whole cycle that begins after the call, swept before it returns. With WARREN_CONF=gc=collect also a search for blocks from
+ * malloc that nothing leads to, which are free when it returns. Source: runtime.GC. */
 void wr_gc_collect(void);
 
 /* A cycle starts so that it ends when the heap has grown by so many percent over what was live. Negative: never. Returns the

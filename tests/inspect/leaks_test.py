@@ -38,7 +38,7 @@ LEAKS = {
 }
 
 CLEAN = [
-    "global", "interior", "interior_large", "static", "containers", "mapped", "brk", "epoll", "kept_module", "environment", "result",
+    "global", "interior", "interior_large", "static", "containers", "mapped", "unforked", "empty_array", "brk", "epoll", "kept_module", "environment", "result",
     "on_stack", "thread_local", "module_thread_local", "kept_specific", "argument", "closure", "register", "vector_register",
     "exception", "context", "below_handler",
 ]

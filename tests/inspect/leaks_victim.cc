@@ -217,6 +217,25 @@ void keep_mapped() {
   global = pages + 5;
 }
 
+// In memory that no forked child gets, as V8's heap.
+void keep_unforked() {
+  constexpr size_t kBytes = size_t{1} << 20;
+  auto **pages = static_cast<void **>(mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  if (madvise(pages, kBytes, MADV_DONTFORK) != 0) abort();
+  pages[100000] = make_block(60);
+  global = pages + 5;
+}
+
+// An array without elements: its count is all there is, and the pointer leads behind that.
+struct Destroyed {
+  ~Destroyed() { kept = nullptr; }
+  void *kept = nullptr;
+};
+void keep_empty_array() {
+  volatile size_t none = 0;
+  global = new Destroyed[none];
+}
+
 void keep_broken() {
   auto *top = static_cast<void **>(sbrk(8192));
   top[10] = make_block(60);
@@ -419,7 +438,7 @@ constexpr Case kCases[] = {
     {"dead_stack", leak_dead_stack, false}, {"dead_detached", leak_dead_detached, false},
     {"unmapped", leak_unmapped, true}, {"global", keep_global, true}, {"interior", keep_interior, true},
     {"interior_large", keep_interior_large, true}, {"static", keep_static, true}, {"containers", keep_containers, true},
-    {"mapped", keep_mapped, true}, {"brk", keep_broken, true}, {"epoll", keep_in_epoll, true},
+    {"mapped", keep_mapped, true}, {"unforked", keep_unforked, true}, {"empty_array", keep_empty_array, true}, {"brk", keep_broken, true}, {"epoll", keep_in_epoll, true},
     {"kept_module", keep_module, true}, {"environment", keep_environment, true}, {"result", keep_result, true},
     {"on_stack", keep_on_stack, true}, {"thread_local", keep_thread_local, true},
     {"module_thread_local", keep_module_thread_local, true}, {"kept_specific", keep_specific, true},
