@@ -6,6 +6,7 @@
 
 #include <warren/channel.h>
 #include <warren/fiber_cxx.h>
+#include <warren/rooted_cxx.h>
 
 #include <cstddef>
 #include <iterator>
@@ -22,12 +23,19 @@ enum class recv_status { received, empty, closed };
 
 namespace detail {
 
+// What a T that cannot travel as itself travels in.
+template <class T>
+struct element_box : rooted {
+  explicit element_box(T &&from) : value(std::move(from)) {}
+  T value;
+};
+
 // How a T travels: as itself where moving it cannot fail and it is not huge, else in a box on the heap.
 template <class T>
 struct element {
   static constexpr bool boxed =
       !std::is_nothrow_move_constructible_v<T> || sizeof(T) > 1024 || alignof(T) > 16;
-  using stored = std::conditional_t<boxed, T *, T>;
+  using stored = std::conditional_t<boxed, element_box<T> *, T>;
 
   static void relocate(void *to, void *from) {
     auto *value = static_cast<stored *>(from);
@@ -36,7 +44,7 @@ struct element {
   }
   static void destroy(void *value) {
     if constexpr (boxed) {
-      delete *static_cast<T **>(value);
+      delete *static_cast<stored *>(value);
     } else {
       static_cast<T *>(value)->~T();
     }
@@ -53,7 +61,7 @@ class slot {
   slot() {}
   explicit slot(T &&value) : full_(true) {
     if constexpr (element<T>::boxed) {
-      stored_ = new T(std::move(value));
+      stored_ = new element_box<T>(std::move(value));
     } else {
       ::new (static_cast<void *>(&stored_)) T(std::move(value));
     }
@@ -73,7 +81,7 @@ class slot {
 
   T &value() {
     if constexpr (element<T>::boxed) {
-      return *stored_;
+      return stored_->value;
     } else {
       return stored_;
     }

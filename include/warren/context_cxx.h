@@ -46,7 +46,6 @@ struct context_query {
 
 template <class Key, class Value>
 struct context_entry : rooted {
-  static_assert(alignof(Key) <= 16 && alignof(Value) <= 16, "keys and values of contexts may be aligned to 16 at most");
   context_entry(Key &&k, Value &&v) : key(std::move(k)), value(std::move(v)) {}
   Key key;
   Value value;

@@ -4,6 +4,7 @@
 #ifndef WARREN_FIBER_CXX_H
 #define WARREN_FIBER_CXX_H
 
+#include <warren/rooted_cxx.h>
 #include <warren/scheduler_core.h>
 
 #include <cxxabi.h>
@@ -77,8 +78,8 @@ template <class F>
 void fiber_root(void *argument) {
   bool returned;
   {
-    std::unique_ptr<F> f(static_cast<F *>(argument));
-    returned = run_to_end(*f);
+    std::unique_ptr<rooted_closure<F>> f(static_cast<rooted_closure<F> *>(argument));
+    returned = run_to_end(f->call);
   }
   if (!returned) wr_end_fiber();
 }
@@ -115,7 +116,7 @@ void start_fiber(F &&f, const wr_fiber_options *options) {
     if (error != 0) throw std::system_error(-error, std::generic_category(), "warren::go");
     return;
   }
-  auto closure = std::make_unique<Closure>(std::forward<F>(f));
+  auto closure = std::make_unique<rooted_closure<Closure>>(std::forward<F>(f));
   const int error = wr_go(fiber_root<Closure>, closure.get(), options);
   if (error != 0) throw std::system_error(-error, std::generic_category(), "warren::go");
   closure.release();

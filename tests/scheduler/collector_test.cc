@@ -2,6 +2,7 @@
 // end while fibers switch, compute and block. Through the shared library, which alone has both.
 #include "fibers.h"
 
+#include <warren/channel_cxx.h>
 #include <warren/gc.h>
 
 #include <cstring>
@@ -55,6 +56,70 @@ TEST(Collector, WhatOnlyAParkedFiberHoldsStays) {
     }
     end = true;
     while (done != kFibers) wr_sleep_ns(1000000);
+  });
+}
+
+// What is too large for a channel's ring, or may throw when it is moved, waits in memory of its own.
+TEST(Collector, WhatOnlyALargeElementOfAChannelHoldsStays) {
+  struct Large {
+    Node *list;
+    char more[4000];
+  };
+  struct alignas(256) Aligned {
+    Node *list;
+  };
+  run_on(2, [] {
+    constexpr size_t kElements = 50;
+    auto large = warren::make_chan<Large>(kElements);
+    auto aligned = warren::make_chan<Aligned>(kElements);
+    std::atomic<int> done{0};
+    go([=, &done] {  // on a stack of its own, where no old word of it is found
+      for (uint64_t i = 0; i < kElements; ++i) {
+        large.send(Large{list_of(3, i), {}});
+        aligned.send(Aligned{list_of(3, kElements + i)});
+      }
+      ++done;
+    });
+    await(done, 1);
+    for (int i = 0; i < 3; ++i) {
+      wr_gc_collect();
+      list_of(5000, ~uint64_t{0});  // what was freed by mistake is used again
+    }
+    for (uint64_t i = 0; i < kElements; ++i) {
+      EXPECT_EQ(length_of(large.recv()->list, i), 3);
+      const auto element = aligned.recv();
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(&*element) % 256, 0u);
+      EXPECT_EQ(length_of(element->list, kElements + i), 3);
+    }
+  });
+}
+
+// What is too large for a new fiber's stack, too.
+TEST(Collector, WhatOnlyALargeClosureHoldsStays) {
+  run_on(2, [] {
+    constexpr int kFibers = 20;
+    std::atomic<int> started{0}, done{0};
+    std::atomic<bool> end{false};
+    go([&] {  // on a stack of its own
+      for (int f = 0; f < kFibers; ++f) {
+        struct More {
+          char bytes[40000];  // malloc has no class for it
+        };
+        warren::go([&, f, list = list_of(20, static_cast<uint64_t>(f)), more = More{}] {
+          ++started;
+          while (!end) wr_sleep_ns(1000000);
+          EXPECT_EQ(length_of(list, static_cast<uint64_t>(f) + static_cast<uint64_t>(more.bytes[0])), 20);
+          ++done;
+        });
+      }
+    });
+    await(started, kFibers);
+    for (int i = 0; i < 3; ++i) {
+      wr_gc_collect();
+      list_of(5000, ~uint64_t{0});
+    }
+    end = true;
+    await(done, kFibers);
   });
 }
 

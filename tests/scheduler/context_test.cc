@@ -113,6 +113,16 @@ struct Key {
   bool operator==(const Key &) const = default;
 };
 
+TASK_TEST(Context, ValuesOfAnyAlignment) {
+  struct alignas(128) Wide {
+    int number;
+    bool operator==(const Wide &) const = default;
+  };
+  context ctx = with_value(background(), Wide{1}, Wide{2});
+  EXPECT_EQ(ctx.value<Wide>(Wide{1}).number, 2);
+  EXPECT_EQ(ctx.value<Wide>(Wide{2}).number, 0);
+}
+
 TASK_TEST(Context, Values) {
   context ctx = with_value(background(), Key{1}, std::string("one"));
   ctx = with_value(ctx, Key{2}, 2);
