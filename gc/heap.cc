@@ -131,6 +131,18 @@ WARREN_NOINLINE void *allocate_slow(size_t size, Kind kind) {
   }
 }
 
+void *allocate_aligned(size_t size, size_t alignment, Kind kind) {
+  const size_t padded = size + (size >= kMinPaddedSize);
+  if (padded >= size && padded <= kMaxClassSize) {
+    // A class's objects follow each other from the start of a page. So do larger ones, and those of the largest class.
+    uint8_t number = class_of(padded).value;
+    while (kSizeClasses[number].object_size % alignment != 0) ++number;
+    const size_t all = kSizeClasses[number].object_size;
+    size = all - (all >= kMinPaddedSize);
+  }
+  return allocate(size, kind);
+}
+
 void *allocate_tiny(size_t size) {
   const size_t align = size % 8 == 0 ? 8 : size % 4 == 0 ? 4 : size % 2 == 0 ? 2 : 1;
   if (Cache *cache = current_cache_or_null) {

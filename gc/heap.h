@@ -51,6 +51,9 @@ inline void *allocate(size_t size, Kind kind) {
 // noscan objects below 16 bytes share blocks.
 void *allocate_tiny(size_t size);
 
+// Aligned to a power of two of at most a page.
+void *allocate_aligned(size_t size, size_t alignment, Kind kind);
+
 // The start of the live object that `pointer` points into; nullptr: none of this heap's.
 void *base_of(const void *pointer);
 

@@ -39,6 +39,14 @@ WARREN_EXPORT void *wr_gc_malloc_noscan(size_t size) {
   return or_enomem(size < 16 ? gc::heap::allocate_tiny(size) : gc::heap::allocate(size, Kind::kNoscan));
 }
 
+WARREN_EXPORT void *wr_gc_malloc_aligned(size_t alignment, size_t size, int noscan) {
+  if (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > warren::kPageSize) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  return or_enomem(gc::heap::allocate_aligned(size, alignment, noscan != 0 ? Kind::kNoscan : Kind::kScan));
+}
+
 WARREN_EXPORT void *wr_gc_realloc(void *object, size_t size) {
   if (object == nullptr) return wr_gc_malloc(size);
   if (size == 0) {

@@ -27,6 +27,10 @@ void *wr_gc_malloc(size_t size);
  * their size is; a block lives as long as one of them, and wr_gc_base() gives its start. Source: Boehm's GC_malloc_atomic, Go's tiny allocator. */
 void *wr_gc_malloc_noscan(size_t size);
 
+/* An object that begins at a multiple of `alignment`: a power of two of up to 8192. Takes up to twice the memory. NULL and
+ * EINVAL: another alignment. Resized, it may lose its alignment. Source: aligned_alloc, Boehm's GC_memalign. */
+void *wr_gc_malloc_aligned(size_t alignment, size_t size, int noscan);
+
 /* Another size for an object, its kind and its contents kept; new bytes are zero. NULL object: wr_gc_malloc. Size 0:
  * wr_gc_free, returns NULL. NULL and ENOMEM: the object is as before. (Of an object that
  * shares a block the size is not known: the contents of its neighbours may be copied along.) Finalizers and weak references stay with the old
@@ -116,7 +120,12 @@ namespace detail {
 
 template <class T>
 void *allocate(size_t bytes) {
-  static_assert(alignof(T) <= 16, "the collector's objects are aligned to 16 bytes at most");
+  static_assert(alignof(T) <= 8192, "the collector's objects are aligned to 8192 bytes at most");
+  if constexpr (alignof(T) > 16) {
+    void *aligned = wr_gc_malloc_aligned(alignof(T), bytes, is_noscan_v<T>);
+    if (aligned == nullptr) no_memory();
+    return aligned;
+  }
   // Sizes whose class is aligned to 8 only are rounded up where more is asked for.
   if constexpr (alignof(T) > 8) bytes = (bytes + 15) & ~size_t{15};
   if constexpr (is_noscan_v<T> && alignof(T) > 1) bytes = (bytes + alignof(T) - 1) & ~(alignof(T) - 1);
@@ -135,6 +144,14 @@ void destroy_array(void *object, void *count) {
   T *elements = static_cast<T *>(object);
   for (size_t i = reinterpret_cast<size_t>(count); i-- > 0;) elements[i].~T();
 }
+
+// Takes back the elements that there are when a constructor throws.
+template <class T>
+struct unfinished_array {
+  T *elements;
+  size_t count = 0;
+  ~unfinished_array() { destroy_array<T>(elements, reinterpret_cast<void *>(count)); }
+};
 
 inline void need(int error) {
   if (error != 0) no_memory();
@@ -157,7 +174,9 @@ T *make_array(size_t n) {
   if (n > std::numeric_limits<size_t>::max() / 2 / sizeof(T)) detail::no_memory();
   T *elements = static_cast<T *>(detail::allocate<T>(n * sizeof(T)));
   if constexpr (!std::is_trivially_default_constructible_v<T>) {
-    for (size_t i = 0; i < n; ++i) ::new (static_cast<void *>(elements + i)) T();
+    detail::unfinished_array<T> made{elements};
+    for (; made.count < n; ++made.count) ::new (static_cast<void *>(elements + made.count)) T();
+    made.count = 0;
   }
   if constexpr (!std::is_trivially_destructible_v<T>) {
     detail::need(wr_gc_set_finalizer(elements, detail::destroy_array<T>, reinterpret_cast<void *>(n)));
@@ -169,16 +188,16 @@ T *make_array(size_t n) {
 template <class T>
 struct allocator {
   using value_type = T;
-  allocator() noexcept = default;
+  constexpr allocator() noexcept = default;
   template <class U>
-  allocator(const allocator<U> &) noexcept {}
+  constexpr allocator(const allocator<U> &) noexcept {}
   T *allocate(size_t n) {
     if (n > std::numeric_limits<size_t>::max() / 2 / sizeof(T)) detail::no_memory();
     return static_cast<T *>(detail::allocate<T>(n * sizeof(T)));
   }
   void deallocate(T *elements, size_t) noexcept { wr_gc_free(elements); }
   template <class U>
-  bool operator==(const allocator<U> &) const noexcept {
+  constexpr bool operator==(const allocator<U> &) const noexcept {
     return true;
   }
 };

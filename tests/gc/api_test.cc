@@ -430,6 +430,77 @@ TEST(Make, KeepsWhatAConstructorMakesAndAligns) {
   }
 }
 
+template <size_t alignment, class T>
+void check_aligned(const T *object) {
+  ASSERT_EQ(reinterpret_cast<uintptr_t>(object) % alignment, 0u);
+}
+
+TEST(Make, TypesOfLargerAlignment) {
+  struct alignas(32) Numbers {
+    double values[4];
+  };
+  struct alignas(64) Line {
+    Line *next;
+    char more[70];
+  };
+  struct alignas(4096) Page {
+    char first;
+  };
+  for (size_t n = 1; n < 500; n += 7) {
+    check_aligned<32>(gc::make<Numbers>());
+    check_aligned<64>(gc::make<Line>());
+    check_aligned<4096>(gc::make<Page>());
+    check_aligned<32>(gc::make_array<Numbers>(n));
+    check_aligned<64>(gc::make_array<Line>(n));
+  }
+  std::vector<Line, gc::allocator<Line>> lines(3);
+  for (int i = 0; i < 1000; ++i) {
+    lines.emplace_back();
+    check_aligned<64>(lines.data());
+  }
+  std::list<Numbers, gc::allocator<Numbers>> list(100);
+  for (const Numbers &each : list) check_aligned<32>(&each);
+}
+
+TEST(Allocate, Aligned) {
+  for (size_t alignment = 1; alignment <= kHeapPage; alignment *= 2) {
+    for (size_t size = 0; size < 70'000; size = size * 9 / 8 + 1) {
+      for (const int noscan : {0, 1}) {
+        auto *object = static_cast<Bytes *>(wr_gc_malloc_aligned(alignment, size, noscan));
+        check_fresh(object, size, alignment);
+        EXPECT_EQ(wr_gc_base(object), object);
+        EXPECT_GE(wr_gc_size(object), size);
+        memset(object, 0x5a, size);
+      }
+    }
+    EXPECT_EQ(wr_gc_malloc_aligned(alignment, SIZE_MAX, 0), nullptr);
+    EXPECT_EQ(errno, ENOMEM);
+  }
+  for (const size_t alignment : {size_t{0}, size_t{3}, size_t{24}, 2 * kHeapPage, SIZE_MAX}) {
+    errno = 0;
+    EXPECT_EQ(wr_gc_malloc_aligned(alignment, 16, 0), nullptr);
+    EXPECT_EQ(errno, EINVAL);
+  }
+}
+
+struct Fragile {
+  Fragile() {
+    if (made == 4) throw 4;
+    ++made;
+  }
+  ~Fragile() { --made; }
+  static inline int made = 0;
+};
+
+TEST(Make, AnArrayWhoseElementThrowsIsTakenBack) {
+  EXPECT_THROW((void)gc::make_array<Fragile>(10), int);
+  EXPECT_EQ(Fragile::made, 0);
+  EXPECT_NE(gc::make_array<Fragile>(4), nullptr);
+  EXPECT_EQ(Fragile::made, 4);
+  for (int i = 0; i < 3; ++i) wr_gc_collect();  // nothing is destroyed twice
+  EXPECT_TRUE(Fragile::made == 4 || Fragile::made == 0);
+}
+
 // Pointer-free and small: packed with others, each with a destructor of its own.
 std::atomic<int> small_destroyed{0}, small_broken{0};
 struct Small {
@@ -468,6 +539,7 @@ TEST(Containers, HoldTheirContentsWhileTheCollectorRuns) {
   using String = std::basic_string<char, std::char_traits<char>, gc::allocator<char>>;
   std::vector<int, gc::allocator<int>> vector;
   std::map<int, String, std::less<int>, gc::allocator<std::pair<const int, String>>> map;
+  static_assert(gc::allocator<int>{} == gc::allocator<char>{});
   std::unordered_map<int, int, std::hash<int>, std::equal_to<int>, gc::allocator<std::pair<const int, int>>> table;
   std::list<int, gc::allocator<int>> list;
   const auto text = [](int i) { return String(static_cast<size_t>(i % 60), static_cast<char>('a' + i % 26)); };
