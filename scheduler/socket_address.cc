@@ -4,8 +4,11 @@
 #include <warren/scheduler_core.h>
 
 #include <arpa/inet.h>
+#include <cctype>
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <sys/socket.h>
 
@@ -14,6 +17,12 @@ namespace {
 
 constexpr size_t kLongestHost = 256;  // of the name system's
 constexpr size_t kLongestPort = 32;   // a service's name
+
+// A number of 16 bits or a name. getaddrinfo cuts longer numbers, and takes signs and spaces before them.
+bool is_port(const char *port) {
+  if (port[strspn(port, "0123456789")] == '\0') return *port != '\0' && strtoul(port, nullptr, 10) <= UINT16_MAX;
+  return isalnum(static_cast<unsigned char>(*port)) != 0;
+}
 
 // Cuts at the last colon; brackets around the host are taken off.
 bool split(const char *address, char (&host)[kLongestHost], char (&port)[kLongestPort]) {
@@ -29,11 +38,11 @@ bool split(const char *address, char (&host)[kLongestHost], char (&port)[kLonges
   }
   const auto host_length = static_cast<size_t>(last - first);
   const size_t port_length = strlen(colon + 1);
-  if (host_length >= sizeof host || port_length >= sizeof port || port_length == 0) return false;
+  if (host_length >= sizeof host || port_length >= sizeof port ) return false;
   memcpy(host, first, host_length);
   host[host_length] = '\0';
   memcpy(port, colon + 1, port_length + 1);
-  return true;
+  return is_port(port);
 }
 
 int errno_of(int result) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 namespace warren::net {
@@ -89,7 +90,13 @@ class conn {
   void write(std::span<const std::byte> from) const {
     detail::check(wr_net_write(handle_.get("write"), from.data(), from.size()), "write");
   }
-  void write(std::string_view text) const { write(std::as_bytes(std::span(text))); }
+  // A template, so that braces mean a span: write({}), write({data, size}).
+  template <class Text>
+    requires std::is_convertible_v<const Text &, std::string_view>
+  void write(const Text &text) const {
+    const std::string_view view = text;
+    write(std::as_bytes(std::span(view)));
+  }
 
   void shutdown_write() const { detail::check(wr_net_shutdown_write(handle_.get("shutdown")), "shutdown"); }
   void set_deadline(time_point deadline) const {

@@ -202,7 +202,9 @@ TASK_TEST(Net, CloseAgainstRead) {
 TASK_TEST(Net, Failures) {
   EXPECT_EQ(code_of([] { net::listen("no port"); }), EINVAL);
   EXPECT_EQ(code_of([] { net::listen("::1:80"); }), EINVAL);
-  EXPECT_EQ(code_of([] { net::dial("127.0.0.1:"); }), EINVAL);
+  for (const char *port : {"", "65536", "99999", "18446744073709551617", " 80", "+80", "-1"}) {
+    EXPECT_EQ(code_of([&] { net::dial(std::string("127.0.0.1:") + port); }), EINVAL) << port;
+  }
   EXPECT_EQ(code_of([] { net::listen("192.0.2.1:0"); }), EADDRNOTAVAIL);
   std::string gone;
   {
@@ -229,6 +231,21 @@ TASK_TEST(Net, Failures) {
   int broken = 0;
   for (int i = 0; i < 1000 && broken == 0; ++i) broken = code_of([&] { c.write(std::string(1000, 'x')); });
   EXPECT_TRUE(broken == EPIPE || broken == ECONNRESET) << "an error and no signal";
+}
+
+TASK_TEST(Net, WhatCanBeWritten) {
+  const net::listener l = net::listen("127.0.0.1:0");
+  const net::conn c = net::dial(l.addr());
+  const net::conn other = l.accept();
+  std::array<std::byte, 2> bytes{std::byte{'a'}, std::byte{'b'}};
+  c.write({});
+  c.write({bytes.data(), bytes.size()});
+  c.write(bytes);
+  c.write("c");
+  c.write(std::string("d"));
+  c.write(std::string_view("e"));
+  c.close();
+  EXPECT_EQ(read_all(other), "ababcde");
 }
 
 TASK_TEST(Net, AllInterfaces) {
