@@ -180,6 +180,8 @@ class chan {
    public:
     using value_type = T;
     using difference_type = std::ptrdiff_t;
+    using pointer = T *;
+    using reference = T &;
     using iterator_category = std::input_iterator_tag;
 
     iterator() = default;

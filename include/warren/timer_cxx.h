@@ -1,5 +1,5 @@
 // warren/timer_cxx.h: timer, ticker, after, after_func. Part of warren/scheduler.h; in C: warren/timer.h.
-// The channels carry the time at which they were due to fire, as steady_clock knows it: the bytes of a time_point.
+// The channels carry the time at which they fired, as steady_clock knows it: the bytes of a time_point.
 #ifndef WARREN_TIMER_CXX_H
 #define WARREN_TIMER_CXX_H
 

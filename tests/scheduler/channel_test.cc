@@ -199,6 +199,14 @@ struct Fussy {
 static_assert(detail::element<Fussy>::boxed);
 static_assert(!detail::element<std::string>::boxed);
 
+TASK_TEST(Channel, IsARangeForOlderAlgorithms) {
+  const chan<int> c = make_chan<int>(3);
+  for (const int i : {1, 2, 3}) c.send(i);
+  c.close();
+  EXPECT_EQ(std::accumulate(c.begin(), c.end(), 0), 6);
+  static_assert(std::is_constructible_v<std::vector<int>, chan<int>::iterator, chan<int>::iterator>);
+}
+
 TASK_TEST(Channel, ElementsOfAllKinds) {
   const auto through = [](auto value) {
     using T = decltype(value);
