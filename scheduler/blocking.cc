@@ -1,6 +1,7 @@
 // Blocking calls and locked threads: the two ways in which a fiber keeps its thread to itself.
-// Entering a blocking call changes one word of the M's; sysmon sees it and takes the P when others want it (m.h). So a
-// short call costs next to nothing.
+// Entering a blocking call changes two words; sysmon sees it and takes the P when others want it (m.h). So a short call
+// costs next to nothing. The fiber may park before it leaves, and leave on another M: then sysmon does not see it any more,
+// and takes that P as from any other who does not come back.
 #include "include/warren/scheduler_core.h"
 #include "allocator/base/check.h"
 #include "scheduler/fiber.h"
@@ -23,7 +24,8 @@ void wr_enter_blocking(void) {
   M *m = machine_of_fiber();
   if (m == nullptr) return;
   enter_runtime(m);
-  bump(m->blocking, 1u);
+  bump(m->current->blocking, 1u);
+  m->blocker.store(m->current, std::memory_order_relaxed);
   if (P *p = m->p.load(std::memory_order_relaxed)) bump(p->blocking_calls, 1u);
   leave_runtime_quietly(m);
 }
@@ -32,8 +34,8 @@ void wr_exit_blocking(void) {
   M *m = machine_of_fiber();
   if (m == nullptr) return;
   enter_runtime(m);
-  CHECK(m->blocking.load(std::memory_order_relaxed) != 0);
-  bump(m->blocking, ~0u);
+  CHECK(m->current->blocking.load(std::memory_order_relaxed) != 0);
+  bump(m->current->blocking, ~0u);
   if (WARREN_UNLIKELY(m->p.load(std::memory_order_relaxed) == nullptr)) m = regain_p(m);
   leave_runtime(m);
 }

@@ -60,6 +60,7 @@ WARREN_ALWAYS_INLINE G *make(M *m, void (*entry)(void *argument), void *argument
   g->creator = m != nullptr && m->current != nullptr ? m->current->id : 0;
   g->generation = sched.generation.load(std::memory_order_relaxed);
   g->reason = WaitReason::kNone;
+  g->blocking.store(0, std::memory_order_relaxed);
   g->name[0] = '\0';
   if (WARREN_UNLIKELY(name != nullptr)) {
     const size_t length = strnlen(name, sizeof g->name - 1);

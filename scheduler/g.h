@@ -40,6 +40,7 @@ struct alignas(64) G {
   std::atomic<M *> m;  // relaxed: the M it runs on, for dumps
   M *locked_m;         // by its own fiber
   uint32_t locked_depth;
+  std::atomic<uint32_t> blocking;  // nesting of its wr_enter_blocking; relaxed, read by sysmon and dumps
   std::atomic<uint32_t> word;  // futex of a plain thread
 
   // Set when it starts.

@@ -84,7 +84,7 @@ M *take_m() {
       // Nobody is in its runtime: whoever asked it for a P it had is not to hear of it later.
       m->taken.store(not_taken, std::memory_order_relaxed);
       m->slice_over = false;
-      m->blocking.store(0, std::memory_order_relaxed);
+      m->blocker.store(nullptr, std::memory_order_relaxed);
       note_clear(m->note);
       return m;
     }

@@ -297,8 +297,7 @@ const char *state_name(const G *g) {
     case GStatus::kRunning:
     case GStatus::kReadied: {
       const M *m = g->m.load(std::memory_order_relaxed);
-      return m != nullptr && m->current == g && m->blocking.load(std::memory_order_relaxed) != 0 ? "syscall"
-                                                                                                 : "running";
+      return m != nullptr && m->current == g && is_blocking(m) ? "syscall" : "running";
     }
     case GStatus::kWaiting: break;
   }

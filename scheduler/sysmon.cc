@@ -75,7 +75,7 @@ bool watch(P *p, uint64_t time) {
     p->asked = false;
   }
   bool wanted = false;
-  if (m->blocking.load(std::memory_order_relaxed) != 0) {
+  if (is_blocking(m)) {
     wanted = blocks_too_long(p, time);
   } else if (p->seen_slices_at + kSlice <= time) {
     if (!p->asked) {

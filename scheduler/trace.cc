@@ -45,7 +45,7 @@ void print_ms() {
     line << number_of(m->p.load(std::memory_order_relaxed));
     const G *g = m->current;  // a moment's impression; Gs are never unmapped
     line << " curg=" << (g != nullptr ? g->id : 0)
-         << " blocking=" << uint64_t{m->blocking.load(std::memory_order_relaxed)}
+         << " blocking=" << uint64_t{is_blocking(m)}
          << " spinning=" << (m->spinning ? "true" : "false")
          << " lockedg=" << (m->locked_g != nullptr ? m->locked_g->id : 0);
     line.write_to(2);

@@ -76,6 +76,34 @@ TEST(Blocking, NestsAndCostsNothingWhereNobodyElseWants) {
   });
 }
 
+// A callback that waits, in a library's blocking call: it may go on on another thread, and leave the call there.
+TEST(Blocking, WhoBlocksMayWaitMeanwhile) {
+  for (const int procs : {1, 3}) {
+    run_on(procs, [] {
+      constexpr int kFibers = 8;
+      std::atomic<int> done{0};
+      for (int f = 0; f < kFibers; ++f) {
+        go([&, f] {
+          for (int i = 0; i < 200; ++i) {
+            wr_enter_blocking();
+            wr_enter_blocking();
+            if (f % 2 == 0) usleep(50);
+            wr_yield();
+            wr_exit_blocking();
+            if (i % 20 == 0) wr_sleep_ns(100000);
+            go([] {});
+            wr_yield();
+            wr_exit_blocking();
+            wr_yield();
+          }
+          ++done;
+        });
+      }
+      await(done, kFibers);
+    });
+  }
+}
+
 // Functions that do not switch: see fiber_test.cc.
 __attribute__((noinline)) int read_errno() { return errno; }
 __attribute__((noinline)) void write_errno(int value) { errno = value; }
