@@ -70,6 +70,13 @@ void nap() {
   waiting.fetch_sub(1, std::memory_order_relaxed);
 }
 
+// A thread that has allocated nothing but large objects has no cache yet.
+Cache *cache_of_payer() {
+  if (current_cache_or_null != nullptr) return current_cache_or_null;
+  const stop_gate::Inside gate;
+  return caches::mine();
+}
+
 }  // namespace
 
 void begin() {
@@ -93,7 +100,7 @@ void reset_in_child() {
 }
 
 void pay(size_t bytes) {
-  Cache *cache = current_cache_or_null;
+  Cache *cache = cache_of_payer();
   if (cache == nullptr || bytes == 0) return;
   if (brake.load(std::memory_order_relaxed)) return os_calls::sleep(kNap);
   cache->assist_credit -= static_cast<int64_t>(bytes);

@@ -62,6 +62,10 @@ void (*end_callback)() = nullptr;
 std::atomic<bool> ready{false};  // release in set_up() pairs with acquire in is_set_up()
 uint64_t set_up_at = 0;
 
+// Marking is expected to begin, or to end, soon. Not after somebody has waited long, nor when the world could not be had, until
+// it begins.
+std::atomic<bool> worth_waiting{true};  // relaxed: a hint
+
 // relaxed, all: statistics.
 std::atomic<uint64_t> cycles{0}, last_end{0}, pause_total{0}, pause_longest{0}, collector_time{0};
 WARREN_SHOW_ADDRESS("gc.cycles", &cycles);
@@ -239,8 +243,10 @@ class Cycle {
       // Meanwhile others may fork, and free what is large: nothing that is freed is watched.
       dirty_pages::end();
       background_lock.unlock();
+      worth_waiting.store(false, std::memory_order_relaxed);
       os_calls::sleep(retry);
     }
+    worth_waiting.store(true, std::memory_order_relaxed);
     Stopwatch pause;
     uint64_t globals = 0;
     roots::for_each_data_range(add_length, &globals);
@@ -288,6 +294,7 @@ class Cycle {
   void stop_at_last() NO_THREAD_SAFETY_ANALYSIS {
     for (background_lock.lock(); !world::stop(kLongestWait); background_lock.lock()) {
       background_lock.unlock();
+      worth_waiting.store(false, std::memory_order_relaxed);
       assist::set_brake(true);  // who allocates has nothing to scan that would pay for it
       os_calls::sleep(kRetry);
     }
@@ -420,26 +427,41 @@ bool set_up() {
 
 namespace {
 
-// The heap is at its goal, and the collector's thread has not come to run yet. Small heaps got there in a tenth of the time that it
-// took to start the thread, and were at seven times their goal when marking began. At twice the goal something else is
-// wrong (the world cannot be stopped, say), and nobody waits for it.
-WARREN_NOINLINE void await_marking(uint64_t live) {
-  constexpr uint64_t kNap = 50'000;
-  constexpr int kMostNaps = 20;
-  for (int nap = 0; nap < kMostNaps && live / 2 < pacing::goal() && !phase::is_marking(); ++nap) {
-    if (!collector_thread::asked_for()) return;  // a cycle has come and gone
+// What marking waits for may be this thread's (the loader's lock, in a callback of dl_iterate_phdr), so not for ever.
+template <class Condition>
+void nap_while(Condition goes_on) {
+  constexpr uint64_t kNap = 50'000, kPatience = 200'000'000;
+  const uint64_t until = os_calls::now() + kPatience;
+  while (worth_waiting.load(std::memory_order_relaxed) && goes_on()) {
+    if (os_calls::now() >= until) worth_waiting.store(false, std::memory_order_relaxed);
     os_calls::sleep(kNap);
   }
 }
 
+// The heap is at its goal, and marking has not begun: who allocates waits for it, as in Go it would begin it itself. A heap of
+// small objects was at seven times its goal before the collector's thread came to run, one of large objects grew without end.
+WARREN_NOINLINE void await_marking() {
+  nap_while([] { return !phase::is_marking() && collector_thread::asked_for(); });
+}
+
+// The heap is past its goal, and marking has not ended. What is new has to be looked at as a whole in each of the last passes,
+// so large objects that come meanwhile make these and the pause after them longer than it takes to make the objects.
+WARREN_NOINLINE void await_end_of_marking() { nap_while(phase::is_marking); }
+
+constexpr size_t kLarge = size_t{32} << 10;
+
 }  // namespace
 
 void pay_for(size_t bytes) {
-  if (phase::is_marking()) return assist::pay(bytes);
   const uint64_t live = heap::live_bytes.load(std::memory_order_relaxed);
+  if (phase::is_marking()) {
+    assist::pay(bytes);
+    if (WARREN_UNLIKELY(bytes > kLarge && live >= pacing::goal())) await_end_of_marking();
+    return;
+  }
   if (!pacing::is_time(live)) return;
   collector_thread::ask();
-  if (WARREN_UNLIKELY(live >= pacing::goal())) await_marking(live);
+  if (WARREN_UNLIKELY(live >= pacing::goal())) await_marking();
 }
 
 void collect() {

@@ -362,6 +362,29 @@ TEST(Percent, OnMeansThatGarbageGoesByItself) {
 
 std::atomic<int> destroyed{0};
 
+// The heap stays near its goal though nothing slows the program down: no page is touched, and its thread has allocated
+// nothing small.
+TEST(Percent, LargeGarbageDoesNotOutrunTheCollector) {
+  for (const bool limited : {false, true}) {
+    const int before = wr_gc_set_percent(limited ? -1 : 100);
+    const int64_t limit_before = wr_gc_set_memory_limit(limited ? int64_t{64} << 20 : INT64_MAX);
+    uint64_t most = 0;
+    apart([&] {
+      for (const size_t size : {size_t{1} << 20, size_t{100'000}}) {
+        for (size_t taken = 0; taken < size_t{1} << 29; taken += size) {
+          ASSERT_NE(wr_gc_malloc(size), nullptr);
+          wr_mem_stats stats;
+          wr_read_mem_stats(&stats);
+          if (stats.gc_live_bytes > most) most = stats.gc_live_bytes;
+        }
+      }
+    });
+    EXPECT_LT(most, uint64_t{192} << 20);
+    wr_gc_set_percent(before);
+    wr_gc_set_memory_limit(limit_before);
+  }
+}
+
 struct Counted {
   explicit Counted(int number = 7) : value(number) {}
   ~Counted() { destroyed += value == 0 ? 1000 : 1; }
