@@ -1,11 +1,13 @@
 // See finalizer_thread.h.
 #include "gc/finalizer_thread.h"
 
+#include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
 #include "gc/specials.h"
 #include "gc/world.h"
 
 #include <atomic>
+#include <cstring>
 #include <pthread.h>
 
 namespace warren::gc::finalizer_thread {
@@ -15,12 +17,18 @@ namespace {
 std::atomic<uint32_t> wakes{0};
 std::atomic<bool> started{false};  // relaxed: only the cycle's thread writes it
 
-void run_ready() {
+WARREN_NOINLINE void run_ready() {
   specials::Ready ready;
-  while (specials::take_ready(ready)) {
-    ready.function(at_address<void>(ready.object), ready.argument);
-    ready = {};  // nothing on this stack keeps the object any longer
-  }
+  while (specials::take_ready(ready)) ready.function(at_address<void>(ready.object), ready.argument);
+}
+
+// Overwrites what the program's functions have left below. While the thread sleeps, its stack is a root as any other: an object
+// whose finalizer was the last to run would stay, and what waits for its end with it.
+WARREN_NOINLINE void forget_dead_frames() {
+  constexpr size_t kBytes = size_t{32} << 10;  // what lies deeper is rarely reached
+  char dead[kBytes];
+  memset(dead, 0, sizeof dead);
+  asm volatile("" : : "r"(dead) : "memory");
 }
 
 void *run(void *) {
@@ -29,6 +37,7 @@ void *run(void *) {
   for (;;) {
     const uint32_t seen = wakes.load(std::memory_order_acquire);
     run_ready();
+    forget_dead_frames();
     os_calls::futex_wait(os_calls::futex_word(wakes), seen);
   }
   return nullptr;

@@ -166,6 +166,28 @@ TEST(Finalizers, InOrderOfDependency) {
   EXPECT_EQ(broken, 0);
 }
 
+// Leaves its object all over its frames, deeper than the collector's own calls on that thread go.
+__attribute__((noinline)) void count_call_deeply(void *object, void *argument) {
+  void *volatile copies[1000];
+  for (void *volatile &copy : copies) copy = object;
+  count_call(object, argument);
+}
+
+// The thread that runs them has run the first, and sleeps: what that has left on the stack must not hold the first one, or the
+// second never goes.
+TEST(Finalizers, HoldNothingOnceTheyHaveRun) {
+  reset();
+  constexpr int kChain = 10;
+  apart([] {
+    Node *first = nullptr;
+    for (int64_t i = 0; i < kChain; ++i) {
+      first = make_node(i, first);
+      ASSERT_EQ(wr_gc_set_finalizer(first, count_call_deeply, nullptr), 0);
+    }
+  });
+  EXPECT_TRUE(collect_until([] { return called == kChain; })) << called;
+}
+
 TEST(Finalizers, NeverOfRings) {
   reset();
   Herd herd;
