@@ -55,11 +55,18 @@ void set_up() {
 
 bool is_time(uint64_t live_bytes) { return live_bytes >= published_trigger.load(std::memory_order_relaxed); }
 
+void follow_options() {
+  MutexLock guard(lock);
+  publish_targets();
+}
+
 int set_percent(int value) {
   MutexLock guard(lock);
   publish_targets();
   const int before = percent;
   percent = value < 0 ? -1 : value;
+  seen_option = value < 0 ? kNoLimit : static_cast<uint64_t>(value);
+  options.gogc.store(seen_option, std::memory_order_relaxed);
   publish_targets();
   return before;
 }

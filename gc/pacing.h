@@ -12,6 +12,9 @@ void set_up();
 // Whether the heap has reached the size at which a cycle is to begin.
 bool is_time(uint64_t live_bytes);
 
+// wr_conf_set: gogc or memlimit may be another now. A cycle looks at them too, but without a goal none may come.
+void follow_options();
+
 // Both are the options gogc and memlimit under another name. Return the value before.
 int set_percent(int percent);
 int64_t set_memory_limit(int64_t limit);  // negative: only asks

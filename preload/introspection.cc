@@ -8,13 +8,16 @@
 #include "allocator/stats.h"
 #include "gc/cycle.h"
 #include "gc/heap.h"
+#include "gc/pacing.h"
 #include "preload/bypass.h"
 #include "preload/entry_points.h"
+#include "scheduler/run.h"
 #include "scheduler/stack.h"
 
 #include <cerrno>
 #include <climits>
 #include <cstdio>
+#include <cstring>
 #include <malloc.h>
 
 namespace {
@@ -63,8 +66,17 @@ WARREN_EXPORT void wr_read_mem_stats(struct wr_mem_stats *out) {
 }
 WARREN_EXPORT size_t wr_release_free_memory(void) { return warren::release_free_memory(); }
 WARREN_EXPORT size_t wr_size_class(size_t size) { return warren::rounded_size(size); }
-WARREN_EXPORT int wr_conf_set(const char *key, const char *value) { return warren::option_parser::set(key, value); }
-WARREN_EXPORT int wr_conf_get(const char *key, char *out, size_t size) { return warren::option_parser::get(key, out, size); }
+WARREN_EXPORT int wr_conf_set(const char *key, const char *value) {
+  if (key == nullptr || value == nullptr) return key == nullptr ? ENOENT : EINVAL;
+  const int error = warren::option_parser::set(key, value);
+  if (error != 0) return error;
+  if (warren::gc::cycle::is_set_up()) warren::gc::pacing::follow_options();
+  if (strcmp(key, "maxprocs") == 0) warren::scheduler::follow_maxprocs();
+  return 0;
+}
+WARREN_EXPORT int wr_conf_get(const char *key, char *out, size_t size) {
+  return key == nullptr ? -1 : warren::option_parser::get(key, out, size);
+}
 
 WARREN_EXPORT int malloc_trim(size_t pad) noexcept {
   if (bypass::active()) return bypass::next<int(size_t)>(bypass::Name::k_malloc_trim)(pad);

@@ -37,9 +37,21 @@ std::atomic<bool> claimed{false};  // acquire and release: between one run's end
 bool prepared = false;             // by the first run
 void (*end_hook)() = nullptr;      // set before the first run
 
-int first_count() {
+int wanted_count() {
   const uint64_t wanted = options.maxprocs.load(std::memory_order_relaxed);
   return wanted != 0 && wanted != kNoLimit ? static_cast<int>(wanted) : usable_cpus();
+}
+
+void resize(int count) {
+  if (count == sched.p_count.load(std::memory_order_relaxed)) return;
+  M *m = this_m();
+  if (m != nullptr) enter_runtime(m);
+  stop_world();
+  start_world(count);
+  if (m != nullptr) {
+    if (m->p.load(std::memory_order_relaxed) == nullptr) m = regain_p(m);
+    leave_runtime(m);
+  }
 }
 
 bool prepare() {
@@ -90,6 +102,10 @@ void run_main(void *argument) {
 
 }  // namespace
 
+void follow_maxprocs() {
+  if (sched.p_count.load(std::memory_order_relaxed) != 0) resize(wanted_count());
+}
+
 void at_end_of_main(void (*hook)()) { end_hook = hook; }
 
 void main_fiber_ends(G *g) {
@@ -121,7 +137,7 @@ int wr_run(int (*main)(void *argument), void *argument) {
     global_put(g);
   }
   int count = sched.p_count.load(std::memory_order_relaxed);
-  if (count == 0) count = first_count();
+  if (count == 0) count = wanted_count();
   sched.last_poll.store(now(), std::memory_order_relaxed);
   sched.coarse_time.store(now(), std::memory_order_relaxed);  // sysmon may sleep still
   sched.active.store(g != nullptr, std::memory_order_release);
@@ -147,21 +163,11 @@ int wr_run(int (*main)(void *argument), void *argument) {
 
 int wr_max_procs(int n) {
   int before = sched.p_count.load(std::memory_order_relaxed);
-  if (before == 0) before = first_count();
-  if (n <= 0 || n == before) return before;
+  if (before == 0) before = wanted_count();
+  if (n <= 0) return before;
   if (n > kMostPs) n = kMostPs;
-  if (sched.p_count.load(std::memory_order_relaxed) == 0) {
-    warren::options.maxprocs.store(static_cast<uint64_t>(n), std::memory_order_relaxed);  // for the first run
-    return before;
-  }
-  M *m = this_m();
-  if (m != nullptr) enter_runtime(m);
-  stop_world();
-  start_world(n);
-  if (m != nullptr) {
-    if (m->p.load(std::memory_order_relaxed) == nullptr) m = regain_p(m);
-    leave_runtime(m);
-  }
+  warren::options.maxprocs.store(static_cast<uint64_t>(n), std::memory_order_relaxed);  // where a first run reads it
+  follow_maxprocs();
   return before;
 }
 

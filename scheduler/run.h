@@ -1,5 +1,4 @@
-// Starting the scheduler, resizing it, ending a run. Callers: the C ABI, fiber.cc, sysmon.cc (the option maxprocs),
-// inspect/stuck_fibers.cc.
+// Starting the scheduler, resizing it, ending a run. Callers: the C ABI (wr_conf_set, too), fiber.cc, inspect/stuck_fibers.cc.
 // Invariant: between two runs no P is running.
 #pragma once
 
@@ -9,6 +8,9 @@ namespace warren::scheduler {
 
 // The main fiber has called wr_end_fiber without having returned.
 void main_fiber_ends(G *g);
+
+// The option maxprocs may be another now.
+void follow_maxprocs();
 
 // From now on called on the main fiber when a run's main function has returned, before its fibers are forgotten.
 void at_end_of_main(void (*hook)());

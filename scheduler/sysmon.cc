@@ -117,16 +117,6 @@ void trim_stacks(uint64_t time) {
   trim_at = wait == 0 ? 0 : time + wait;
 }
 
-// The option maxprocs may change while the program runs.
-uint64_t seen_option = 0;
-
-void follow_option() {
-  const uint64_t wanted = options.maxprocs.load(std::memory_order_relaxed);
-  if (wanted == seen_option) return;
-  seen_option = wanted;
-  if (wanted != 0 && wanted != kNoLimit) wr_max_procs(static_cast<int>(wanted));
-}
-
 bool all_idle() {
   return sched.idle_p_count.load(std::memory_order_relaxed) ==
          static_cast<uint32_t>(sched.p_count.load(std::memory_order_relaxed));
@@ -179,7 +169,6 @@ void run() {
     if (watch_all(time)) idle_rounds = 0;
     scavenge_stacks(time);
     trim_stacks(time);
-    follow_option();
     trace::print_if_due(time);
   }
 }
@@ -187,7 +176,6 @@ void run() {
 }  // namespace
 
 bool start() {
-  seen_option = options.maxprocs.load(std::memory_order_relaxed);  // by now it has been followed
   return threads::start_plain(run, "warren-sysmon");
 }
 

@@ -128,6 +128,56 @@ TEST(Options, CanBeReadAndSet) {
   EXPECT_EQ(wr_conf_get("memlimit", text, sizeof text), 4);
   EXPECT_STREQ(text, "3GiB");
   EXPECT_EQ(wr_conf_set("memlimit", "off"), 0);
+  EXPECT_EQ(wr_conf_set(nullptr, "1"), ENOENT);
+  EXPECT_EQ(wr_conf_set("gogc", nullptr), EINVAL);
+  EXPECT_EQ(wr_conf_get(nullptr, text, sizeof text), -1);
+}
+
+std::string option(const char *key) {
+  char text[64];
+  wr_conf_get(key, text, sizeof text);
+  return text;
+}
+
+// gogc, memlimit and maxprocs have functions as well, and each way sees what came the other.
+TEST(Options, AreOneWithTheirFunctions) {
+  EXPECT_EQ(wr_conf_set("gogc", "50"), 0);
+  EXPECT_EQ(wr_gc_set_percent(100), 50);
+  EXPECT_EQ(option("gogc"), "100");
+  EXPECT_EQ(wr_conf_set("gogc", "50"), 0);  // what it was before the function: not the same as no change
+  EXPECT_EQ(wr_gc_set_percent(-1), 50);
+  EXPECT_EQ(option("gogc"), "off");
+  EXPECT_EQ(wr_conf_set("gogc", "100"), 0);
+  EXPECT_EQ(wr_gc_set_percent(100), 100);
+  EXPECT_EQ(wr_gc_set_memory_limit(int64_t{1} << 30), INT64_MAX);
+  EXPECT_EQ(option("memlimit"), "1GiB");
+  EXPECT_EQ(wr_conf_set("memlimit", "off"), 0);
+  EXPECT_EQ(wr_gc_set_memory_limit(-1), INT64_MAX);
+
+  const auto resized = [](void *) {
+    wr_max_procs(3);
+    EXPECT_EQ(option("maxprocs"), "3");
+    EXPECT_EQ(wr_conf_set("maxprocs", "5"), 0);
+    EXPECT_EQ(wr_max_procs(2), 5);
+    EXPECT_EQ(wr_conf_set("maxprocs", "5"), 0);
+    return wr_max_procs(0);
+  };
+  EXPECT_EQ(wr_run(resized, nullptr), 5);
+  EXPECT_EQ(wr_conf_set("maxprocs", "4"), 0);
+  EXPECT_EQ(wr_max_procs(0), 4) << "between two runs";
+}
+
+// Neither is looked at by a cycle when there is none.
+TEST(Options, AGoalThatIsSetWhereThereWasNoneIsKept) {
+  wr_gc_set_percent(-1);
+  wr_mem_stats before, after;
+  wr_read_mem_stats(&before);
+  EXPECT_EQ(wr_conf_set("memlimit", "64MiB"), 0);
+  for (int i = 0; i < 2000; ++i) ASSERT_NE(wr_gc_malloc(100'000), nullptr);
+  wr_read_mem_stats(&after);
+  EXPECT_GT(after.num_gc, before.num_gc);
+  EXPECT_EQ(wr_conf_set("memlimit", "off"), 0);
+  EXPECT_EQ(wr_conf_set("gogc", "100"), 0);
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // Stopping the world: resizing and dumping while everything else goes on.
+#include "allocator/base/cpu_count.h"
 #include "allocator/base/options.h"
 #include "fibers.h"
-#include "scheduler/state.h"
+#include "scheduler/run.h"
 
 #include <fcntl.h>
 #include <mutex>
@@ -33,9 +34,11 @@ TEST(World, MaxProcsReturnsWhatItWas) {
 TEST(World, FollowsTheOption) {
   run_on(2, [] {
     warren::options.maxprocs.store(7);
-    while (wr_max_procs(0) != 7) wr_yield();
+    warren::scheduler::follow_maxprocs();
+    EXPECT_EQ(wr_max_procs(2), 7);
     warren::options.maxprocs.store(0);  // no wish
-    wr_max_procs(2);
+    warren::scheduler::follow_maxprocs();
+    EXPECT_EQ(wr_max_procs(2), warren::usable_cpus());
   });
 }
 
