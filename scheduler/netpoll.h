@@ -16,6 +16,9 @@ inline constexpr int64_t kForever = -1;
 
 bool set_up();
 
+// In a forked child: the parent's descriptors are left to it.
+void reset_in_child();
+
 // 0 or a negative errno. Events are those of poll(2).
 int open(int fd, short events, void *poll, uint32_t tag);
 int close(int fd);
@@ -27,6 +30,7 @@ Batch<G> poll(int64_t wait);
 void interrupt();
 
 // Fibers that wait for descriptors: who sleeps last must sleep in poll().
+extern uint32_t generation;  // another in each child of fork
 extern std::atomic<uint32_t> waiters;  // relaxed: the fence in find_runnable orders it
 
 }  // namespace warren::scheduler::netpoll

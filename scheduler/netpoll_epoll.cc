@@ -2,6 +2,7 @@
 #include "scheduler/netpoll.h"
 
 #include "allocator/base/address.h"
+#include "scheduler/fork.h"
 #include "scheduler/poll_descriptor.h"
 
 #include <cerrno>
@@ -13,6 +14,7 @@
 
 namespace warren::scheduler::netpoll {
 
+uint32_t generation = 0;
 std::atomic<uint32_t> waiters{0};
 
 namespace {
@@ -47,12 +49,22 @@ int wait_for_events(epoll_event *events, int most, int64_t wait) {
 
 bool set_up() {
   if (epoll >= 0) return true;
+  fork_handlers::install();
   epoll = epoll_create1(EPOLL_CLOEXEC);
   waker = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = 0;
   return epoll >= 0 && waker >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, waker, &event) == 0;
+}
+
+void reset_in_child() {
+  if (epoll >= 0) ::close(epoll);
+  if (waker >= 0) ::close(waker);
+  epoll = waker = -1;
+  ++generation;
+  waking.store(0, std::memory_order_relaxed);
+  waiters.store(0, std::memory_order_relaxed);
 }
 
 int open(int fd, short events, void *poll, uint32_t tag) {

@@ -39,6 +39,7 @@ struct Side {
 };
 
 constexpr uint32_t kTags = 1 << 16;
+constexpr short kAllEvents = POLLIN | POLLOUT | POLLRDHUP;
 
 }  // namespace
 }  // namespace warren::scheduler
@@ -53,6 +54,7 @@ struct wr_poll {
   short reading = POLLIN;   // the events that end a wait for reading; set when it is opened
   std::atomic<uint32_t> tag{0};          // of this use
   std::atomic<bool> cancelled{false};    // written under the lock
+  std::atomic<uint32_t> poller{0};       // netpoll::generation that it is registered with; written under the lock
   Side read, write;
   wr_poll *next = nullptr;  // in the free list, under its lock
 };
@@ -164,6 +166,10 @@ G *set_deadline(wr_poll *poll, Side &s, uint64_t deadline) REQUIRES(poll->lock) 
 
 }  // namespace
 
+void reset_polls_in_child() NO_THREAD_SAFETY_ANALYSIS {
+  if (free_lock.take_from_the_gone()) free_polls = nullptr;
+}
+
 void poll_happened(wr_poll *poll, uint32_t tag, unsigned directions, Batch<G> &batch) {
   if (poll->tag.load(std::memory_order_seq_cst) != tag) return;
   if (poll->merged.load(std::memory_order_relaxed)) directions = WR_POLL_READ;
@@ -199,6 +205,7 @@ int open_with(int fd, short events, bool merged, wr_poll **out) {
   poll->fd = fd;
   poll->merged.store(merged, std::memory_order_relaxed);
   poll->reading = merged ? events : POLLIN;
+  poll->poller.store(netpoll::generation, std::memory_order_relaxed);
   poll->cancelled.store(false, std::memory_order_seq_cst);
   for (Side *s : {&poll->read, &poll->write}) {
     s->word.store(kNothing, std::memory_order_seq_cst);
@@ -218,6 +225,15 @@ int open_with(int fd, short events, bool merged, wr_poll **out) {
   return 0;
 }
 
+// In a forked child: it was registered with the parent's poll.
+void register_anew(wr_poll *poll) {
+  MutexLock hold(poll->lock);
+  if (poll->fd < 0 || !netpoll::set_up()) return;
+  const short events = poll->merged.load(std::memory_order_relaxed) ? poll->reading : kAllEvents;
+  netpoll::open(poll->fd, events, poll, poll->tag.load(std::memory_order_relaxed));
+  poll->poller.store(netpoll::generation, std::memory_order_relaxed);
+}
+
 }  // namespace
 
 int open_poll_for(int fd, short events, wr_poll **out) { return open_with(fd, events, true, out); }
@@ -233,7 +249,7 @@ void detach_poll(wr_poll *poll) {
 
 extern "C" {
 
-int wr_poll_open(int fd, struct wr_poll **out) { return open_with(fd, POLLIN | POLLOUT | POLLRDHUP, false, out); }
+int wr_poll_open(int fd, struct wr_poll **out) { return open_with(fd, kAllEvents, false, out); }
 
 int wr_poll_prepare(struct wr_poll *poll, enum wr_poll_direction direction) {
   for (const unsigned one : {WR_POLL_READ, WR_POLL_WRITE}) {
@@ -250,6 +266,7 @@ int wr_poll_wait(struct wr_poll *poll, enum wr_poll_direction direction) {
   if (sched.all_ms.load(std::memory_order_acquire) == nullptr) {
     return wait_on_thread(poll, s, direction == WR_POLL_READ ? poll->reading : POLLOUT);
   }
+  if (poll->poller.load(std::memory_order_relaxed) != netpoll::generation) register_anew(poll);
   return wait(poll, s);
 }
 

@@ -15,6 +15,10 @@ void poll_happened(wr_poll *poll, uint32_t tag, unsigned directions, Batch<G> &b
 // As wr_poll_open, for these events of poll(2) only, all of which count as WR_POLL_READ.
 int open_poll_for(int fd, short events, wr_poll **out);
 
+// In a forked child: no other thread waits. reset_polls_in_child: poll_descriptor.cc; reset_waits_in_child: wait_fd.cc.
+void reset_polls_in_child();
+void reset_waits_in_child();
+
 // Cancels, and forgets the descriptor, which is about to be closed by somebody else than who waits.
 void detach_poll(wr_poll *poll);
 

@@ -276,8 +276,12 @@ void print_duration(LogLine &line, uint64_t since) {
 
 void report_set_up() {
   find_unwinder();
-  handle(SIGSEGV, segv, &before_segv);
-  handle(SIGURG, answer_signal, &before_urg);
+  static bool handled = false;  // a child of fork has the handlers
+  if (!handled) {
+    handled = true;
+    handle(SIGSEGV, segv, &before_segv);
+    handle(SIGURG, answer_signal, &before_urg);
+  }
   struct sigaction now_quit;
   if (sigaction(SIGQUIT, nullptr, &now_quit) == 0 && now_quit.sa_handler == SIG_DFL) {
     struct sigaction action{};
@@ -286,6 +290,11 @@ void report_set_up() {
     sigemptyset(&action.sa_mask);
     sigaction(SIGQUIT, &action, nullptr);
   }
+}
+
+void report_reset_in_child() {
+  struct sigaction now_quit;
+  if (sigaction(SIGQUIT, nullptr, &now_quit) == 0 && now_quit.sa_handler == quit) std::signal(SIGQUIT, SIG_DFL);
 }
 
 void report_quit() { report_and_exit("SIGQUIT: quit", ""); }

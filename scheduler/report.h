@@ -8,8 +8,11 @@
 
 namespace warren::scheduler {
 
-// Signal handlers: SIGSEGV for stack overflow, SIGQUIT for dumps, SIGURG to ask running threads for their stacks. Once.
+// Signal handlers: SIGSEGV for stack overflow, SIGQUIT for dumps, SIGURG to ask running threads for their stacks. Once a process.
 void report_set_up();
+
+// In a forked child, which has nobody to answer SIGQUIT until it runs fibers itself.
+void report_reset_in_child();
 
 // For SIGQUIT, outside of the handler.
 [[noreturn]] void report_quit();

@@ -21,6 +21,7 @@
 #include "scheduler/world.h"
 
 #include <cerrno>
+#include <new>
 
 namespace warren::scheduler {
 namespace {
@@ -104,6 +105,21 @@ void run_main(void *argument) {
 
 void follow_maxprocs() {
   if (sched.p_count.load(std::memory_order_relaxed) != 0) resize(wanted_count());
+}
+
+bool in_a_run() { return claimed.load(std::memory_order_relaxed); }
+
+// They were idle. Generations go on: of fibers of earlier runs there may still be traces.
+void reset_in_child() {
+  const uint32_t generation = sched.generation.load(std::memory_order_relaxed);
+  const int count = sched.p_count.load(std::memory_order_relaxed);
+  for (int i = 0; i < count; ++i) {
+    const P *p = sched.ps[i].load(std::memory_order_relaxed);
+    if (!p->free.empty()) stacks::free(p->free, stacks::kDefaultOrder);
+  }
+  new (&sched) Scheduler;
+  sched.generation.store(generation + 1, std::memory_order_relaxed);
+  prepared = false;
 }
 
 void at_end_of_main(void (*hook)()) { end_hook = hook; }

@@ -12,6 +12,12 @@ void main_fiber_ends(G *g);
 // The option maxprocs may be another now.
 void follow_maxprocs();
 
+// From wr_run until it returns.
+bool in_a_run();
+
+// In a forked child, if the parent was not: its Ms are gone.
+void reset_in_child();
+
 // From now on called on the main fiber when a run's main function has returned, before its fibers are forgotten.
 void at_end_of_main(void (*hook)());
 

@@ -222,6 +222,11 @@ void free(const Batch<G> &batch, unsigned order) {
   orders[order].free = list;
 }
 
+void reset_in_child() {
+  if (!lock.take_from_the_gone()) return;
+  for (Order &order : orders) order = {};
+}
+
 Scavenged scavenge() {
   Scavenged result = Scavenged::kNothingLeft;
   for (Order &order : orders) {

@@ -39,6 +39,9 @@ Batch<G> allocate_some(unsigned order, uint32_t count);
 
 void free(const Batch<G> &batch, unsigned order);
 
+// In a forked child: the lock is free. If somebody was at the lists, they are empty: what was in them is lost.
+void reset_in_child();
+
 // Gives back the memory of stacks that nobody has needed since the last call that was not left unfinished.
 enum class Scavenged : uint8_t { kNothingLeft, kMoreLater, kUnfinished };
 Scavenged scavenge();

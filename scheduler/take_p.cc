@@ -95,4 +95,6 @@ void take_all(void (*taken)(P *p)) {
   }
 }
 
+void reset_taking_in_child() { one_taker.take_from_the_gone(); }
+
 }  // namespace warren::scheduler

@@ -7,7 +7,7 @@
 
 namespace warren::scheduler {
 
-// Registers for remote fences. Once.
+// Registers for remote fences. Once a process.
 void prepare_taking();
 
 // Asks the M of `p` to yield at its next runtime call.
@@ -19,5 +19,8 @@ P *take(P *p);
 
 // Asks all and takes those that can be had, with one fence: `taken` is called for each.
 void take_all(void (*taken)(P *p));
+
+// In a forked child: its lock is free.
+void reset_taking_in_child();
 
 }  // namespace warren::scheduler

@@ -34,6 +34,9 @@ class TimerHeap {
   void move_to(TimerHeap &other);
   static TimerHeap *moving();
 
+  // In a forked child.
+  void take_lock_from_the_gone() { lock_.take_from_the_gone(); }
+
  private:
   bool insert(Timer *timer) REQUIRES(lock_);
   void erase(uint32_t index, TimerHeap *next_heap = nullptr) REQUIRES(lock_);

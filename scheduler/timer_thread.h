@@ -13,4 +13,7 @@ void wake();
 
 bool pending();
 
+// In a forked child: it has no thread, and no timers.
+void reset_in_child();
+
 }  // namespace warren::scheduler::timer_thread

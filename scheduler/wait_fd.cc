@@ -73,6 +73,15 @@ int wait_for(Wait *wait, short events, uint64_t deadline) {
 
 }  // namespace
 
+namespace warren::scheduler {
+
+void reset_waits_in_child() {
+  table_lock.take_from_the_gone();
+  for (Wait *&first : table) first = nullptr;
+}
+
+}  // namespace warren::scheduler
+
 extern "C" {
 
 int wr_wait_fd(int fd, short events, uint64_t deadline) {

@@ -152,4 +152,6 @@ void stop_for_world(M *m) {
   stop_m(m);
 }
 
+void reset_world_in_child() { world.take_from_the_gone(); }
+
 }  // namespace warren::scheduler

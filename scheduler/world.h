@@ -19,6 +19,9 @@ void start_world(int count);
 // Ps needed by an M that has found Scheduler::stopping: it gives its P up and sleeps.
 void stop_for_world(M *m);
 
+// In a forked child: its locks are free.
+void reset_world_in_child();
+
 // One P fewer to wait for.
 void note_stopped(P *p) REQUIRES(sched.lock);
 

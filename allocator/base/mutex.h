@@ -32,6 +32,8 @@ class CAPABILITY("mutex") Mutex {
   // alone that this very thread holds (fork called in a signal handler): returns whether it locked.
   bool lock_for_fork();
   void unlock_after_fork(bool in_child);
+  // In a forked child, for a lock that the fork did not take: whoever had it is gone. Returns whether anybody had.
+  bool take_from_the_gone() { return word_.exchange(0, std::memory_order_relaxed) != 0; }
 
  private:
   void lock_slow(uint32_t mine);

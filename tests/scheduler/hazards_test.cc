@@ -10,6 +10,7 @@
 #include <cstring>
 #include <execinfo.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <regex.h>
 #include <regex>
@@ -139,6 +140,94 @@ TEST(Hazards, ForkAndExecInAFiber) {
     end = true;
     await(done, 3);
   });
+}
+
+// What the child does, by wr_run and without: the status it ends with.
+int as_a_child(int (*body)()) {
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    _exit(body());
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+int inherited[2];  // a pipe that the parent's fibers have waited for
+
+int run_everything() {
+  int result = 0;
+  run_on(2, [&result] {
+    std::atomic<int> done{0};
+    for (int i = 0; i < 100; ++i) {
+      go([&] {
+        wr_sleep_ns(1000);
+        wr_yield();
+        ++done;
+      });
+    }
+    go([&] {
+      char c;
+      if (wr_wait_fd(inherited[0], POLLIN, WR_NEVER) == POLLIN && read(inherited[0], &c, 1) == 1) ++done;
+    });
+    wr_sleep_ns(1000000);
+    if (write(inherited[1], "x", 1) == 1) ++done;
+    await(done, 102);
+    result = 7;
+  });
+  return result;
+}
+
+TEST(Hazards, AChildOfForkHasAnOwnSchedulerBetweenRuns) {
+  if (kSanitized) GTEST_SKIP() << "a child of fork has half of their threads";
+  ASSERT_EQ(pipe(inherited), 0);
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_EQ(run_everything(), 7);
+    EXPECT_EQ(as_a_child(run_everything), 7);
+    EXPECT_EQ(as_a_child([] { return as_a_child(run_everything) == 7 ? run_everything() : 1; }), 7);
+    EXPECT_EQ(as_a_child([] {
+                wr_sleep_ns(1000);
+                return wr_wait_fd(inherited[0], POLLIN, wr_now_ns() + 1000000) == -ETIMEDOUT ? run_everything() : 1;
+              }),
+              7);
+    EXPECT_EQ(as_a_child([] { return raise(SIGQUIT); }), -SIGQUIT);
+  }
+  close(inherited[0]);
+  close(inherited[1]);
+}
+
+wr_socket *listening = nullptr;  // the parent's, which its own poll knows
+
+int accept_one() {
+  int result = 0;
+  run_on(2, [&result] {
+    std::atomic<int> accepted{0};
+    go([&] {
+      wr_socket *s = nullptr;
+      if (wr_net_accept(listening, &s) != 0) return;
+      wr_net_unref(s);
+      ++accepted;
+    });
+    wr_sleep_ns(1000000);
+    wr_socket *s = nullptr;
+    if (wr_net_dial(wr_net_local_address(listening), WR_NEVER, &s) != 0) return;
+    await(accepted, 1);
+    wr_net_unref(s);
+    result = 7;
+  });
+  return result;
+}
+
+TEST(Hazards, AChildOfForkGoesOnWithItsParentsSockets) {
+  if (kSanitized) GTEST_SKIP() << "a child of fork has half of their threads";
+  run_on(2, [] { ASSERT_EQ(wr_net_listen("127.0.0.1:0", &listening), 0); });
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(accept_one(), 7);
+    EXPECT_EQ(as_a_child(accept_one), 7);
+    EXPECT_EQ(as_a_child([] { return as_a_child(accept_one); }), 7);
+  }
+  wr_net_unref(listening);
 }
 
 long thread_id() { return syscall(SYS_gettid); }
