@@ -9,6 +9,7 @@
 #include "gc/specials.h"
 #include "inspect/reclaim.h"
 #include "preload/entry_points.h"
+#include "preload/start.h"
 
 #include <cerrno>
 

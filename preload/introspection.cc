@@ -11,6 +11,7 @@
 #include "gc/pacing.h"
 #include "preload/bypass.h"
 #include "preload/entry_points.h"
+#include "preload/start.h"
 #include "scheduler/run.h"
 #include "scheduler/stack.h"
 

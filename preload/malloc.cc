@@ -7,6 +7,7 @@
 #include "preload/counted_entries.h"
 #include "preload/entry_points.h"
 #include "preload/redirect.h"
+#include "preload/start.h"
 
 #include <cerrno>
 #include <malloc.h>

@@ -9,6 +9,7 @@
 #include "preload/cxx_runtime.h"
 #include "preload/entry_points.h"
 #include "preload/redirect.h"
+#include "preload/start.h"
 
 #include <cstdlib>
 #include <new>

@@ -21,10 +21,13 @@
 #include "preload/counted_entries.h"
 #include "preload/fiber_roots.h"
 #include "preload/replaced_operators.h"
+#include "preload/start.h"
 
 #include <cstdio>
 #include <pthread.h>
 #include <unistd.h>
+
+extern "C" const char warren_starts = 0;
 
 namespace {
 
