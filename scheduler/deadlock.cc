@@ -76,6 +76,18 @@ bool nobody_runs() {
   return sched.m_count == sched.idle_m_count + sched.locked_waiting && sched.global.empty();
 }
 
+bool only_a_poller_runs() {
+  return sched.active.load(std::memory_order_relaxed) && !sched.stopping.load(std::memory_order_relaxed) &&
+         sched.m_count == sched.idle_m_count + sched.locked_waiting + 1 && sched.global.empty();
+}
+
+// seq_cst: it says until when it sleeps, and then looks at the timers once more; who removes one looks at what it has said
+// afterwards. One of the two comes second.
+void rouse_poller() {
+  if (sched.last_poll.load(std::memory_order_seq_cst) != 0 || sched.poll_until.load(std::memory_order_seq_cst) == 0) return;
+  if (!anything_is_awaited()) netpoll::interrupt();
+}
+
 void report_deadlock() {
   if (anything_is_awaited()) return;  // who is woken by it looks again before it sleeps
   if (foreign_threads()) {

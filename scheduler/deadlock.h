@@ -11,6 +11,12 @@ namespace warren::scheduler {
 // A quick look: every thread that runs fibers sleeps.
 bool nobody_runs() REQUIRES(sched.lock);
 
+// The same, but for one that may sleep in the network's poll until a timer is due that is gone.
+bool only_a_poller_runs() REQUIRES(sched.lock);
+
+// If it does, it is woken, and looks for itself.
+void rouse_poller();
+
 // Looks closely, and ends the process if it is so. Where something can still wake a fiber now, sysmon looks again later.
 void report_deadlock();
 

@@ -160,6 +160,8 @@ bool wait_in_poll(M *m, G *&found) {
   const uint64_t again = first_timer();
   const uint64_t first = again < until ? again : until;
   if (first != kNever) wait = first > began ? static_cast<int64_t>(first - began) : 0;
+  // The last timer has gone: nobody else may be left to notice a deadlock (rouse_poller()).
+  if (again == kNever && netpoll::waiters.load(std::memory_order_seq_cst) == 0) wait = 0;
   Batch<G> batch = netpoll::poll(wait);
   sched.poll_until.store(0, std::memory_order_relaxed);
   sched.last_poll.store(now(), std::memory_order_seq_cst);

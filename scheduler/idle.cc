@@ -109,15 +109,17 @@ void start_m(P *p, bool spinning) {
 void stop_m(M *m) {
   DCHECK(m->p.load(std::memory_order_relaxed) == nullptr);
   DCHECK(!m->spinning);
-  bool deadlock;
+  bool deadlock, poller;
   {
     MutexLock hold(sched.lock);
     m->next_idle = sched.idle_ms;
     sched.idle_ms = m;
     ++sched.idle_m_count;
     deadlock = nobody_runs();
+    poller = only_a_poller_runs();
   }
   if (deadlock) report_deadlock();
+  if (poller) rouse_poller();
   note_sleep(m->note);
   note_clear(m->note);
   acquire_p(m, m->next_p);
@@ -126,13 +128,15 @@ void stop_m(M *m) {
 
 void stop_locked_m(M *m) {
   if (m->p.load(std::memory_order_relaxed) != nullptr) handoff_p(release_p(m));
-  bool deadlock;
+  bool deadlock, poller;
   {
     MutexLock hold(sched.lock);
     ++sched.locked_waiting;
     deadlock = nobody_runs();
+    poller = only_a_poller_runs();
   }
   if (deadlock) report_deadlock();
+  if (poller) rouse_poller();
   note_sleep(m->note);
   note_clear(m->note);
   acquire_p(m, m->next_p);

@@ -220,5 +220,23 @@ TEST(FiberDeathTest, Deadlocks) {
   EXPECT_EXIT(run([] { exit_fiber(); }), testing::ExitedWithCode(2), "deadlock!");
 }
 
+// A thread sleeps until a timer is due; the timer is stopped, and nothing will wake that thread for an hour.
+TEST(FiberDeathTest, DeadlockOnceTheLastTimerIsStopped) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "it has a thread of its own, which might wake somebody";
+#endif
+  for (const bool locked : {false, true}) {
+    EXPECT_EXIT(run([locked] {
+                  max_procs(2);
+                  if (locked) lock_os_thread();
+                  timer t(std::chrono::hours(1));
+                  usleep(20000);  // in which it falls asleep; if it does not, there is nothing to test
+                  t.stop();
+                  t.c.recv();
+                }),
+                testing::ExitedWithCode(2), "deadlock!");
+  }
+}
+
 }  // namespace
 }  // namespace warren
