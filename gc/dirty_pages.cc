@@ -88,9 +88,19 @@ void rescan(Range dirty, void *context) {
   pass->pages += (dirty.end - dirty.start) / kOsPageSize;
 }
 
+void forget_cycle_tags() {
+  for_each_run([](uint16_t tag) { return (tag & kCycleTags) != 0; }, [](Range range) {
+    for (uintptr_t at = range.start; at < range.end; at += kPageSize) {
+      // relaxed: marking is over, and who reads a tag meanwhile does not ask for these bits
+      __atomic_fetch_and(&tables.tags[(at - tables.start) >> kPageShift], static_cast<uint16_t>(~kCycleTags), __ATOMIC_RELAXED);
+    }
+  });
+}
+
 }  // namespace
 
 bool begin() {
+  forget_cycle_tags();  // of a span that was being made when a signal's handler forked
   block_digests::begin();  // without a mechanism, too: an overflow has everything scanned again
   const auto choice = static_cast<mutation::Choice>(options.gc_tracking.load(std::memory_order_relaxed));
   if (mutation::set_up(choice) == mutation::Mechanism::kNone) return false;
@@ -116,26 +126,13 @@ void rescan_stopped(Marker &marker) {
   for_each_run(is_watched, [&](Range range) { mutation::for_each_dirty(range, false, rescan, &pass); });
 }
 
-namespace {
-
-void forget_watched() {
-  for_each_run([](uint16_t tag) { return (tag & kWatchedTag) != 0; }, [](Range range) {
-    for (uintptr_t at = range.start; at < range.end; at += kPageSize) {
-      // relaxed: who reads it meanwhile takes the page for one that is watched, and asks the kernel
-      __atomic_fetch_and(&tables.tags[(at - tables.start) >> kPageShift], static_cast<uint16_t>(~kWatchedTag), __ATOMIC_RELAXED);
-    }
-  });
-}
-
-}  // namespace
-
 void end() {
-  forget_watched();
+  forget_cycle_tags();
   mutation::unwatch();
 }
 
 void reset_in_child() {
-  forget_watched();
+  forget_cycle_tags();
   covered_bytes = 0;
   mutation::reset_in_child();
 }

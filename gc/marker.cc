@@ -84,7 +84,7 @@ WARREN_ALWAYS_INLINE void Marker::reach(const Slot &slot) {
 
 WARREN_ALWAYS_INLINE void Marker::consider(uintptr_t word, const Tables &in) {
   Slot slot;
-  if (find_slot(word, slot, in)) reach(slot);
+  if (find_unmarked(word, slot, in)) reach(slot);
 }
 
 void Marker::reach_all(Batch &batch) {
@@ -98,7 +98,7 @@ void Marker::gather(uintptr_t low, uintptr_t high, Batch &batch) {
   for (uintptr_t at = low; at < high; at += sizeof(uintptr_t)) {
     const uintptr_t word = load_word(at);
     Slot &slot = batch.slots[batch.count];
-    if (word - in.start >= in.bytes || !find_slot(word, slot, in)) continue;
+    if (!find_unmarked(word, slot, in)) continue;
     __builtin_prefetch(slot.pair);
     if (++batch.count == kBatch) reach_all(batch);
   }
@@ -108,8 +108,7 @@ void Marker::discover(uintptr_t word) { consider(word, tables); }
 
 WARREN_ALWAYS_INLINE void Marker::scan_words(uintptr_t low, uintptr_t high, const Tables &in) {
   for (uintptr_t at = low; at < high; at += sizeof(uintptr_t)) {
-    const uintptr_t word = load_word(at);
-    if (word - in.start < in.bytes) consider(word, in);
+    consider(load_word(at), in);
   }
 }
 
@@ -223,7 +222,7 @@ WARREN_ALWAYS_INLINE void Marker::gather_copy(const uintptr_t *words, size_t fir
   const Tables in = tables;
   for (size_t i = first; i < end; ++i) {
     Slot &slot = batch.slots[batch.count];
-    if (words[i] - in.start >= in.bytes || !find_slot(words[i], slot, in)) continue;
+    if (!find_unmarked(words[i], slot, in)) continue;
     __builtin_prefetch(slot.pair);
     if (++batch.count == kBatch) reach_all(batch);
   }

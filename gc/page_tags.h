@@ -5,6 +5,7 @@
 //   bit 7        the objects hold no pointers
 //   bits 8..12   which page of its span it is (not of large ones)
 //   bit 13       watched: stores to the page are recorded in this cycle (gc/mutation.h)
+//   bit 14       young: the span was made while marking was on, so all its objects are marked
 //
 // Callers: the marker, the sweeper, everything that is handed a pointer.
 // Invariant: a page's tag is not 0 exactly while a kCollected span covers it, and that span's slice of the bitmap was
@@ -23,6 +24,9 @@ inline constexpr uint16_t kNoscanTag = 0x80;
 inline constexpr unsigned kPageIndexShift = 8;
 inline constexpr uint16_t kPageIndexMask = 0x1f;
 inline constexpr uint16_t kWatchedTag = 0x2000;
+inline constexpr uint16_t kYoungTag = 0x4000;
+static_assert(kYoungTag > (kWatchedTag | kPageIndexMask << kPageIndexShift | kNoscanTag | kClassMask));  // the highest
+inline constexpr uint16_t kCycleTags = kWatchedTag | kYoungTag;  // taken away at the end of each cycle
 static_assert(kClassCount <= kLargeTag);
 
 // The least object, so that a page's slice of the bitmap holds two bits for each.
@@ -74,20 +78,17 @@ struct Slot {
   void unmark() const { __atomic_fetch_and(&pair->marked, ~bit, __ATOMIC_RELAXED); }
 };
 
-// The slot that `word` points into, if it is an address of the collector's heap.
-inline __attribute__((always_inline)) bool find_slot(uintptr_t word, Slot &slot, const Tables &in = tables) {
+// The slot on the page with this tag that `word` points into.
+inline __attribute__((always_inline)) void fill_slot(uintptr_t word, uint16_t tag, Slot &slot, const Tables &in) {
   const uintptr_t offset = word - in.start;
-  if (offset >= in.bytes) return false;
   const PageId page{static_cast<uint32_t>(offset >> kPageShift)};
-  const uint16_t tag = __atomic_load_n(&in.tags[page.value], __ATOMIC_ACQUIRE);
-  if (tag == 0) return false;
   slot.tag = tag;
   if (__builtin_expect(is_large(tag), 0)) {
     const Span *span = page_map::at(page);
     slot.object = span->start();
     slot.pair = pairs_of(span);
     slot.bit = 1;
-    return true;
+    return;
   }
   const SizeClassInfo &shape = kSizeClasses[tag & kClassMask];
   const uint32_t page_index = (tag >> kPageIndexShift) & kPageIndexMask;
@@ -97,6 +98,25 @@ inline __attribute__((always_inline)) bool find_slot(uintptr_t word, Slot &slot,
   slot.object = word - inside + size_t{index} * shape.object_size;
   slot.pair = reinterpret_cast<BitPair *>(in.bits + size_t{page.value - page_index} * kBitmapBytesPerPage) + index / 64;
   slot.bit = uint64_t{1} << (index % 64);
+}
+
+// The slot that `word` points into, if it is an address of the collector's heap.
+inline __attribute__((always_inline)) bool find_slot(uintptr_t word, Slot &slot, const Tables &in = tables) {
+  const uintptr_t offset = word - in.start;
+  if (offset >= in.bytes) return false;
+  const uint16_t tag = __atomic_load_n(&in.tags[offset >> kPageShift], __ATOMIC_ACQUIRE);
+  if (tag == 0) return false;
+  fill_slot(word, tag, slot, in);
+  return true;
+}
+
+// The same for a marker: false, too, where all objects are marked.
+inline __attribute__((always_inline)) bool find_unmarked(uintptr_t word, Slot &slot, const Tables &in) {
+  const uintptr_t offset = word - in.start;
+  if (offset >= in.bytes) return false;
+  const uint16_t tag = __atomic_load_n(&in.tags[offset >> kPageShift], __ATOMIC_ACQUIRE);
+  if (tag == 0 || tag >= kYoungTag) return false;
+  fill_slot(word, tag, slot, in);
   return true;
 }
 

@@ -25,9 +25,10 @@ size_t objects_of(const Span *span) { return span->size_class.is_large() ? 1 : i
 
 size_t pair_count(const Span *span) { return (objects_of(span) + 63) / 64; }
 
+// Inside the stop gate, so that marking neither begins nor ends meanwhile.
 void set_tags(const Span *span) {
   const auto first = static_cast<uint16_t>((span->size_class.is_large() ? kLargeTag : span->size_class.value) |
-                                           (span->noscan ? kNoscanTag : 0));
+                                           (span->noscan ? kNoscanTag : 0) | (phase::is_marking() ? kYoungTag : 0));
   for (uint32_t i = 0; i < span->count.value; ++i) {
     const auto index = static_cast<uint16_t>(span->size_class.is_large() ? 0 : i << kPageIndexShift);
     // release: pairs with the acquire in tag_of(); the bits were cleared before.

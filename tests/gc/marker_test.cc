@@ -2,7 +2,9 @@
 #include "gc/marker.h"
 
 #include "gc/cycle.h"
+#include "gc/dirty_pages.h"
 #include "gc/heap.h"
+#include "gc/phase.h"
 #include "gc/specials.h"
 
 #include <gtest/gtest.h>
@@ -65,6 +67,27 @@ TEST(Rescan, ReadsOfSmallOnesWhatLiesOnThePages) {
     marker.rescan_page_range(low, middle);
     EXPECT_TRUE(slot_of(before).is_marked());
   }
+}
+
+// What a span that is made while marking is on holds is marked from the start, and a marker need not look. In the next cycle it must.
+TEST(YoungSpans, AreThoseOfOneCycle) {
+  ASSERT_TRUE(cycle::set_up());
+  constexpr size_t kBytes = 20000;  // a class of its own, so a new span
+  phase::current.store(phase::Phase::kMark);
+  void *const object = heap::allocate(kBytes, Kind::kScan);
+  const Slot slot = slot_of(object);
+  EXPECT_TRUE(slot.is_marked());
+  EXPECT_NE(slot.tag & kYoungTag, 0);
+  Slot found;
+  EXPECT_FALSE(find_unmarked(address_of(object), found, tables));
+  phase::current.store(phase::Phase::kSweep);
+  slot.unmark();
+  // Also when the cycle that it was young in did not come to its end, in a forked child.
+  dirty_pages::begin();
+  EXPECT_EQ(slot_of(object).tag & kYoungTag, 0);
+  ASSERT_TRUE(find_unmarked(address_of(object), found, tables));
+  EXPECT_EQ(found.object, address_of(object));
+  dirty_pages::end();
 }
 
 }  // namespace
