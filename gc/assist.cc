@@ -30,7 +30,7 @@ std::atomic<bool> brake{false};  // relaxed: a moment later serves as well
 // Overwrites what calls have left below. The next pause searches this stack: objects that were marked here would look as if the
 // program held them, be marked again by the same thread in the next cycle, and so stay for ever.
 WARREN_NOINLINE void forget_dead_frames() {
-  constexpr size_t kBytes = 2048;  // deeper than marking goes
+  constexpr size_t kBytes = 4096;  // deeper than marking goes
   char dead[kBytes];
   memset(dead, 0, sizeof dead);
   asm volatile("" : : "r"(dead) : "memory");

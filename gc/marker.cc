@@ -82,43 +82,166 @@ WARREN_ALWAYS_INLINE void Marker::reach(const Slot &slot) {
   push(entry_of(slot.object, slot.tag));
 }
 
-WARREN_ALWAYS_INLINE void Marker::consider(uintptr_t word, const Tables &in) {
-  Slot slot;
-  if (find_unmarked(word, slot, in)) reach(slot);
-}
-
-void Marker::reach_all(Batch &batch) {
-  for (unsigned i = 0; i < batch.count; ++i) reach(batch.slots[i]);
-  batch.count = 0;
-}
-
-void Marker::gather(uintptr_t low, uintptr_t high, Batch &batch) {
-  scanned_bytes_ += high - low;
+// The way from a word to its object's bits, and these, mostly come from far away: all of them are asked for before one is looked at.
+WARREN_NOINLINE void Marker::resolve() {
   const Tables in = tables;
+  struct {
+    BitPair *pair;
+    uint64_t bit;
+    uintptr_t entry;
+  } places[kWords];
+  unsigned count = 0;
+  for (unsigned i = 0; i < word_count_; ++i) {
+    Slot slot;
+    if (!find_unmarked(words_[i], slot, in)) continue;
+    __builtin_prefetch(slot.pair);
+    places[count++] = {slot.pair, slot.bit, entry_of(slot.object, slot.tag)};
+  }
+  word_count_ = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    const uintptr_t entry = places[i].entry;
+    reach({address_of(object_of(entry)), places[i].pair, places[i].bit, tag_of_entry(entry)});
+  }
+}
+
+// A word that is an address in the arena.
+WARREN_ALWAYS_INLINE void Marker::note(uintptr_t word) {
+  words_[word_count_] = word;
+  if (WARREN_UNLIKELY(++word_count_ == kWords)) resolve();
+}
+
+void Marker::discover(uintptr_t word) {
+  Slot slot;
+  if (find_unmarked(word, slot, tables)) reach(slot);
+}
+
+WARREN_ALWAYS_INLINE void Marker::scan_words(uintptr_t low, uintptr_t high) {
+  scanned_bytes_ += high - low;
+  const uintptr_t start = tables.start;
+  const size_t bytes = tables.bytes;
   for (uintptr_t at = low; at < high; at += sizeof(uintptr_t)) {
     const uintptr_t word = load_word(at);
-    Slot &slot = batch.slots[batch.count];
-    if (!find_unmarked(word, slot, in)) continue;
-    __builtin_prefetch(slot.pair);
-    if (++batch.count == kBatch) reach_all(batch);
+    if (word - start < bytes) note(word);
   }
 }
 
-void Marker::discover(uintptr_t word) { consider(word, tables); }
+// Makes the group of an object that is being scanned. Not inlined: most objects of some heaps have nothing near.
+WARREN_NOINLINE void Marker::locate(Group &group, uintptr_t object, const Tables &in) {
+  const size_t page = (object - in.start) >> kPageShift;
+  const uint16_t tag = __atomic_load_n(&in.tags[page], __ATOMIC_RELAXED);  // the entry's may be that of a page further on
+  const SizeClassInfo &shape = kSizeClasses[tag & kClassMask];
+  const size_t size = shape.object_size;
+  const size_t page_index = (tag >> kPageIndexShift) & kPageIndexMask;
+  const size_t inside = page_index * kPageSize + object % kPageSize;
+  const auto index = static_cast<size_t>(inside * shape.reciprocal >> 32);
+  const size_t left = shape.span_pages * kPageSize - (inside - index % 64 * size);
+  group.base = object - index % 64 * size;
+  group.extent = left < 64 * size ? left : 64 * size;
+  group.pair = reinterpret_cast<BitPair *>(in.bits + (page - page_index) * kBitmapBytesPerPage) + index / 64;
+  group.shape = &shape;
+}
 
-WARREN_ALWAYS_INLINE void Marker::scan_words(uintptr_t low, uintptr_t high, const Tables &in) {
-  for (uintptr_t at = low; at < high; at += sizeof(uintptr_t)) {
-    consider(load_word(at), in);
+// Marks what a round has found; it is scanned in the next.
+template <size_t kSize>
+WARREN_ALWAYS_INLINE void Marker::end_round(Group &group, uint64_t found) {
+  // relaxed, all: see Slot. What somebody else has marked meanwhile is theirs to scan.
+  BitPair *const pair = group.pair;
+  found &= __atomic_load_n(&pair->allocated, __ATOMIC_RELAXED) & ~__atomic_load_n(&pair->marked, __ATOMIC_RELAXED);
+  if (found != 0) found &= ~__atomic_fetch_or(&pair->marked, found, __ATOMIC_RELAXED);
+  group.grey = found;
+  if (found == 0) return;
+  if (kSize == 16) found = (found | found >> 1 | found >> 2 | found >> 3) & 0x1111111111111111;  // one of each cache line
+  const uintptr_t base = group.base;
+  const size_t size = kSize != 0 ? kSize : group.shape->object_size;
+  do {
+    __builtin_prefetch(at_address<void>(base + uint64_t(__builtin_ctzll(found)) * size));
+  } while ((found &= found - 1) != 0);
+}
+
+// One that was taken out of a buffer. Its group is looked for only when one of its words is near.
+WARREN_ALWAYS_INLINE size_t Marker::scan_entry(Group &group, uintptr_t entry, const Tables &in) {
+  const uint16_t tag = tag_of_entry(entry);
+  const uintptr_t object = address_of(object_of(entry)), start = in.start;
+  const size_t bytes = in.bytes, size = kSizeClasses[tag & kClassMask].object_size;
+  const uint64_t reciprocal = kSizeClasses[tag & kClassMask].reciprocal;
+  uintptr_t base = object - 64 * size;
+  size_t extent = 128 * size;
+  uint64_t found = 0;
+  bool located = false;
+  for (uintptr_t at = object; at < object + size; at += sizeof(uintptr_t)) {
+    const uintptr_t word = load_word(at);
+    if (word - start >= bytes) continue;
+    if (word - base < extent) {
+      if (!located) {
+        locate(group, object, in);
+        base = group.base;
+        extent = group.extent;
+        located = true;
+      }
+      if (word - base < extent) {
+        found |= uint64_t{1} << ((word - base) * reciprocal >> 32);
+        continue;
+      }
+    }
+    note(word);
   }
+  if (located) end_round<0>(group, found);
+  return size;
+}
+
+WARREN_ALWAYS_INLINE size_t Marker::scan_round(Group &group, const Tables &in) {
+  const uintptr_t start = in.start, base = group.base;
+  const size_t bytes = in.bytes, size = group.shape->object_size, extent = group.extent;
+  const uint64_t reciprocal = group.shape->reciprocal;
+  uint64_t found = 0, scanned = 0, grey = group.grey;
+  do {
+    const uintptr_t low = base + static_cast<unsigned>(__builtin_ctzll(grey)) * size;
+    for (uintptr_t at = low; at < low + size; at += sizeof(uintptr_t)) {
+      const uintptr_t word = load_word(at);
+      if (word - start >= bytes) continue;
+      if (word - base < extent) {
+        found |= uint64_t{1} << ((word - base) * reciprocal >> 32);
+      } else {
+        note(word);
+      }
+    }
+    scanned += size;
+  } while ((grey &= grey - 1) != 0);
+  end_round<0>(group, found);
+  return scanned;
+}
+
+// The same for objects of two words.
+WARREN_ALWAYS_INLINE size_t Marker::scan_round_of_pairs(Group &group, const Tables &in) {
+  constexpr size_t kSize = 2 * sizeof(uintptr_t);
+  const uintptr_t start = in.start, base = group.base;
+  const size_t bytes = in.bytes, extent = group.extent;
+  uint64_t found = 0, scanned = 0, grey = group.grey;
+  const auto look = [&](uintptr_t word) __attribute__((always_inline)) {
+    if (word - base < extent) {
+      found |= uint64_t{1} << (word - base) / kSize;
+    } else if (word - start < bytes) {
+      note(word);
+    }
+  };
+  do {
+    const uintptr_t object = base + static_cast<uint64_t>(__builtin_ctzll(grey)) * kSize;
+    const uintptr_t one = load_word(object), other = load_word(object + sizeof(uintptr_t));
+    scanned += kSize;
+    if ((one | other) == 0) continue;  // a leaf
+    look(one);
+    look(other);
+  } while ((grey &= grey - 1) != 0);
+  end_round<kSize>(group, found);
+  return scanned;
 }
 
 void Marker::scan_range(uintptr_t low, uintptr_t high) {
   low = align_up(low, sizeof(uintptr_t));
   high = align_down(high, sizeof(uintptr_t));
   if (low >= high) return;
-  scanned_bytes_ += high - low;
-  const Tables in = tables;
-  scan_words(low, high, in);
+  scan_words(low, high);
+  resolve();
 }
 
 WARREN_NOINLINE void Marker::scan_large(uintptr_t object) {
@@ -129,9 +252,7 @@ WARREN_NOINLINE void Marker::scan_large(uintptr_t object) {
   }
   const uintptr_t to = end - object < kPiece ? end : object + kPiece;
   object_bytes_ += to - object;
-  Batch batch;
-  gather(object, to, batch);
-  reach_all(batch);
+  scan_words(object, to);
 }
 
 bool Marker::drain(size_t most) {
@@ -141,26 +262,35 @@ bool Marker::drain(size_t most) {
   uint64_t small_bytes = 0;
   bool more = true;
   for (;;) {
-    // What was popped some turns ago has arrived meanwhile.
-    const uintptr_t fetched = pop();
-    __builtin_prefetch(object_of(fetched));
-    const uintptr_t entry = ring_[next];
-    ring_[next] = fetched;
+    // What was found some turns ago has arrived meanwhile.
+    Turn &turn = ring_[next];
     next = (next + 1) % kRing;
-    if (WARREN_LIKELY(entry != 0)) {
-      const uint16_t tag = tag_of_entry(entry);
-      const uintptr_t object = address_of(object_of(entry));
-      if (WARREN_UNLIKELY(is_large(tag))) {
-        scan_large(object);
-      } else {
-        const size_t size = kSizeClasses[tag & kClassMask].object_size;
-        small_bytes += size;
-        scan_words(object, object + size, in);
-      }
+    if (turn.group.grey != 0) {
+      small_bytes += turn.group.shape->object_size == 16 ? scan_round_of_pairs(turn.group, in) : scan_round(turn.group, in);
       empty = 0;
-    } else if (fetched == 0 && ++empty == kRing) {
-      more = false;
-      break;
+    } else {
+      // First asked for, then scanned: what is late now would hold that up, too.
+      const uintptr_t fetched = pop();
+      __builtin_prefetch(object_of(fetched));
+      const uintptr_t entry = turn.entry;
+      turn.entry = fetched;
+      if (WARREN_LIKELY(entry != 0)) {
+        if (WARREN_UNLIKELY(is_large(tag_of_entry(entry)))) {
+          scan_large(address_of(object_of(entry)));
+        } else {
+          small_bytes += scan_entry(turn.group, entry, in);
+        }
+        empty = 0;
+      } else if (fetched != 0) {
+        empty = 0;
+      } else if (++empty >= kRing) {
+        if (word_count_ == 0) {
+          more = false;
+          break;
+        }
+        resolve();
+        empty = 0;
+      }
     }
     if (next == 0) {
       if (WARREN_UNLIKELY(assist::hungry())) share();
@@ -193,9 +323,14 @@ void Marker::share() {
 }
 
 void Marker::flush() {
-  for (uintptr_t &entry : ring_) {
+  resolve();
+  for (auto &[group, entry] : ring_) {
     if (entry != 0) push(entry);
     entry = 0;
+    for (; group.grey != 0; group.grey &= group.grey - 1) {
+      const uintptr_t object = group.base + static_cast<unsigned>(__builtin_ctzll(group.grey)) * group.shape->object_size;
+      push(entry_of(object, tag_of(arena.page_of(object))));
+    }
   }
   for (MarkBuffer **buffer : {&buffer_, &spare_}) {
     if (*buffer == nullptr) continue;
@@ -218,26 +353,24 @@ uint64_t marks_from(const BitPair *pairs, size_t first, size_t count) {
 }
 
 // Words of a copy.
-WARREN_ALWAYS_INLINE void Marker::gather_copy(const uintptr_t *words, size_t first, size_t end, Batch &batch) {
-  const Tables in = tables;
+WARREN_ALWAYS_INLINE void Marker::scan_copy(const uintptr_t *words, size_t first, size_t end) {
+  scanned_bytes_ += (end - first) * sizeof(uintptr_t);
+  const uintptr_t start = tables.start;
+  const size_t bytes = tables.bytes;
   for (size_t i = first; i < end; ++i) {
-    Slot &slot = batch.slots[batch.count];
-    if (!find_unmarked(words[i], slot, in)) continue;
-    __builtin_prefetch(slot.pair);
-    if (++batch.count == kBatch) reach_all(batch);
+    if (words[i] - start < bytes) note(words[i]);
   }
 }
 
 // The marks are read before the words: of an object that is marked in between, the thread that marks it reads all.
-void Marker::rescan_block(uintptr_t block, const Span *span, bool large, Batch &batch) {
-  constexpr size_t kWords = block_digests::kBlockWords;
+void Marker::rescan_block(uintptr_t block, const Span *span, bool large) {
+  constexpr size_t kBlock = block_digests::kBlockWords;
   const BitPair *pairs = pairs_of(span);
-  uintptr_t words[kWords];
+  uintptr_t words[kBlock];
   if (large) {
     if ((__atomic_load_n(&pairs->marked, __ATOMIC_RELAXED) & 1) == 0) return;
     if (block_digests::unchanged(block, block_digests::copy(block, 1, words))) return;
-    scanned_bytes_ += sizeof words;
-    return gather_copy(words, 0, kWords, batch);
+    return scan_copy(words, 0, kBlock);
   }
   const SizeClassInfo &shape = info(span->size_class);
   const size_t size = shape.object_size;
@@ -249,17 +382,20 @@ void Marker::rescan_block(uintptr_t block, const Span *span, bool large, Batch &
   if (marks == 0) return;
   if (block_digests::unchanged(block, block_digests::copy(block, marks, words))) return;
   const uintptr_t origin = span->start() + first * size;
-  for (; marks != 0; marks &= marks - 1) {
-    const uintptr_t object = origin + static_cast<unsigned>(__builtin_ctzll(marks)) * size;
-    const size_t from = object <= block ? 0 : (object - block) / sizeof(uintptr_t);
-    const size_t to = object + size >= block + sizeof words ? kWords : (object + size - block) / sizeof(uintptr_t);
-    scanned_bytes_ += (to - from) * sizeof(uintptr_t);
-    gather_copy(words, from, to, batch);
+  while (marks != 0) {  // marked objects that lie side by side
+    const auto skip = static_cast<unsigned>(__builtin_ctzll(marks));
+    const uint64_t others = ~(marks >> skip);
+    const unsigned run = others == 0 ? 64 : static_cast<unsigned>(__builtin_ctzll(others));
+    const uintptr_t low = origin + skip * size, high = low + run * size;
+    const size_t from = low <= block ? 0 : (low - block) / sizeof(uintptr_t);
+    const size_t to = high >= block + sizeof words ? kBlock : (high - block) / sizeof(uintptr_t);
+    scan_copy(words, from, to);
+    if (skip + run >= 64) break;
+    marks &= ~uint64_t{0} << (skip + run);
   }
 }
 
 void Marker::rescan_page_range(uintptr_t low, uintptr_t high) {
-  Batch batch;
   for (uintptr_t page_start = align_down(low, kPageSize); page_start < high; page_start += kPageSize) {
     if (page_start - tables.start >= tables.bytes) continue;
     const PageId page = arena.page_of(page_start);
@@ -269,9 +405,9 @@ void Marker::rescan_page_range(uintptr_t low, uintptr_t high) {
     const uintptr_t from = page_start < low ? low : page_start;
     const uintptr_t to = page_start + kPageSize < high ? page_start + kPageSize : high;
     if (WARREN_UNLIKELY(span->specials != 0)) specials::scan_contents_on(span, from, to, *this);
-    for (uintptr_t block = from; block < to; block += block_digests::kBlockBytes) rescan_block(block, span, is_large(tag), batch);
+    for (uintptr_t block = from; block < to; block += block_digests::kBlockBytes) rescan_block(block, span, is_large(tag));
   }
-  reach_all(batch);
+  resolve();
 }
 
 void rescan_all_marked(Marker &marker) {

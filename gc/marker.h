@@ -2,7 +2,8 @@
 //
 // A word that points into an allocated object of the collector's heap marks it, and if it can hold pointers, it becomes grey.
 // Grey objects wait in buffers (mark_work.h), a stack; the next few are already in a small ring while the processor
-// fetches their contents, so that the one that is scanned is in the cache. No recursion.
+// fetches their contents, so that the one that is scanned is in the cache. What it points to near by is scanned with it, out of the
+// ring; other words are looked up some dozens at a time, so that their objects' bits are in the cache. No recursion.
 //
 // Callers: the cycle's threads, threads that help while they allocate (heap.cc).
 // Invariant: when a worker is destroyed, all it has found is marked and scanned, or in a buffer that goes round.
@@ -44,30 +45,51 @@ class Marker {
   uint64_t scanned_bytes() const { return scanned_bytes_; }  // with roots, and what was scanned again
 
  private:
-  // A power of two. Measured with a tree of 16-byte nodes.
-  static constexpr unsigned kRing = 8;
-
-  // Slots whose bits the processor is fetching: for ranges long enough that their objects' bits come from far away.
-  static constexpr unsigned kBatch = 128;
-  struct Batch {
-    unsigned count = 0;
-    Slot slots[kBatch];
+  // The 64 objects that have their bits in one pair, or those of them that are in the span; of these, which are grey. An object is
+  // mostly pointed to by one that was allocated just before or after it: so with a grey object all that is found of its sixty-four
+  // is scanned, in rounds, and each round's marks are made at once, without a trip through a buffer.
+  struct Group {
+    uint64_t grey = 0;  // 0: the others mean nothing
+    uintptr_t base;     // the first object
+    size_t extent;      // bytes
+    BitPair *pair;
+    const SizeClassInfo *shape;
   };
 
-  void consider(uintptr_t word, const Tables &in);
+  // A group, or an object that may become one.
+  struct Turn {
+    Group group;
+    uintptr_t entry = 0;  // 0: none
+  };
+
+  // Groups that take turns, a round at a time, so that what a round has found is in the cache at the next. A power of two. Measured
+  // with a tree of 16-byte nodes.
+  static constexpr unsigned kRing = 8;
+
+  // Words that wait to be looked up together.
+  static constexpr unsigned kWords = 64;
+
   void reach(const Slot &slot);
-  void gather(uintptr_t low, uintptr_t high, Batch &batch);
-  void gather_copy(const uintptr_t *words, size_t first, size_t end, Batch &batch);
-  void reach_all(Batch &batch);
-  void rescan_block(uintptr_t block, const Span *span, bool large, Batch &batch);
+  void note(uintptr_t word);
+  void resolve();
+  void scan_copy(const uintptr_t *words, size_t first, size_t end);
+  void rescan_block(uintptr_t block, const Span *span, bool large);
   void push(uintptr_t entry);
   uintptr_t pop();
   uintptr_t pop_slow();
-  void scan_words(uintptr_t low, uintptr_t high, const Tables &in);
+  void scan_words(uintptr_t low, uintptr_t high);
   void scan_large(uintptr_t object);
+  static void locate(Group &group, uintptr_t object, const Tables &in);
+  template <size_t kSize>
+  static void end_round(Group &group, uint64_t found);
+  size_t scan_entry(Group &group, uintptr_t entry, const Tables &in);
+  size_t scan_round(Group &group, const Tables &in);
+  size_t scan_round_of_pairs(Group &group, const Tables &in);
 
-  uintptr_t ring_[kRing] = {};  // entries, 0 where there is none; the next is that at next_
-  unsigned next_ = 0;
+  Turn ring_[kRing] = {};
+  unsigned next_ = 0;  // whose turn it is
+  unsigned word_count_ = 0;
+  uintptr_t words_[kWords];
   MarkBuffer *buffer_ = nullptr;
   MarkBuffer *spare_ = nullptr;  // full or empty: so that one push and pop at the edge do not go to the lock
   uint64_t object_bytes_ = 0;  // of grey objects that were scanned

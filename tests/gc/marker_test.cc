@@ -4,10 +4,15 @@
 #include "gc/cycle.h"
 #include "gc/dirty_pages.h"
 #include "gc/heap.h"
+#include "gc/pacing.h"
 #include "gc/phase.h"
 #include "gc/specials.h"
 
+#include "seed.h"
+
 #include <gtest/gtest.h>
+
+#include <vector>
 
 namespace warren::gc {
 namespace {
@@ -69,9 +74,89 @@ TEST(Rescan, ReadsOfSmallOnesWhatLiesOnThePages) {
   }
 }
 
+// Nobody collects meanwhile, and nothing is left over.
+bool set_up_alone() {
+  if (!cycle::set_up()) return false;
+  pacing::set_percent(-1);
+  Marker marker;
+  while (marker.drain(~uint32_t{0})) {
+  }
+  return true;
+}
+
+// Of graphs with edges near and far, exactly what can be reached is marked: for sizes whose objects lie in one page and in two, fill
+// their span and leave a tail.
+TEST(Drain, MarksWhatIsReachableAndNothingElse) {
+  ASSERT_TRUE(set_up_alone());
+  Random random(seed());
+  for (const size_t bytes : {16, 24, 32, 48, 80, 112, 640, 3000, 9000, 30000, 100000}) {
+    const size_t count = bytes < 1000 ? 4000 : 200;
+    std::vector<uintptr_t *> objects(count);
+    std::vector<std::vector<size_t>> edges(count);
+    for (uintptr_t *&object : objects) object = static_cast<uintptr_t *>(heap::allocate(bytes, Kind::kScan));
+    for (size_t i = 0; i < count; ++i) {
+      for (size_t k = random() % 3; k != 0; --k) {
+        const size_t near = (i + random() % 33 + count - 16) % count;
+        const size_t to = random() % 4 != 0 ? near : random() % count;
+        // Into the object, and sometimes to the end of the last one of its span, where nothing is.
+        objects[i][random() % (bytes / 8)] = address_of(objects[to]) + random() % bytes;
+      }
+      for (size_t at = 0; at < bytes / 8; ++at) {
+        for (size_t to = 0; to < count && objects[i][at] != 0; ++to) {
+          if (objects[i][at] - address_of(objects[to]) < bytes) edges[i].push_back(to);
+        }
+      }
+    }
+    std::vector<bool> reachable(count);
+    std::vector<size_t> rest{0};
+    reachable[0] = true;
+    while (!rest.empty()) {
+      const size_t from = rest.back();
+      rest.pop_back();
+      for (const size_t to : edges[from]) {
+        if (!reachable[to]) rest.push_back(to);
+        reachable[to] = true;
+      }
+    }
+    Marker marker;
+    marker.discover(address_of(objects[0]) + bytes / 2);
+    while (marker.drain(1000)) {
+    }
+    size_t marked_bytes = 0;
+    for (size_t i = 0; i < count; ++i) {
+      const Slot slot = slot_of(objects[i]);
+      ASSERT_EQ(slot.is_marked(), reachable[i]) << bytes << " bytes, number " << i << " of " << count;
+      if (reachable[i]) marked_bytes += object_size(slot);
+      slot.unmark();
+    }
+    EXPECT_EQ(marker.marked_bytes(), marked_bytes) << "objects of " << bytes << " bytes scanned twice, or not at all";
+  }
+}
+
+// What a marker has in hand when it stops goes to the others.
+TEST(Drain, GoesOnElsewhere) {
+  ASSERT_TRUE(set_up_alone());
+  constexpr size_t kCount = 20000;
+  std::vector<uintptr_t *> objects(kCount);
+  for (uintptr_t *&object : objects) object = static_cast<uintptr_t *>(heap::allocate(24, Kind::kScan));
+  for (size_t i = 0; i < kCount; ++i) {
+    for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < kCount; ++child) objects[i][child % 2] = address_of(objects[child]);
+  }
+  {
+    Marker first;
+    first.discover(address_of(objects[0]));
+    first.drain(5000);
+  }
+  for (bool more = true; more;) {
+    Marker other;
+    more = other.drain(5000);
+  }
+  for (const uintptr_t *object : objects) ASSERT_TRUE(slot_of(object).is_marked());
+}
+
 // What a span that is made while marking is on holds is marked from the start, and a marker need not look. In the next cycle it must.
 TEST(YoungSpans, AreThoseOfOneCycle) {
-  ASSERT_TRUE(cycle::set_up());
+  ASSERT_TRUE(set_up_alone());
   constexpr size_t kBytes = 20000;  // a class of its own, so a new span
   phase::current.store(phase::Phase::kMark);
   void *const object = heap::allocate(kBytes, Kind::kScan);
