@@ -73,6 +73,7 @@ class Marker {
   void note(uintptr_t word);
   void resolve();
   void scan_copy(const uintptr_t *words, size_t first, size_t end);
+  void scan_copy_in(const Span *span, const BitPair *pairs, const uintptr_t *words, size_t first, size_t end);
   void rescan_block(uintptr_t block, const Span *span, bool large);
   void push(uintptr_t entry);
   uintptr_t pop();
