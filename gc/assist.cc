@@ -24,13 +24,13 @@ constexpr uint64_t kNap = 50'000;
 ScanCredit credit;
 
 // relaxed, all: sums.
-std::atomic<uint64_t> scanned_bytes{0}, marked_bytes{0}, nanoseconds{0};
+std::atomic<uint64_t> object_bytes{0}, rescanned_bytes{0}, marked_bytes{0}, nanoseconds{0};
 std::atomic<bool> brake{false};  // relaxed: a moment later serves as well
 
 // Overwrites what calls have left below. The next pause searches this stack: objects that were marked here would look as if the
 // program held them, be marked again by the same thread in the next cycle, and so stay for ever.
 WARREN_NOINLINE void forget_dead_frames() {
-  constexpr size_t kBytes = 4096;  // deeper than marking goes
+  constexpr size_t kBytes = 8192;  // deeper than marking goes
   char dead[kBytes];
   memset(dead, 0, sizeof dead);
   asm volatile("" : : "r"(dead) : "memory");
@@ -48,11 +48,12 @@ WARREN_NOINLINE size_t mark_slice(size_t most) {
       marker.drain(most < kSlice ? most : kSlice);
       marker.flush();
       marked_bytes.fetch_add(marker.marked_bytes(), std::memory_order_relaxed);
+      object_bytes.fetch_add(marker.object_bytes(), std::memory_order_relaxed);
+      rescanned_bytes.fetch_add(marker.rescanned_bytes(), std::memory_order_relaxed);
       scanned = marker.scanned_bytes();
     }
     mark_work::leave();
   }
-  scanned_bytes.fetch_add(scanned, std::memory_order_relaxed);
   return scanned;
 }
 
@@ -81,14 +82,16 @@ Cache *cache_of_payer() {
 
 void begin() {
   credit.reset();
-  scanned_bytes.store(0, std::memory_order_relaxed);
+  object_bytes.store(0, std::memory_order_relaxed);
+  rescanned_bytes.store(0, std::memory_order_relaxed);
   marked_bytes.store(0, std::memory_order_relaxed);
   nanoseconds.store(0, std::memory_order_relaxed);
 }
 
 void note_background(uint64_t scanned) { credit.add(scanned); }
 
-uint64_t scanned() { return scanned_bytes.load(std::memory_order_relaxed); }
+uint64_t scanned() { return object_bytes.load(std::memory_order_relaxed); }
+uint64_t rescanned() { return rescanned_bytes.load(std::memory_order_relaxed); }
 uint64_t marked() { return marked_bytes.load(std::memory_order_relaxed); }
 uint64_t time() { return nanoseconds.load(std::memory_order_relaxed); }
 

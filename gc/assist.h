@@ -17,8 +17,9 @@ void begin();
 // The collector's thread has scanned so many bytes more.
 void note_background(uint64_t scanned);
 
-// By threads other than the collector's, in this cycle: bytes scanned and marked, nanoseconds.
+// By threads other than the collector's, in this cycle: bytes scanned, scanned again, and marked; nanoseconds.
 uint64_t scanned();
+uint64_t rescanned();
 uint64_t marked();
 uint64_t time();
 

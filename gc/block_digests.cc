@@ -63,9 +63,10 @@ uint64_t copy(uintptr_t block, uint64_t marks, uintptr_t (&words)[kBlockWords]) 
 bool unchanged(uintptr_t block, uint64_t digest) {
   const size_t offset = block - tables.start;
   if (offset >= covered) return false;
-  uint64_t &known = digests[offset / kBlockBytes];
-  if (known == digest) return true;
-  known = digest;
+  // relaxed, both: whoever stores a digest scans what it stands for before the next pass begins
+  uint64_t *known = &digests[offset / kBlockBytes];
+  if (__atomic_load_n(known, __ATOMIC_RELAXED) == digest) return true;
+  __atomic_store_n(known, digest, __ATOMIC_RELAXED);
   return false;
 }
 

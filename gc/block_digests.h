@@ -5,8 +5,8 @@
 // Why the marks belong to it: an object that was found unmarked was not scanned, or by somebody else at another time, and what it
 // held then may have been overwritten and restored since.
 //
-// Caller: marker.cc, by the thread that runs the cycle. Invariant: unchanged() is true only of a block whose words, and
-// marks, were the same when this cycle scanned it last (but for one chance in 2^64).
+// Caller: marker.cc, by any thread that marks. Invariant: unchanged() is true only of a block whose words, and marks, were the
+// same when a thread scanned it in this cycle, or in this pass is about to (but for one chance in 2^64).
 #pragma once
 
 #include "allocator/base/units.h"

@@ -79,7 +79,7 @@ WARREN_SHOW_ADDRESS("gc.is_set_up", &ready);
 constexpr size_t kSlice = size_t{64} << 10;
 
 // Passes over dirty pages before the program is stopped for the last one: until one finds few, or they do not become fewer.
-// In the first ones the program runs freely.
+// In the first ones the program runs freely, and in the very first, threads that allocate take part.
 constexpr int kMostPasses = 12;
 constexpr int kFreePasses = 2;
 constexpr size_t kFewPages = 96;
@@ -204,11 +204,12 @@ class Cycle {
       malloc_roots::scan(marker_);
       specials::scan_roots(marker_);
       drain_all();
+      size_t pages_before = dirty_pages::list_running(marker_);
+      drain_all();
       // There is little left to scan, and it is on this thread's pages: who allocates waits instead of helping.
       paying_ = false;
       assist::set_brake(true);
-      size_t pages_before = ~size_t{0};
-      for (int pass = 0; pass < kMostPasses; ++pass) {
+      for (int pass = 1; pages_before > kFewPages && pass < kMostPasses; ++pass) {
         const size_t pages = rescan(pass);
         if (pages <= kFewPages || (pass > kFreePasses && pages > pages_before / 4 * 3)) break;
         pages_before = pages;
@@ -382,6 +383,7 @@ class Cycle {
     bytes.heap = marker_.object_bytes() + assist::scanned();
     bytes.stacks = trace_.stacks;
     bytes.globals = trace_.globals;
+    bytes.again = marker_.rescanned_bytes() + assist::rescanned();
     return bytes;
   }
 

@@ -88,6 +88,12 @@ void rescan(Range dirty, void *context) {
   pass->pages += (dirty.end - dirty.start) / kOsPageSize;
 }
 
+void list(Range dirty, void *context) {
+  auto *pass = static_cast<Pass *>(context);
+  pass->marker->rescan_later(dirty.start, dirty.end);
+  pass->pages += (dirty.end - dirty.start) / kOsPageSize;
+}
+
 void forget_cycle_tags() {
   for_each_run([](uint16_t tag) { return (tag & kCycleTags) != 0; }, [](Range range) {
     for (uintptr_t at = range.start; at < range.end; at += kPageSize) {
@@ -113,11 +119,24 @@ bool begin() {
   return false;
 }
 
+namespace {
+
+size_t fetch(Pass &pass, mutation::Visit visit) {
+  if (!watch_new([&](Range range) { visit(range, &pass); })) return 0;  // the rest stays new, and dirty
+  for_each_run(is_watched, [&](Range range) { mutation::for_each_dirty(range, true, visit, &pass); });
+  return pass.pages;
+}
+
+}  // namespace
+
 size_t rescan_running(Marker &marker, void (*between)(void *context), void *context) {
   Pass pass{&marker, between, context, 0};
-  if (!watch_new([&](Range range) { rescan(range, &pass); })) return 0;  // the rest stays new, and dirty
-  for_each_run(is_watched, [&](Range range) { mutation::for_each_dirty(range, true, rescan, &pass); });
-  return pass.pages;
+  return fetch(pass, rescan);
+}
+
+size_t list_running(Marker &marker) {
+  Pass pass{&marker, nullptr, nullptr, 0};
+  return fetch(pass, list);
 }
 
 void rescan_stopped(Marker &marker) {

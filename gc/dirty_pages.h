@@ -15,6 +15,9 @@ bool begin();
 // of the OS.
 size_t rescan_running(Marker &marker, void (*between)(void *context), void *context);
 
+// The same, but for the scanning: that is left to those who drain.
+size_t list_running(Marker &marker);
+
 // The same at last, with the program stopped, watching nothing.
 void rescan_stopped(Marker &marker);
 

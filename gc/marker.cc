@@ -20,7 +20,7 @@ WARREN_ALWAYS_INLINE uintptr_t load_word(uintptr_t at) {
 }
 
 // An entry of a buffer: a grey object's address, and above it the tag of its page, so that who takes it out need not look that up.
-// Of a large object, any of its pieces.
+// Of a large object, any of its pieces. With kPagesTag: that many OS pages, less one, added to the address of the first.
 constexpr unsigned kTagShift = 48;
 
 WARREN_ALWAYS_INLINE uintptr_t entry_of(uintptr_t object, uint16_t tag) { return object | uintptr_t{tag} << kTagShift; }
@@ -255,6 +255,20 @@ WARREN_NOINLINE void Marker::scan_large(uintptr_t object) {
   scan_words(object, to);
 }
 
+// Pages of one entry: some 30 us.
+constexpr size_t kStride = 16 * kOsPageSize;
+
+void Marker::rescan_later(uintptr_t low, uintptr_t high) {
+  for (; low < high; low += kStride) push(entry_of(low + ((high - low < kStride ? high - low : kStride) / kOsPageSize - 1), kPagesTag));
+}
+
+WARREN_NOINLINE void Marker::scan_uncommon(uintptr_t entry) {
+  const uintptr_t at = address_of(object_of(entry));
+  if (is_large(tag_of_entry(entry))) return scan_large(at);
+  const uintptr_t low = align_down(at, kOsPageSize);
+  rescan_page_range(low, low + (at - low + 1) * kOsPageSize);
+}
+
 bool Marker::drain(size_t most) {
   const Tables in = tables;  // copies, that stores to buffers cannot change
   const uint64_t until = scanned_bytes_ + most;
@@ -275,8 +289,8 @@ bool Marker::drain(size_t most) {
       const uintptr_t entry = turn.entry;
       turn.entry = fetched;
       if (WARREN_LIKELY(entry != 0)) {
-        if (WARREN_UNLIKELY(is_large(tag_of_entry(entry)))) {
-          scan_large(address_of(object_of(entry)));
+        if (WARREN_UNLIKELY((tag_of_entry(entry) & kClassMask) >= kPagesTag)) {
+          scan_uncommon(entry);
         } else {
           small_bytes += scan_entry(turn.group, entry, in);
         }
@@ -355,6 +369,7 @@ uint64_t marks_from(const BitPair *pairs, size_t first, size_t count) {
 // Words of a copy.
 WARREN_ALWAYS_INLINE void Marker::scan_copy(const uintptr_t *words, size_t first, size_t end) {
   scanned_bytes_ += (end - first) * sizeof(uintptr_t);
+  rescanned_bytes_ += (end - first) * sizeof(uintptr_t);
   const uintptr_t start = tables.start;
   const size_t bytes = tables.bytes;
   for (size_t i = first; i < end; ++i) {
@@ -365,6 +380,7 @@ WARREN_ALWAYS_INLINE void Marker::scan_copy(const uintptr_t *words, size_t first
 // The same, of objects in a span with these bits: most of what they point to lies in it, too, and is marked already.
 WARREN_ALWAYS_INLINE void Marker::scan_copy_in(const Span *span, const BitPair *pairs, const uintptr_t *words, size_t first, size_t end) {
   scanned_bytes_ += (end - first) * sizeof(uintptr_t);
+  rescanned_bytes_ += (end - first) * sizeof(uintptr_t);
   const uintptr_t start = tables.start, span_start = span->start();
   const size_t bytes = tables.bytes, span_bytes = span->bytes();
   const uint64_t reciprocal = info(span->size_class).reciprocal;

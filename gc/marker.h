@@ -28,8 +28,11 @@ class Marker {
   void discover(uintptr_t word);
 
   // The marked objects on a run of OS pages: the words on these pages, but not of blocks that are as they were when they were
-  // scanned in this way before. With finalizers' objects, marked or not. By one thread at a time.
+  // scanned in this way before. With finalizers' objects, marked or not.
   void rescan_page_range(uintptr_t low, uintptr_t high);
+
+  // The same by whoever drains, a few pages at a time.
+  void rescan_later(uintptr_t low, uintptr_t high);
 
   // Scans grey objects, those of others too, until there are none or about `most` bytes were read. False: none are left.
   bool drain(size_t most);
@@ -42,6 +45,7 @@ class Marker {
 
   uint64_t marked_bytes() const { return object_bytes_ + noscan_bytes_; }
   uint64_t object_bytes() const { return object_bytes_; }    // of them: of objects that may hold pointers
+  uint64_t rescanned_bytes() const { return rescanned_bytes_; }
   uint64_t scanned_bytes() const { return scanned_bytes_; }  // with roots, and what was scanned again
 
  private:
@@ -80,6 +84,7 @@ class Marker {
   uintptr_t pop_slow();
   void scan_words(uintptr_t low, uintptr_t high);
   void scan_large(uintptr_t object);
+  void scan_uncommon(uintptr_t entry);
   static void locate(Group &group, uintptr_t object, const Tables &in);
   template <size_t kSize>
   static void end_round(Group &group, uint64_t found);
@@ -96,6 +101,7 @@ class Marker {
   uint64_t object_bytes_ = 0;  // of grey objects that were scanned
   uint64_t noscan_bytes_ = 0;
   uint64_t scanned_bytes_ = 0;
+  uint64_t rescanned_bytes_ = 0;  // of them: on dirty pages
 };
 
 // Marks every marked object's referents again: after a grey object had to be dropped.

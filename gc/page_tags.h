@@ -27,7 +27,8 @@ inline constexpr uint16_t kWatchedTag = 0x2000;
 inline constexpr uint16_t kYoungTag = 0x4000;
 static_assert(kYoungTag > (kWatchedTag | kPageIndexMask << kPageIndexShift | kNoscanTag | kClassMask));  // the highest
 inline constexpr uint16_t kCycleTags = kWatchedTag | kYoungTag;  // taken away at the end of each cycle
-static_assert(kClassCount <= kLargeTag);
+inline constexpr uint16_t kPagesTag = 0x7e;  // in no table: of a marker's buffers
+static_assert(kClassCount <= kPagesTag);
 
 // The least object, so that a page's slice of the bitmap holds two bits for each.
 inline constexpr size_t kMinObjectSize = 16;

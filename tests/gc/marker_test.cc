@@ -133,6 +133,34 @@ TEST(Drain, MarksWhatIsReachableAndNothingElse) {
   }
 }
 
+// Pages that one marker lists are scanned by whoever drains: of marked objects, and each page once.
+TEST(Rescan, CanBeLeftToOthers) {
+  ASSERT_TRUE(set_up_alone());
+  constexpr size_t kPages = 37;  // more than one entry's
+  auto *const object = static_cast<uintptr_t *>(heap::allocate(kPages * kOsPageSize - 1, Kind::kScan));
+  std::vector<void *> referents(kPages);
+  for (size_t i = 0; i < kPages; ++i) {
+    referents[i] = heap::allocate(48, Kind::kScan);
+    object[i * kOsPageSize / sizeof(uintptr_t) + i] = address_of(referents[i]);
+  }
+  const auto list = [&] {
+    Marker marker;
+    marker.rescan_later(address_of(object), address_of(object) + (kPages - 1) * kOsPageSize);
+    EXPECT_EQ(marker.rescanned_bytes(), 0u);
+  };
+  list();
+  Marker other;
+  while (other.drain(5000)) {
+  }
+  EXPECT_EQ(other.rescanned_bytes(), 0u) << "of an object that is not marked";
+  slot_of(object).mark();
+  list();
+  while (other.drain(5000)) {
+  }
+  EXPECT_EQ(other.rescanned_bytes(), (kPages - 1) * kOsPageSize);
+  for (size_t i = 0; i < kPages; ++i) EXPECT_EQ(slot_of(referents[i]).is_marked(), i + 1 < kPages) << i;
+}
+
 // What a marker has in hand when it stops goes to the others.
 TEST(Drain, GoesOnElsewhere) {
   ASSERT_TRUE(set_up_alone());
