@@ -31,7 +31,9 @@ inline constexpr size_t kMinPaddedSize = 128;
 
 void *allocate_slow(size_t size, Kind kind);
 
-// nullptr: no memory, not even after a collection.
+// nullptr: no memory, not even after a collection. kSlow: called last, so that who has something to do with a nullptr keeps nothing
+// for it.
+template <void *(*kSlow)(size_t size, Kind kind) = allocate_slow>
 inline void *allocate(size_t size, Kind kind) {
   const size_t padded = size + (size >= kMinPaddedSize);
   Cache *cache = current_cache_or_null;
@@ -45,7 +47,7 @@ inline void *allocate(size_t size, Kind kind) {
       return at_address<void>(object);
     }
   }
-  return allocate_slow(size, kind);
+  return kSlow(size, kind);
 }
 
 // noscan objects below 16 bytes share blocks.

@@ -24,6 +24,8 @@ void *or_enomem(void *object) {
   return object;
 }
 
+WARREN_NOINLINE void *allocate_slow(size_t size, Kind kind) { return or_enomem(gc::heap::allocate_slow(size, kind)); }
+
 // The slot of a live object.
 bool find_object(const void *pointer, Slot &slot) {
   const void *base = gc::heap::base_of(pointer);
@@ -34,10 +36,10 @@ bool find_object(const void *pointer, Slot &slot) {
 
 extern "C" {
 
-WARREN_EXPORT void *wr_gc_malloc(size_t size) { return or_enomem(gc::heap::allocate(size, Kind::kScan)); }
+WARREN_EXPORT void *wr_gc_malloc(size_t size) { return gc::heap::allocate<allocate_slow>(size, Kind::kScan); }
 
 WARREN_EXPORT void *wr_gc_malloc_noscan(size_t size) {
-  return or_enomem(size < 16 ? gc::heap::allocate_tiny(size) : gc::heap::allocate(size, Kind::kNoscan));
+  return size < 16 ? or_enomem(gc::heap::allocate_tiny(size)) : gc::heap::allocate<allocate_slow>(size, Kind::kNoscan);
 }
 
 WARREN_EXPORT void *wr_gc_malloc_aligned(size_t alignment, size_t size, int noscan) {
