@@ -5,6 +5,7 @@
 #include "gc/assist.h"
 #include "gc/block_digests.h"
 #include "gc/specials.h"
+#include "gc/word_filter_x86_64.h"
 
 #include <cstring>
 
@@ -17,6 +18,32 @@ constexpr size_t kPiece = size_t{128} << 10;
 // The words are the program's, which may be writing them: one load each, and no sanitizer may mind.
 WARREN_ALWAYS_INLINE uintptr_t load_word(uintptr_t at) {
   return __atomic_load_n(reinterpret_cast<const uintptr_t *>(at), __ATOMIC_RELAXED);
+}
+
+// Calls visit for the words in [low, high) that are addresses of the arena's.
+template <class Visit>
+WARREN_ALWAYS_INLINE void for_each_of_few(uintptr_t low, uintptr_t high, uintptr_t start, size_t bytes, Visit visit) {
+  for (uintptr_t at = low; at < high; at += sizeof(uintptr_t)) {
+    const uintptr_t word = load_word(at);
+    if (word - start < bytes) visit(word);
+  }
+}
+
+// Of objects from this size on, which seldom consist of pointers, many words are passed over at a time.
+constexpr size_t kFilteredSize = 64;
+
+// The same. Between two looks at a word it may become another: then its page is dirty.
+template <class Visit>
+WARREN_ALWAYS_INLINE void for_each_in(uintptr_t low, uintptr_t high, uintptr_t start, size_t bytes, Visit visit) {
+  const WordFilter filter(start, bytes);
+  uintptr_t at = low;
+  for (; high - at >= WordFilter::kWords * sizeof(uintptr_t); at += WordFilter::kWords * sizeof(uintptr_t)) {
+    for (unsigned some = filter.candidates(at); some != 0; some &= some - 1) {
+      const uintptr_t word = load_word(at + static_cast<unsigned>(__builtin_ctz(some)) * sizeof(uintptr_t));
+      if (word - start < bytes) visit(word);
+    }
+  }
+  for_each_of_few(at, high, start, bytes, visit);
 }
 
 // An entry of a buffer: a grey object's address, and above it the tag of its page, so that who takes it out need not look that up.
@@ -115,14 +142,11 @@ void Marker::discover(uintptr_t word) {
   if (find_unmarked(word, slot, tables)) reach(slot);
 }
 
-WARREN_ALWAYS_INLINE void Marker::scan_words(uintptr_t low, uintptr_t high) {
+void Marker::scan_words(uintptr_t low, uintptr_t high) {
   scanned_bytes_ += high - low;
   const uintptr_t start = tables.start;
   const size_t bytes = tables.bytes;
-  for (uintptr_t at = low; at < high; at += sizeof(uintptr_t)) {
-    const uintptr_t word = load_word(at);
-    if (word - start < bytes) note(word);
-  }
+  for_each_in(low, high, start, bytes, [this](uintptr_t word) { note(word); });
 }
 
 // Makes the group of an object that is being scanned. Not inlined: most objects of some heaps have nothing near.
@@ -161,16 +185,14 @@ WARREN_ALWAYS_INLINE void Marker::end_round(Group &group, uint64_t found) {
 // One that was taken out of a buffer. Its group is looked for only when one of its words is near.
 WARREN_ALWAYS_INLINE size_t Marker::scan_entry(Group &group, uintptr_t entry, const Tables &in) {
   const uint16_t tag = tag_of_entry(entry);
-  const uintptr_t object = address_of(object_of(entry)), start = in.start;
-  const size_t bytes = in.bytes, size = kSizeClasses[tag & kClassMask].object_size;
+  const uintptr_t object = address_of(object_of(entry));
+  const size_t size = kSizeClasses[tag & kClassMask].object_size;
   const uint64_t reciprocal = kSizeClasses[tag & kClassMask].reciprocal;
   uintptr_t base = object - 64 * size;
   size_t extent = 128 * size;
   uint64_t found = 0;
   bool located = false;
-  for (uintptr_t at = object; at < object + size; at += sizeof(uintptr_t)) {
-    const uintptr_t word = load_word(at);
-    if (word - start >= bytes) continue;
+  const auto look = [&](uintptr_t word) __attribute__((always_inline)) {
     if (word - base < extent) {
       if (!located) {
         locate(group, object, in);
@@ -180,30 +202,38 @@ WARREN_ALWAYS_INLINE size_t Marker::scan_entry(Group &group, uintptr_t entry, co
       }
       if (word - base < extent) {
         found |= uint64_t{1} << ((word - base) * reciprocal >> 32);
-        continue;
+        return;
       }
     }
     note(word);
+  };
+  if (size >= kFilteredSize) {
+    for_each_in(object, object + size, in.start, in.bytes, look);
+  } else {
+    for_each_of_few(object, object + size, in.start, in.bytes, look);
   }
   if (located) end_round<0>(group, found);
   return size;
 }
 
 WARREN_ALWAYS_INLINE size_t Marker::scan_round(Group &group, const Tables &in) {
-  const uintptr_t start = in.start, base = group.base;
-  const size_t bytes = in.bytes, size = group.shape->object_size, extent = group.extent;
+  const uintptr_t base = group.base;
+  const size_t size = group.shape->object_size, extent = group.extent;
   const uint64_t reciprocal = group.shape->reciprocal;
   uint64_t found = 0, scanned = 0, grey = group.grey;
+  const auto look = [&](uintptr_t word) __attribute__((always_inline)) {
+    if (word - base < extent) {
+      found |= uint64_t{1} << ((word - base) * reciprocal >> 32);
+    } else {
+      note(word);
+    }
+  };
   do {
     const uintptr_t low = base + static_cast<unsigned>(__builtin_ctzll(grey)) * size;
-    for (uintptr_t at = low; at < low + size; at += sizeof(uintptr_t)) {
-      const uintptr_t word = load_word(at);
-      if (word - start >= bytes) continue;
-      if (word - base < extent) {
-        found |= uint64_t{1} << ((word - base) * reciprocal >> 32);
-      } else {
-        note(word);
-      }
+    if (size >= kFilteredSize) {
+      for_each_in(low, low + size, in.start, in.bytes, look);
+    } else {
+      for_each_of_few(low, low + size, in.start, in.bytes, look);
     }
     scanned += size;
   } while ((grey &= grey - 1) != 0);
@@ -370,29 +400,23 @@ uint64_t marks_from(const BitPair *pairs, size_t first, size_t count) {
 WARREN_ALWAYS_INLINE void Marker::scan_copy(const uintptr_t *words, size_t first, size_t end) {
   scanned_bytes_ += (end - first) * sizeof(uintptr_t);
   rescanned_bytes_ += (end - first) * sizeof(uintptr_t);
-  const uintptr_t start = tables.start;
-  const size_t bytes = tables.bytes;
-  for (size_t i = first; i < end; ++i) {
-    if (words[i] - start < bytes) note(words[i]);
-  }
+  for_each_in(address_of(words + first), address_of(words + end), tables.start, tables.bytes, [this](uintptr_t word) { note(word); });
 }
 
 // The same, of objects in a span with these bits: most of what they point to lies in it, too, and is marked already.
 WARREN_ALWAYS_INLINE void Marker::scan_copy_in(const Span *span, const BitPair *pairs, const uintptr_t *words, size_t first, size_t end) {
   scanned_bytes_ += (end - first) * sizeof(uintptr_t);
   rescanned_bytes_ += (end - first) * sizeof(uintptr_t);
-  const uintptr_t start = tables.start, span_start = span->start();
-  const size_t bytes = tables.bytes, span_bytes = span->bytes();
+  const uintptr_t span_start = span->start();
+  const size_t span_bytes = span->bytes();
   const uint64_t reciprocal = info(span->size_class).reciprocal;
-  for (size_t i = first; i < end; ++i) {
-    const uintptr_t word = words[i];
-    if (word - start >= bytes) continue;
+  for_each_in(address_of(words + first), address_of(words + end), tables.start, tables.bytes, [=, this](uintptr_t word) {
     if (word - span_start < span_bytes) {
       const uint64_t index = (word - span_start) * reciprocal >> 32;
-      if ((__atomic_load_n(&pairs[index / 64].marked, __ATOMIC_RELAXED) >> index % 64 & 1) != 0) continue;
+      if ((__atomic_load_n(&pairs[index / 64].marked, __ATOMIC_RELAXED) >> index % 64 & 1) != 0) return;
     }
     note(word);
-  }
+  });
 }
 
 // The marks are read before the words: of an object that is marked in between, the thread that marks it reads all.

@@ -7,6 +7,7 @@
 #include "gc/pacing.h"
 #include "gc/phase.h"
 #include "gc/specials.h"
+#include "gc/word_filter_x86_64.h"
 
 #include "seed.h"
 
@@ -71,6 +72,24 @@ TEST(Rescan, ReadsOfSmallOnesWhatLiesOnThePages) {
     EXPECT_TRUE(slot_of(behind).is_marked());
     marker.rescan_page_range(low, middle);
     EXPECT_TRUE(slot_of(before).is_marked());
+  }
+}
+
+// What is in the arena passes, at whatever place among the four, and what is 4 GiB away or more does not.
+TEST(WordFilter, PassesWhatIsInTheArena) {
+  Random random(seed());
+  constexpr uintptr_t kFar = uintptr_t{4} << 30;
+  for (const uintptr_t start : {uintptr_t{0x7f00'0000'0000}, uintptr_t{0x7ffe'ffff'e000}, uintptr_t{0xffff'f000}, uintptr_t{0x8000'0000'2000}}) {
+    for (const size_t bytes : {size_t{kPageSize}, size_t{1} << 31, (size_t{1} << 32) + kPageSize, size_t{1} << 40}) {
+      const WordFilter filter(start, bytes);
+      const uintptr_t inside[] = {start, start + 1, start + bytes - 1, start + random() % bytes};
+      const uintptr_t outside[] = {start - kFar, start + bytes + kFar, ~uintptr_t{0}, start + (uintptr_t{1} << 63)};
+      for (unsigned mask = 0; mask < 16; ++mask) {
+        uintptr_t words[WordFilter::kWords];
+        for (unsigned i = 0; i < WordFilter::kWords; ++i) words[i] = (mask >> i & 1) != 0 ? inside[random() % 4] : outside[random() % 4];
+        ASSERT_EQ(filter.candidates(address_of(words)), mask) << std::hex << start << " + " << bytes;
+      }
+    }
   }
 }
 
