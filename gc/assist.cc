@@ -65,9 +65,14 @@ size_t scan_slice(size_t most) {
   return scanned;
 }
 
+// Whoever marks sees that somebody waits, and shares within a microsecond, if it runs; a nap lasts for a hundred.
+constexpr int kSpins = 100;
+
 void nap() {
   waiting.fetch_add(1, std::memory_order_relaxed);
-  os_calls::sleep(kNap);
+  int spins = 0;
+  while (!mark_work::any_full() && ++spins < kSpins) __builtin_ia32_pause();
+  if (spins == kSpins) os_calls::sleep(kNap);
   waiting.fetch_sub(1, std::memory_order_relaxed);
 }
 

@@ -348,7 +348,7 @@ bool Marker::drain(size_t most) {
 }
 
 void Marker::share() {
-  constexpr uint32_t kWorthSharing = 8;
+  constexpr uint32_t kWorthSharing = 2;  // each may lead to many
   if (mark_work::any_full() || buffer_ == nullptr) return;
   if (spare_ != nullptr && spare_->count != 0) {
     mark_work::put_full(spare_);
