@@ -1,4 +1,4 @@
-// How much the marker reads, and what it finds there, when pages are scanned again. No cycle runs.
+// What the marker marks, how much it reads for it, and what it passes over. No cycle runs.
 #include "gc/marker.h"
 
 #include "gc/cycle.h"
