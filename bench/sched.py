@@ -26,7 +26,8 @@ SOURCES = BENCH / "sched"
 FLAGS = ["-std=c++20", "-O2", "-g1", "-pthread"]
 UNDER_TEST = "warren"
 PEERS = ("go", "boost")
-SERVERS = ("echo",)  # programs that sched/load.cc loads
+# Programs that sched/load.cc loads -> how
+SERVERS = {"echo": "echo", "http_hello": "wrk" if shutil.which("wrk") else "http"}
 
 
 class Row:
@@ -53,6 +54,7 @@ ROWS = [
     Row("spawn", 2, 2000000, 300000, {"spawn and finish": 70}),
     Row("million", 2, 1000000, 1000000, {"start and park": 1500, "resident": 4400}),
     Row("echo", 2, 300, 300, {}),
+    Row("http_hello", 2, 100, 100, {}),
 ]
 # Lines of the programs -> (measure, unit, value). CPU time in place of wall time with --cpu.
 LINE = re.compile(r"^(\S.*?)  +([\d.]+) (.*)$")
@@ -127,7 +129,7 @@ def parse(output, metric):
 def run_once(launcher, row, count, peer, build_dir, scratch, metric):
     command = [str(build_dir / f"{row.program}-{peer}"), str(count), str(row.procs)]
     if row.program in SERVERS:
-        command = [str(build_dir / "load"), str(count), "3", command[0], "0", str(row.procs)]
+        command = [str(build_dir / "load"), SERVERS[row.program], str(count), "3", command[0], "0", str(row.procs)]
     sample = launcher.run(command, None, {"LD_LIBRARY_PATH": str(scratch)} if peer == "warren" else {})
     output = sample["output"].decode(errors="replace")
     if sample["status"] != 0:
