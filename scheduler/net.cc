@@ -5,6 +5,7 @@
 // another file while somebody is about to read from it. Invariant: at most one G waits in each direction, as poll
 // descriptors ask for: it holds the mutex of that direction.
 #include "allocator/base/annotations.h"
+#include "scheduler/poll_descriptor.h"
 #include "scheduler/socket_address.h"
 
 #include <warren/net.h>
@@ -20,6 +21,7 @@
 #include <new>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utility>
 
 using namespace warren::scheduler;
 
@@ -29,6 +31,7 @@ struct wr_socket {
   int fd = -1;
   wr_poll *poll = nullptr;
   wr_mutex reading = WR_INIT;
+  bool drained = false;  // under `reading`: the last read took all there was, so the next may wait for an event first
   wr_mutex writing = WR_INIT;
   AddressText local;
   AddressText remote;
@@ -74,6 +77,7 @@ class Use {
   Use(const Use &) = delete;
   Use &operator=(const Use &) = delete;
 
+  bool begun() const { return begun_; }
   // 0, or why the operation cannot go on: -ECANCELED, -ETIMEDOUT.
   int prepare() const { return begun_ ? wr_poll_prepare(socket_->poll, direction_) : -ECANCELED; }
   int wait() const { return wr_poll_wait(socket_->poll, direction_); }
@@ -232,12 +236,19 @@ int wr_net_accept(wr_socket *listener, wr_socket **out) {
   return 0;
 }
 
+// A read that gives less than it was asked for has taken all there was, and whatever comes later is a new event: so the next
+// one waits without asking the kernel in vain. Not where a mark has come: an end of the stream that came with the last bytes is
+// no new event, and a read stops at urgent data.
 int64_t wr_net_read(wr_socket *s, void *to, size_t size) {
   const Use use(s, WR_POLL_READ);
-  int error = use.prepare();
+  const bool wait_first = use.begun() && std::exchange(s->drained, false) && !poll_marked(s->poll);
+  int error = wait_first ? use.wait() : use.prepare();
   while (error == 0) {
     const ssize_t n = recv(s->fd, to, size, 0);
-    if (n >= 0) return n;
+    if (n >= 0) {
+      s->drained = n != 0 && static_cast<size_t>(n) < size;
+      return n;
+    }
     if (not_now(errno)) {
       error = use.wait();
     } else if (errno != EINTR) {

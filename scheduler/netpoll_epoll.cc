@@ -97,6 +97,7 @@ Batch<G> poll(int64_t wait) {
     unsigned directions = 0;
     if ((happened & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) directions |= WR_POLL_READ;
     if ((happened & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) directions |= WR_POLL_WRITE;
+    if ((happened & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) directions |= kPollMark;
     constexpr uint64_t kAddress = (uint64_t{1} << kTagShift) - 1;
     poll_happened(at_address<wr_poll>(data & kAddress), static_cast<uint32_t>(data >> kTagShift), directions, batch);
   }

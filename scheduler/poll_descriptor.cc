@@ -39,7 +39,7 @@ struct Side {
 };
 
 constexpr uint32_t kTags = 1 << 16;
-constexpr short kAllEvents = POLLIN | POLLOUT | POLLRDHUP;
+constexpr short kAllEvents = POLLIN | POLLOUT | POLLRDHUP | POLLPRI;
 
 }  // namespace
 }  // namespace warren::scheduler
@@ -55,6 +55,7 @@ struct wr_poll {
   std::atomic<uint32_t> tag{0};          // of this use
   std::atomic<bool> cancelled{false};    // written under the lock
   std::atomic<uint32_t> poller{0};       // netpoll::generation that it is registered with; written under the lock
+  std::atomic<bool> marked{false};       // see poll_marked()
   Side read, write;
   wr_poll *next = nullptr;  // in the free list, under its lock
 };
@@ -172,6 +173,8 @@ void reset_polls_in_child() NO_THREAD_SAFETY_ANALYSIS {
 
 void poll_happened(wr_poll *poll, uint32_t tag, unsigned directions, Batch<G> &batch) {
   if (poll->tag.load(std::memory_order_seq_cst) != tag) return;
+  // seq_cst, and before the word: who clears the word, or takes the event out of it, sees the mark afterwards.
+  if ((directions & kPollMark) != 0) poll->marked.store(true, std::memory_order_seq_cst);
   if (poll->merged.load(std::memory_order_relaxed)) directions = WR_POLL_READ;
   for (const unsigned direction : {WR_POLL_READ, WR_POLL_WRITE}) {
     if ((directions & direction) == 0) continue;
@@ -207,6 +210,7 @@ int open_with(int fd, short events, bool merged, wr_poll **out) {
   poll->reading = merged ? events : POLLIN;
   poll->poller.store(netpoll::generation, std::memory_order_relaxed);
   poll->cancelled.store(false, std::memory_order_seq_cst);
+  poll->marked.store(false, std::memory_order_seq_cst);
   for (Side *s : {&poll->read, &poll->write}) {
     s->word.store(kNothing, std::memory_order_seq_cst);
     s->deadline.store(kNever, std::memory_order_seq_cst);
@@ -237,6 +241,8 @@ void register_anew(wr_poll *poll) {
 }  // namespace
 
 int open_poll_for(int fd, short events, wr_poll **out) { return open_with(fd, events, true, out); }
+
+bool poll_marked(const wr_poll *poll) { return poll->marked.load(std::memory_order_seq_cst); }  // see poll_happened()
 
 void detach_poll(wr_poll *poll) {
   wr_poll_cancel(poll);

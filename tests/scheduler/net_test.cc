@@ -7,6 +7,10 @@
 #include <set>
 #include <string>
 
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 namespace warren {
 namespace {
 
@@ -196,6 +200,82 @@ TASK_TEST(Net, CloseAgainstRead) {
     });
     other.write("some text");
     c = {};
+  }
+}
+
+// A socket of the kernel's, where it matters which bytes travel together.
+class Peer {
+ public:
+  explicit Peer(const net::listener &l) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(static_cast<uint16_t>(std::stoi(l.addr().substr(l.addr().rfind(':') + 1))));
+    EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr *>(&address), sizeof address), 0);
+  }
+  ~Peer() { close(fd_); }
+  Peer(const Peer &) = delete;
+  Peer &operator=(const Peer &) = delete;
+
+  void send(std::string_view text, int flags = 0) const {
+    EXPECT_EQ(::send(fd_, text.data(), text.size(), flags), static_cast<ssize_t>(text.size()));
+  }
+  void end() const { EXPECT_EQ(shutdown(fd_, SHUT_WR), 0); }
+
+ private:
+  int fd_ = socket(AF_INET, SOCK_STREAM, 0);
+};
+
+// A read that did not fill its buffer makes the next one wait for an event. What comes together with what it took has none
+// of its own.
+TASK_TEST(Net, ShortReadsMissNothing) {
+  const net::listener l = net::listen("127.0.0.1:0");
+  std::array<std::byte, 64> buffer;
+  for (int i = 0; i < 20; ++i) {
+    const Peer ends(l);
+    const net::conn c = l.accept();
+    ends.send("first");
+    EXPECT_EQ(c.read(buffer), 5u);
+    ends.send("second");
+    EXPECT_EQ(c.read(buffer), 6u);
+    ends.send("last", MSG_MORE);
+    ends.end();
+    EXPECT_EQ(c.read(buffer), 4u);
+    EXPECT_EQ(c.read(buffer), 0u);
+    EXPECT_EQ(c.read(buffer), 0u);
+  }
+  for (int i = 0; i < 20; ++i) {
+    const Peer urgent(l);
+    const net::conn c = l.accept();
+    urgent.send("first");
+    EXPECT_EQ(c.read(buffer), 5u);
+    urgent.send("ab!", MSG_OOB | MSG_MORE);
+    urgent.send("cde");
+    std::string text;
+    while (text.size() < 5) {
+      const size_t n = c.read(buffer);
+      if (n == 0) break;
+      text.append(reinterpret_cast<const char *>(buffer.data()), n);
+    }
+    EXPECT_EQ(text, "abcde");
+  }
+}
+
+// A deadline that ended such a wait leaves what comes afterwards to the next read.
+TASK_TEST(Net, ShortReadThenDeadline) {
+  const net::listener l = net::listen("127.0.0.1:0");
+  std::array<std::byte, 64> buffer;
+  const Peer peer(l);
+  const net::conn c = l.accept();
+  for (int i = 0; i < 20; ++i) {
+    peer.send("some");
+    EXPECT_EQ(c.read(buffer), 4u);
+    c.set_deadline(steady_clock::now() + 1ms);
+    EXPECT_EQ(code_of([&] { c.read(buffer); }), ETIMEDOUT);
+    peer.send("more");
+    EXPECT_EQ(code_of([&] { c.read(buffer); }), ETIMEDOUT);
+    c.set_deadline(steady_clock::time_point::max());
+    EXPECT_EQ(c.read(buffer), 4u);
   }
 }
 
