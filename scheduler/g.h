@@ -34,6 +34,7 @@ struct alignas(64) G {
   std::atomic<GStatus> status;  // release: what was saved above it; pairs with the acquire in ready() and in queues
   WaitReason reason;            // of the last park
   bool on_thread;               // a plain thread's: it waits on `word`
+  int errno_kept;               // the program's, while it does not run
   G *next;  // in the run queue, free list or batch that owns it
   bool (*unlock)(G *g, void *argument);  // of the park under way
   void *unlock_argument;

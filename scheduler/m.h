@@ -92,18 +92,28 @@ inline M *this_m() {
 void answer_request(M *m);
 
 // Around everything that touches the P. They nest. relaxed: the fences and the protocol above order them.
-inline void enter_runtime(M *m) {
+// …_unasked: false where a request is to be answered, and that is left to the caller: at the end of a path of its own it costs
+// the plain one no register.
+inline bool enter_runtime_unasked(M *m) {
   m->in_runtime.store(m->in_runtime.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  if (__builtin_expect(m->taken.load(std::memory_order_relaxed) != kNotTaken, 0)) answer_request(m);
+  return __builtin_expect(m->taken.load(std::memory_order_relaxed) == kNotTaken, 1);
+}
+
+inline void enter_runtime(M *m) {
+  if (!enter_runtime_unasked(m)) answer_request(m);
 }
 
 // The same where the caller is known to come from outside: whatever waits or yields.
-inline void enter_from_outside(M *m) {
+inline bool enter_from_outside_unasked(M *m) {
   DCHECK(m->in_runtime.load(std::memory_order_relaxed) == 0);
   m->in_runtime.store(1, std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  if (__builtin_expect(m->taken.load(std::memory_order_relaxed) != kNotTaken, 0)) answer_request(m);
+  return __builtin_expect(m->taken.load(std::memory_order_relaxed) == kNotTaken, 1);
+}
+
+inline void enter_from_outside(M *m) {
+  if (!enter_from_outside_unasked(m)) answer_request(m);
 }
 
 // Without answering: for calls that must not switch. The request stays for the next way in or for who asked.
@@ -123,6 +133,9 @@ inline void leave_runtime(M *m) {
 }
 
 inline void leave_to_outside(M *m) {
+  // The M of before a switch and the one of after it are one variable here: without this the compiler keeps the addresses of both
+  // fields over the switch, in registers that are to be saved for them.
+  asm("" : "+r"(m));
   DCHECK(m->in_runtime.load(std::memory_order_relaxed) == 1);
   m->in_runtime.store(0, std::memory_order_release);  // as in leave_runtime_quietly()
   std::atomic_signal_fence(std::memory_order_seq_cst);

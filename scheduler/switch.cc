@@ -47,17 +47,23 @@ bool nobody_else(M *m) {
 
 }  // namespace
 
-void settle_previous(M *m, G *g) {
+M *settle_previous(M *m, G *g) {
   m->previous = nullptr;
-  if (WARREN_LIKELY(m->after == After::kPark)) return finish_park(m, g);
+  if (WARREN_LIKELY(m->after == After::kPark)) {
+    finish_park(m, g);
+    return m;
+  }
   P *p = m->p.load(std::memory_order_relaxed);
   switch (m->after) {
     case After::kNothing:
     case After::kPark: break;
     case After::kYield:
       set_status(g, GStatus::kRunnable);
-      if (p == nullptr) return make_runnable_globally(g);
-      run_queue_put(p, g, false);
+      if (p == nullptr) {
+        make_runnable_globally(g);
+      } else {
+        run_queue_put(p, g, false);
+      }
       break;
     case After::kPreempted:
       set_status(g, GStatus::kRunnable);
@@ -65,12 +71,13 @@ void settle_previous(M *m, G *g) {
       break;
     case After::kEnd: finish_end(m, g); break;
   }
+  return m;
 }
 
 M *switch_to_loop(M *m, After after) {
   if (after == After::kYield && nobody_else(m)) return m;
   G *g = m->current;
-  const int saved_errno = *m->errno_location;
+  g->errno_kept = *m->errno_location;
   m->current = nullptr;
   if (after != After::kNothing) {
     m->previous = g;
@@ -79,8 +86,8 @@ M *switch_to_loop(M *m, After after) {
   stack_tools::leave(g->tool_stack, m->tool_stack, after == After::kEnd);
   m = warren_switch(&g->sp, m->loop_sp, m);
   stack_tools::arrive(g->tool_stack);
-  finish_switch(m);
-  *m->errno_location = saved_errno;
+  m = finish_switch(m);
+  *m->errno_location = g->errno_kept;
   return m;
 }
 

@@ -15,13 +15,14 @@
 
 namespace warren::scheduler {
 
-// What becomes of a fiber that was left, on the other side of the switch.
-void settle_previous(M *m, G *g);
+// What becomes of a fiber that was left, on the other side of the switch. Returns the M, so that who calls need not keep it in
+// a register that is saved for that alone; for the same reason errno is kept in the G.
+M *settle_previous(M *m, G *g);
 
 // To be called first thing wherever a switch can arrive.
-WARREN_ALWAYS_INLINE void finish_switch(M *m) {
+WARREN_ALWAYS_INLINE M *finish_switch(M *m) {
   G *g = m->previous;
-  if (g != nullptr) settle_previous(m, g);
+  return g != nullptr ? settle_previous(m, g) : m;
 }
 
 // The schedule loop's: runs `g` on this thread until something is to be decided there again.
@@ -59,21 +60,18 @@ WARREN_ALWAYS_INLINE void begin(M *m, G *g) {
 // what the loop finds.
 M *switch_to_loop(M *m, After after);
 
-// Leaves the running fiber; returns when it goes on, with the M it then runs on. kNothing: somebody has it already, or
-// will.
-template <After after>
-WARREN_ALWAYS_INLINE M *switch_away(M *m) {
+// switch_away() where it is known whether the P is the only one.
+template <After after, bool alone>
+WARREN_ALWAYS_INLINE M *switch_away_on(M *m, P *p) {
   if (WARREN_UNLIKELY(m->exceptions->any())) return switch_with_exceptions(m, after);
-  P *p = m->p.load(std::memory_order_relaxed);
-  G *next = nullptr;
-  if (WARREN_LIKELY(p != nullptr)) next = p->alone ? pick<true>(m, p) : pick<false>(m, p);
+  G *next = pick<alone>(m, p);
   if (WARREN_UNLIKELY(next == nullptr)) return switch_to_loop(m, after);
   G *g = m->current;
-  const int saved_errno = *m->errno_location;
+  g->errno_kept = *m->errno_location;
   begin(m, next);
   if (after == After::kNothing && WARREN_UNLIKELY(next == g)) return m;  // made ready by its own unlock
   // The only P's queue is nobody else's: the fiber may go there while its stack is still in use.
-  if (after == After::kYield && p->alone && WARREN_LIKELY(p->queue.put_if_room(g))) {
+  if (after == After::kYield && alone && WARREN_LIKELY(p->queue.put_if_room(g))) {
     set_status(g, GStatus::kRunnable);
   } else if (after != After::kNothing) {
     m->previous = g;
@@ -82,9 +80,18 @@ WARREN_ALWAYS_INLINE M *switch_away(M *m) {
   stack_tools::leave(g->tool_stack, next->tool_stack, after == After::kEnd);
   m = warren_switch(&g->sp, next->sp, m);
   stack_tools::arrive(g->tool_stack);
-  finish_switch(m);
-  *m->errno_location = saved_errno;
+  m = finish_switch(m);
+  *m->errno_location = m->current->errno_kept;
   return m;
+}
+
+// Leaves the running fiber; returns when it goes on, with the M it then runs on. kNothing: somebody has it already, or
+// will.
+template <After after>
+WARREN_ALWAYS_INLINE M *switch_away(M *m) {
+  P *p = m->p.load(std::memory_order_relaxed);
+  if (WARREN_LIKELY(p != nullptr)) return p->alone ? switch_away_on<after, true>(m, p) : switch_away_on<after, false>(m, p);
+  return WARREN_UNLIKELY(m->exceptions->any()) ? switch_with_exceptions(m, after) : switch_to_loop(m, after);
 }
 
 }  // namespace warren::scheduler
