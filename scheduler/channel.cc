@@ -24,15 +24,53 @@ bool unlock_when_parked(G *g, void *argument) NO_THREAD_SAFETY_ANALYSIS {
 }
 
 // Called with the lock held, gives it up.
-WARREN_NOINLINE int wait_in(wr_chan *c, WaiterQueue &queue, void *element,
-                            WaitReason reason) NO_THREAD_SAFETY_ANALYSIS {
+WARREN_ALWAYS_INLINE int wait_in(wr_chan *c, WaiterQueue &queue, void *element, WaitReason reason) NO_THREAD_SAFETY_ANALYSIS {
   PlainWait wait;
   wait.waiter.element = element;
   wait.waiter.select = nullptr;
   wait.lock = &c->lock;
   queue.push_back(&wait.waiter);
   park(unlock_when_parked, &wait, reason, c);
-  return wait.waiter.success ? WR_CHAN_DONE : WR_CHAN_CLOSED;
+  return WARREN_LIKELY(wait.waiter.success) ? WR_CHAN_DONE : WR_CHAN_CLOSED;
+}
+
+WARREN_NOINLINE int wait_to_send(wr_chan *c, void *value) { return wait_in(c, c->senders, value, WaitReason::kChanSend); }
+
+WARREN_NOINLINE int wait_to_receive(wr_chan *c, void *out) {
+  const int woken = wait_in(c, c->receivers, out, WaitReason::kChanReceive);
+  if (woken == WR_CHAN_CLOSED) clear_element(c, out);
+  return woken;
+}
+
+// What is left of a send or receive that did not go ahead at once. Called with the lock held, give it up. They are called last,
+// so that who calls them saves no register for them.
+WARREN_NOINLINE int send_rest(wr_chan *c, void *value) NO_THREAD_SAFETY_ANALYSIS {
+  Waiter *wake = nullptr;
+  const int status = send_locked(c, value, &wake);
+  if (status == WR_CHAN_WOULD_BLOCK) return wait_to_send(c, value);
+  c->lock.unlock();
+  if (wake != nullptr) ready(wake->g);
+  return status;
+}
+
+WARREN_NOINLINE int receive_rest(wr_chan *c, void *out) NO_THREAD_SAFETY_ANALYSIS {
+  Waiter *wake = nullptr;
+  const int status = receive_locked(c, out, &wake);
+  if (status == WR_CHAN_WOULD_BLOCK) return wait_to_receive(c, out);
+  c->lock.unlock();
+  if (wake != nullptr) ready(wake->g);
+  return status;
+}
+
+// Others hold the lock.
+WARREN_COLD int send_contended(wr_chan *c, void *value) NO_THREAD_SAFETY_ANALYSIS {
+  c->lock.lock();
+  return send_rest(c, value);
+}
+
+WARREN_COLD int receive_contended(wr_chan *c, void *out) NO_THREAD_SAFETY_ANALYSIS {
+  c->lock.lock();
+  return receive_rest(c, out);
 }
 
 [[noreturn]] WARREN_COLD void wait_for_ever(WaitReason reason) {
@@ -80,6 +118,9 @@ wr_chan *wr_chan_make_of(const wr_element *element, size_t capacity) {
   c->ring_bytes = bytes;
   c->relocate = element->relocate;
   c->destroy = element->destroy;
+  const size_t size = element->size;
+  const bool copied = size == 1 || size == 2 || size == 4 || size == 8 || size == 16;
+  c->copied_size = copied && element->relocate == nullptr ? size : 0;
   return c;
 }
 
@@ -102,28 +143,18 @@ void wr_chan_unref(wr_chan *c) {
 
 int wr_chan_send(wr_chan *c, void *value) NO_THREAD_SAFETY_ANALYSIS {
   if (c == nullptr) wait_for_ever(WaitReason::kChanSendNil);
-  Waiter *wake = nullptr;
-  c->lock.lock();
-  const int status = send_locked(c, value, &wake);
-  if (status == WR_CHAN_WOULD_BLOCK) return wait_in(c, c->senders, value, WaitReason::kChanSend);
+  if (WARREN_UNLIKELY(!c->lock.try_lock())) return send_contended(c, value);
+  if (!send_at_once(c, value)) return nobody_to_send_to(c) ? wait_to_send(c, value) : send_rest(c, value);
   c->lock.unlock();
-  if (wake != nullptr) ready(wake->g);
-  return status;
+  return WR_CHAN_DONE;
 }
 
 int wr_chan_recv(wr_chan *c, void *out) NO_THREAD_SAFETY_ANALYSIS {
   if (c == nullptr) wait_for_ever(WaitReason::kChanReceiveNil);
-  Waiter *wake = nullptr;
-  c->lock.lock();
-  const int status = receive_locked(c, out, &wake);
-  if (status == WR_CHAN_WOULD_BLOCK) {
-    const int woken = wait_in(c, c->receivers, out, WaitReason::kChanReceive);
-    if (woken == WR_CHAN_CLOSED) clear_element(c, out);
-    return woken;
-  }
+  if (WARREN_UNLIKELY(!c->lock.try_lock())) return receive_contended(c, out);
+  if (!receive_at_once(c, out)) return nothing_to_receive(c) ? wait_to_receive(c, out) : receive_rest(c, out);
   c->lock.unlock();
-  if (wake != nullptr) ready(wake->g);
-  return status;
+  return WR_CHAN_DONE;
 }
 
 int wr_chan_try_send(wr_chan *c, void *value) {

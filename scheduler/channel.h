@@ -118,8 +118,9 @@ struct alignas(16) wr_chan {
   size_t send_offset = 0;
   size_t receive_offset = 0;
   // Set once by make.
-  size_t element_size = 0;
+  size_t copied_size = 0;  // element_size where elements are bytes, as many as one load and one store move; else 0
   size_t ring_bytes = 0;
+  size_t element_size = 0;
   void (*relocate)(void *to, void *from) = nullptr;
   void (*destroy)(void *value) = nullptr;
   // Guarded by lock.
@@ -167,9 +168,64 @@ WARREN_ALWAYS_INLINE void move_element(const wr_chan *c, void *to, void *from) {
   }
 }
 
+// The same for elements that have a copied_size: no call, so that who does nothing else saves no register. False: they have none.
+WARREN_ALWAYS_INLINE bool copy_element(const wr_chan *c, void *to, const void *from) {
+  const size_t size = c->copied_size;
+  if (size == 8) {
+    memcpy(to, from, 8);
+  } else if (size == 4) {
+    memcpy(to, from, 4);
+  } else if (size == 16) {
+    memcpy(to, from, 16);
+  } else if (size == 1) {
+    memcpy(to, from, 1);
+  } else if (size == 2) {
+    memcpy(to, from, 2);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 // What a receive gives that found the channel closed and drained: zero, where values are bytes.
 inline void clear_element(const wr_chan *c, void *to) {
   if (to != nullptr && c->relocate == nullptr) memset(to, 0, c->element_size);
+}
+
+inline size_t next_offset(const wr_chan *c, size_t offset) {
+  const size_t next = offset + c->element_size;
+  return next == c->ring_bytes ? 0 : next;
+}
+
+// The two operations, under the lock, where nobody waits and the element is copied into the ring or out of it. False: nothing
+// happened, look further.
+WARREN_ALWAYS_INLINE bool send_at_once(wr_chan *c, const void *value) REQUIRES(c->lock) {
+  const size_t count = c->count.load(std::memory_order_relaxed);  // written under this lock
+  if (!c->receivers.empty() || count == c->capacity || c->closed.load(std::memory_order_relaxed) != 0) return false;
+  if (WARREN_UNLIKELY(!copy_element(c, c->ring() + c->send_offset, value))) return false;
+  c->send_offset = next_offset(c, c->send_offset);
+  c->count.store(count + 1, std::memory_order_relaxed);  // readers without the lock take it for a hint
+  return true;
+}
+
+WARREN_ALWAYS_INLINE bool receive_at_once(wr_chan *c, void *out) REQUIRES(c->lock) {
+  const size_t count = c->count.load(std::memory_order_relaxed);  // written under this lock
+  if (count == 0 || !c->senders.empty() || WARREN_UNLIKELY(out == nullptr)) return false;
+  if (WARREN_UNLIKELY(!copy_element(c, out, c->ring() + c->receive_offset))) return false;
+  c->receive_offset = next_offset(c, c->receive_offset);
+  c->count.store(count - 1, std::memory_order_relaxed);  // as in send_at_once
+  return true;
+}
+
+// Whether they have to wait, for certain: a waiter that is no longer to be had makes it uncertain.
+WARREN_ALWAYS_INLINE bool nobody_to_send_to(const wr_chan *c) REQUIRES(c->lock) {
+  return c->closed.load(std::memory_order_relaxed) == 0 && c->receivers.empty() &&
+         c->count.load(std::memory_order_relaxed) == c->capacity;
+}
+
+WARREN_ALWAYS_INLINE bool nothing_to_receive(const wr_chan *c) REQUIRES(c->lock) {
+  return c->count.load(std::memory_order_relaxed) == 0 && c->senders.empty() &&
+         c->closed.load(std::memory_order_relaxed) == 0;
 }
 
 // The two operations, under the lock, as far as they go without waiting. *wake is the waiter they served: to be made
@@ -187,9 +243,8 @@ WARREN_ALWAYS_INLINE int send_locked(wr_chan *c, void *value, Waiter **wake) REQ
   const size_t count = c->count.load(std::memory_order_relaxed);  // written under this lock
   if (count == c->capacity) return WR_CHAN_WOULD_BLOCK;
   move_element(c, c->ring() + c->send_offset, value);
-  const size_t next = c->send_offset + c->element_size;
-  c->send_offset = next == c->ring_bytes ? 0 : next;
-  c->count.store(count + 1, std::memory_order_relaxed);  // readers without the lock take it for a hint
+  c->send_offset = next_offset(c, c->send_offset);
+  c->count.store(count + 1, std::memory_order_relaxed);  // as in send_at_once
   return WR_CHAN_DONE;
 }
 
@@ -197,17 +252,15 @@ WARREN_ALWAYS_INLINE int receive_locked(wr_chan *c, void *out, Waiter **wake) RE
   const size_t count = c->count.load(std::memory_order_relaxed);  // written under this lock
   if (count != 0) {
     move_element(c, out, c->ring() + c->receive_offset);
-    const size_t next = c->receive_offset + c->element_size;
-    c->receive_offset = next == c->ring_bytes ? 0 : next;
+    c->receive_offset = next_offset(c, c->receive_offset);
     Waiter *sender = c->senders.empty() ? nullptr : c->senders.take();
     if (sender != nullptr) {  // the ring was full: the slot just emptied is the next to be sent to
       move_element(c, c->ring() + c->send_offset, sender->element);
-      const size_t sent = c->send_offset + c->element_size;
-      c->send_offset = sent == c->ring_bytes ? 0 : sent;
+      c->send_offset = next_offset(c, c->send_offset);
       sender->success = true;
       *wake = sender;
     } else {
-      c->count.store(count - 1, std::memory_order_relaxed);  // as in send_locked
+      c->count.store(count - 1, std::memory_order_relaxed);  // as in send_at_once
     }
     return WR_CHAN_DONE;
   }

@@ -23,11 +23,13 @@ class CAPABILITY("mutex") ShortLock {
   ShortLock &operator=(const ShortLock &) = delete;
 
   void lock() ACQUIRE() {
+    if (WARREN_UNLIKELY(!try_lock())) lock_slow();
+  }
+
+  bool try_lock() TRY_ACQUIRE(true) {
     uint32_t expected = 0;
     // acquire: pairs with the release in unlock().
-    const bool taken =
-        word_.compare_exchange_strong(expected, 1, std::memory_order_acquire, std::memory_order_relaxed);
-    if (WARREN_UNLIKELY(!taken)) lock_slow();
+    return word_.compare_exchange_strong(expected, 1, std::memory_order_acquire, std::memory_order_relaxed);
   }
 
   // release: pairs with the acquires in lock() and lock_slow().

@@ -14,6 +14,7 @@
 #define REQUIRES(lock) WARREN_THREAD_ANNOTATION(requires_capability(lock))
 #define EXCLUDES(lock) WARREN_THREAD_ANNOTATION(locks_excluded(lock))
 #define ACQUIRE(...) WARREN_THREAD_ANNOTATION(acquire_capability(__VA_ARGS__))
+#define TRY_ACQUIRE(...) WARREN_THREAD_ANNOTATION(try_acquire_capability(__VA_ARGS__))
 #define RELEASE(...) WARREN_THREAD_ANNOTATION(release_capability(__VA_ARGS__))
 #define NO_THREAD_SAFETY_ANALYSIS WARREN_THREAD_ANNOTATION(no_thread_safety_analysis)
 

@@ -21,6 +21,12 @@ class CAPABILITY("mutex") ModelLock {
     } while (word_ != 0);
     word_ = 1;
   }
+  bool try_lock() TRY_ACQUIRE(true) {
+    explore::step();
+    if (word_ != 0) return false;
+    word_ = 1;
+    return true;
+  }
   void unlock() RELEASE() {
     word_ = 0;  // the last touch: what comes next may free it
     explore::step();
