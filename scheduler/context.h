@@ -24,6 +24,9 @@ extern "C" {
 // machine of whoever switched: the only thing that the stack that goes on may know about its thread.
 M *warren_switch(void **save, void *sp, M *m);
 
+// The same from a stack that nobody will go on with: nothing is saved.
+[[noreturn]] void warren_switch_for_good(void *sp, M *m);
+
 // Where a new fiber's stack goes on: calls warren_fiber_main with the M. Unwinders stop here.
 void warren_fiber_start();
 [[noreturn]] void warren_fiber_main(M *m);

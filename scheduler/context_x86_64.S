@@ -72,6 +72,59 @@ warren_switch:  // rdi: save, rsi: sp, rdx: m
     .cfi_endproc
     .size warren_switch, . - warren_switch
 
+    .globl warren_switch_for_good
+    .hidden warren_switch_for_good
+    .type warren_switch_for_good, @function
+    .p2align 4
+warren_switch_for_good:  // rdi: sp, rsi: m
+    .cfi_startproc
+    stmxcsr -8(%rsp)  // nobody comes back to this stack, and no signal handler writes into the 128 bytes below it
+    fnstcw -4(%rsp)
+    movl -8(%rsp), %eax
+    movzwl -4(%rsp), %ecx
+    movq %rdi, %rsp
+    .cfi_def_cfa_offset 64
+    .cfi_rel_offset %r15, 8
+    .cfi_rel_offset %r14, 16
+    .cfi_rel_offset %r13, 24
+    .cfi_rel_offset %r12, 32
+    .cfi_rel_offset %rbx, 40
+    .cfi_rel_offset %rbp, 48
+    // As in warren_switch.
+    xorl (%rsp), %eax
+    testl $0xffc0, %eax
+    jne 2f
+1:  cmpw 4(%rsp), %cx
+    jne 3f
+4:  movq 8(%rsp), %r15
+    movq 16(%rsp), %r14
+    movq 24(%rsp), %r13
+    movq 32(%rsp), %r12
+    movq 40(%rsp), %rbx
+    movq 48(%rsp), %rbp
+    movq 56(%rsp), %rcx
+    movq %rsi, %rax
+    .cfi_remember_state
+    .cfi_restore %r15
+    .cfi_restore %r14
+    .cfi_restore %r13
+    .cfi_restore %r12
+    .cfi_restore %rbx
+    .cfi_restore %rbp
+    addq $64, %rsp
+    .cfi_def_cfa_offset 0
+    .cfi_register %rip, %rcx
+    // A jump: what a return would be predicted from is the ended fiber's, while most often it is the start of the next one, or the
+    // place where fibers park.
+    jmp *%rcx
+2:  .cfi_restore_state
+    ldmxcsr (%rsp)
+    jmp 1b
+3:  fldcw 4(%rsp)
+    jmp 4b
+    .cfi_endproc
+    .size warren_switch_for_good, . - warren_switch_for_good
+
     .globl warren_fiber_start
     .hidden warren_fiber_start
     .type warren_fiber_start, @function

@@ -211,7 +211,7 @@ void wr_end_fiber(void) {
   if (WARREN_UNLIKELY(m->ends)) {
     switch_to_loop(m, After::kEnd);  // no other fiber is to run on this thread
   } else if (WARREN_LIKELY(end_here(m, g))) {
-    switch_away<After::kNothing>(m);
+    leave_for_good(m);
   } else {
     switch_away<After::kEnd>(m);
   }

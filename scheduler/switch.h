@@ -85,6 +85,19 @@ WARREN_ALWAYS_INLINE M *switch_away_on(M *m, P *p) {
   return m;
 }
 
+// Leaves the running fiber, which has ended: it is in its P's list of free ones already.
+[[noreturn]] WARREN_ALWAYS_INLINE void leave_for_good(M *m) {
+  P *p = m->p.load(std::memory_order_relaxed);
+  if (WARREN_UNLIKELY(m->exceptions->any())) *m->exceptions = {};
+  G *next = p->alone ? pick<true>(m, p) : pick<false>(m, p);
+  if (WARREN_UNLIKELY(next == nullptr)) {
+    switch_to_loop(m, After::kNothing);
+    __builtin_unreachable();
+  }
+  begin(m, next);
+  warren_switch_for_good(next->sp, m);
+}
+
 // Leaves the running fiber; returns when it goes on, with the M it then runs on. kNothing: somebody has it already, or
 // will.
 template <After after>

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <vector>
+#include <xmmintrin.h>
 
 namespace {
 
@@ -346,6 +347,42 @@ TEST(Fiber, EndFiberEndsIt) {
     EXPECT_EQ(before, 100);
     EXPECT_EQ(after, 0);
   });
+}
+
+// An end goes straight to the next fiber: to one that is new, and to one that has its own of all this.
+TEST(Fiber, AnEndLeavesNothingBehind) {
+  constexpr unsigned kFlushToZero = 0x8000, kControl = 0xffc0;  // of the MXCSR, which fesetround() does not set alone
+  for (const int procs : kProcs) {
+    run_on(procs, [] {
+      std::atomic<int> done{0};
+      std::atomic<int> wrong{0};
+      const unsigned usual = _mm_getcsr() & kControl;
+      write_errno(7);
+      for (int f = 0; f < 300; ++f) {
+        go([&, f] {
+          if (std::current_exception() != nullptr || std::uncaught_exceptions() != 0) ++wrong;
+          if (fegetround() != FE_TONEAREST || (_mm_getcsr() & kControl) != usual || read_errno() != 0) ++wrong;
+          ++done;
+          write_errno(f + 8);
+          if (f % 2 == 0) fesetround(FE_UPWARD);
+          if (f % 3 == 0) _mm_setcsr(_mm_getcsr() | kFlushToZero);
+          if (f % 5 != 0) return;
+          try {
+            throw f;
+          } catch (int) {
+            wr_end_fiber();
+          }
+        });
+        if (f % 7 == 0) {
+          wr_yield();
+          if (fegetround() != FE_TONEAREST || (_mm_getcsr() & kControl) != usual || read_errno() != 7) ++wrong;
+        }
+      }
+      await(done, 300);
+      EXPECT_EQ(wrong, 0);
+      EXPECT_EQ(std::current_exception(), nullptr);
+    });
+  }
 }
 
 TEST(Fiber, WhoIsAbandonedNeverRunsAgain) {
