@@ -1,8 +1,8 @@
 // wr_select: one of several channel operations, whichever can go ahead, chosen fairly. Source: Go's select.go.
 //
-// 1. In random order, each case that looks ready is tried under its own channel's lock. One that goes ahead is the
-// choice:
-//    at that moment it was ready, and no other had a claim to be preferred.
+// 1. In random order, each case that looks ready is tried under its own channel's lock. One that goes ahead is the choice:
+//    at that moment it was ready, and no other had a claim to be preferred. With one case or two this is done without a
+//    call where the choice concerns nobody else.
 // 2. None did: all channels are locked, each once, in address order, and all cases are looked at again, since
 //    `default` and parking are right only if at one moment none is ready.
 // 3. A waiter in each channel's queue, and park. The unlocking is done by park() when this G can be woken.
@@ -10,7 +10,7 @@
 // Invariant: while a waiter is queued its select has not returned.
 #include "scheduler/channel.h"
 
-#include "allocator/base/os_calls.h"
+#include "allocator/base/address.h"
 #include "allocator/base/tls.h"
 
 #include <new>
@@ -31,10 +31,11 @@ Room &room(wr_select_case &c) { return *reinterpret_cast<Room *>(c.room); }
 
 WARREN_TLS uint64_t random_state = 0;
 
-// xorshift: fairness asks for no more. Read and written once: no thread is left in between.
-WARREN_ALWAYS_INLINE uint32_t random_word() {
+// xorshift: fairness asks for no more. Read and written once: no thread is left in between. It begins with where the caller's
+// stack is, which is somewhere else in each thread and process; the clock would be a call.
+WARREN_ALWAYS_INLINE uint32_t random_word(const void *on_stack) {
   uint64_t x = random_state;
-  if (WARREN_UNLIKELY(x == 0)) x = os_calls::now() ^ 0x9e3779b97f4a7c15u;
+  if (WARREN_UNLIKELY(x == 0)) x = (address_of(on_stack) ^ 0x9e3779b97f4a7c15u) | 1;
   x ^= x << 13;
   x ^= x >> 7;
   x ^= x << 17;
@@ -43,7 +44,7 @@ WARREN_ALWAYS_INLINE uint32_t random_word() {
 }
 
 // A number below `limit`, by multiplication: the bias is one in 2^32.
-uint32_t random_below(uint32_t limit) { return static_cast<uint32_t>(uint64_t{random_word()} * limit >> 32); }
+uint32_t random_below(uint32_t limit) { return static_cast<uint32_t>(uint64_t{random_word(&limit)} * limit >> 32); }
 
 void shuffle(wr_select_case *cases, uint32_t count) {
   for (uint32_t i = 0; i < count; ++i) {
@@ -179,33 +180,66 @@ WARREN_NOINLINE int select_slow(wr_select_case *cases, uint32_t count, bool bloc
   return chosen;
 }
 
+// The plainest choice: nobody else is concerned by it. False: look further.
+WARREN_ALWAYS_INLINE bool try_at_once(wr_select_case &c) NO_THREAD_SAFETY_ANALYSIS {
+  wr_chan *chan = c.chan;
+  if (chan->copied_size == 0 || chan->capacity == 0 || WARREN_UNLIKELY(!chan->lock.try_lock())) return false;
+  const bool done = c.send != 0 ? send_at_once(chan, c.element) : receive_at_once(chan, c.element);
+  chan->lock.unlock();
+  if (done) c.status = WR_CHAN_DONE;
+  return done;
+}
+
+WARREN_NOINLINE int select_one(wr_select_case *cases, bool block) {
+  if (try_case(cases[0])) return 0;
+  if (!block) return WR_SELECT_DEFAULT;  // one look at one channel is one moment
+  room(cases[0]).poll_index = 0;
+  return select_slow(cases, 1, true);
+}
+
+WARREN_NOINLINE int select_two(wr_select_case *cases, bool block) {
+  const uint32_t first = random_word(cases) & 1;
+  if (try_case(cases[first])) return static_cast<int>(first);
+  if (try_case(cases[first ^ 1])) return static_cast<int>(first ^ 1);
+  room(cases[0]).poll_index = first;
+  room(cases[1]).poll_index = first ^ 1;
+  return select_slow(cases, 2, block);
+}
+
+WARREN_NOINLINE int select_many(wr_select_case *cases, uint32_t count, bool block) {
+  if (count == 0) {
+    if (!block) return WR_SELECT_DEFAULT;
+    for (;;) park(nullptr, nullptr, WaitReason::kSelectNoCases);
+  }
+  shuffle(cases, count);
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t at = room(cases[i]).poll_index;
+    if (try_case(cases[at])) return static_cast<int>(at);
+  }
+  return select_slow(cases, count, block);
+}
+
 }  // namespace
 }  // namespace warren::scheduler
 
 using namespace warren::scheduler;
 
+// One or two cases of which one can go ahead at once are the most frequent by far: they are dealt with here, without a call. Where
+// both look ready one is drawn; not otherwise, since a branch by chance is mispredicted every second time.
 extern "C" int wr_select(wr_select_case *cases, size_t count, int block) {
-  const auto n = static_cast<uint32_t>(count);
-  if (n == 1) {
-    if (try_case(cases[0])) return 0;
-    if (block == 0) return WR_SELECT_DEFAULT;  // one look at one channel is one moment
-    room(cases[0]).poll_index = 0;
-  } else if (n == 2) {
-    const uint32_t first = random_word() & 1;
-    if (try_case(cases[first])) return static_cast<int>(first);
-    if (try_case(cases[first ^ 1])) return static_cast<int>(first ^ 1);
-    room(cases[0]).poll_index = first;
-    room(cases[1]).poll_index = first ^ 1;
-  } else {
-    shuffle(cases, n);
-    for (uint32_t i = 0; i < n; ++i) {
-      const uint32_t at = room(cases[i]).poll_index;
-      if (try_case(cases[at])) return static_cast<int>(at);
+  if (count == 2) {
+    const bool zero = may_proceed(cases[0]), one = may_proceed(cases[1]);
+    if (zero || one) {
+      const uint32_t at = zero && one ? random_word(cases) & 1 : one;
+      if (try_at_once(cases[at])) return static_cast<int>(at);
     }
+    return select_two(cases, block != 0);
   }
-  if (n == 0) {
-    if (block == 0) return WR_SELECT_DEFAULT;
-    for (;;) park(nullptr, nullptr, WaitReason::kSelectNoCases);
+  if (count != 1) return select_many(cases, static_cast<uint32_t>(count), block != 0);
+  if (!may_proceed(cases[0])) {
+    if (block == 0) return WR_SELECT_DEFAULT;  // as in select_one()
+  } else if (try_at_once(cases[0])) {
+    return 0;
   }
-  return select_slow(cases, n, block != 0);
+  return select_one(cases, block != 0);
 }
