@@ -63,7 +63,13 @@ warren_switch:  // rdi: save, rsi: sp, rdx: m
     .cfi_adjust_cfa_offset -8
     .cfi_restore %rbp
     movq %rdx, %rax
+    leaq warren_fiber_start(%rip), %rcx
+    cmpq %rcx, (%rsp)
+    je 5f
     ret  // not a jump: two fibers that switch at the same place find the return predicted
+5:  addq $8, %rsp
+    .cfi_adjust_cfa_offset -8
+    jmp warren_fiber_start  // not a return: nobody called it, so that the prediction would be wrong for sure
 2:  .cfi_restore_state
     ldmxcsr (%rsp)
     jmp 1b
