@@ -252,6 +252,27 @@ struct [[nodiscard]] defer {
   int exceptions_ = std::uncaught_exceptions();
 };
 
+namespace detail {
+
+// Runs f where its scope is left by unwinding; who gets to the end of it takes that back. Unlike defer it need not know, at its
+// beginning and at its end, how many exceptions are in flight, which is a call each time.
+template <class F>
+struct [[nodiscard]] on_unwind {
+  on_unwind(F f) : f_(std::move(f)) {}
+  on_unwind(const on_unwind &) = delete;
+  on_unwind &operator=(const on_unwind &) = delete;
+  ~on_unwind() {
+    if (armed_) run_to_end(f_);
+  }
+  void disarm() { armed_ = false; }
+
+ private:
+  F f_;
+  bool armed_ = true;
+};
+
+}  // namespace detail
+
 inline int wait_fd(int fd, short events, time_point deadline = time_point::max()) {
   return wr_wait_fd(fd, events, deadline == time_point::max() ? WR_NEVER : detail::nanoseconds_of(deadline));
 }

@@ -77,16 +77,18 @@ class wait_group {
   template <class F>
   void go(F &&f) {
     add(1);
-    bool started = false;
-    defer uncount([&] {
-      if (!started) done();
-    });
+    detail::on_unwind not_started([this] { done(); });
     warren::go([this, f = std::optional<std::decay_t<F>>(std::forward<F>(f))]() mutable {
-      defer finish([this] { done(); });
-      defer drop([&f] { f.reset(); });  // what f holds may lie with the one that waits
+      const auto end = [this, &f] {
+        f.reset();  // what f holds may lie with the one that waits
+        done();
+      };
+      detail::on_unwind cut_short(end);
       (*f)();
+      cut_short.disarm();
+      end();
     });
-    started = true;
+    not_started.disarm();
   }
   wr_wait_group *get() { return &g_; }
 

@@ -65,6 +65,29 @@ TEST(Go, ClosuresAreDestroyed) {
   EXPECT_EQ(token.use_count(), 1);
 }
 
+// However a function ends that a wait group started, what it holds is gone before it is counted as done; and one that could not
+// be started is not counted.
+TEST(Go, AWaitGroupCountsEachEnd) {
+  const auto token = std::make_shared<int>(1);
+  wait_group never_started;
+  EXPECT_THROW(never_started.go([token] {}), std::system_error);
+  never_started.wait();
+  EXPECT_EQ(token.use_count(), 1);
+  run([&] {
+    for (int round = 0; round < 20; ++round) {
+      wait_group g;
+      for (int i = 0; i < 10; ++i) {
+        g.go([token, i] {
+          if (i % 3 == 1) exit_fiber();
+          if (i % 3 == 2) yield();
+        });
+      }
+      g.wait();
+      EXPECT_EQ(token.use_count(), 1);
+    }
+  });
+}
+
 // Destructors and deferred calls run, catch (const std::exception &) does not see it, and nothing counts as in flight
 // after.
 TEST(ExitFiber, Unwinds) {
