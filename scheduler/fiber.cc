@@ -48,9 +48,9 @@ void count_live(P *p, int64_t by) {
   }
 }
 
-WARREN_ALWAYS_INLINE G *make(M *m, void (*entry)(void *argument), void *argument, size_t room, unsigned order,
+// The P is the M's, or nullptr.
+WARREN_ALWAYS_INLINE G *make(M *m, P *p, void (*entry)(void *argument), void *argument, size_t room, unsigned order,
                              const char *name) {
-  P *p = m != nullptr ? m->p.load(std::memory_order_relaxed) : nullptr;
   G *g = take_free(p, order);
   if (WARREN_UNLIKELY(g == nullptr)) return nullptr;
   char *top = reinterpret_cast<char *>(g) - room;
@@ -90,7 +90,7 @@ bool end_here(M *m, G *g) {
 }  // namespace
 
 G *make_fiber(M *m, void (*entry)(void *argument), void *argument, size_t room, unsigned order, const char *name) {
-  return make(m, entry, argument, room, order, name);
+  return make(m, m != nullptr ? m->p.load(std::memory_order_relaxed) : nullptr, entry, argument, room, order, name);
 }
 
 void finish_end(M *m, G *g) {
@@ -141,44 +141,53 @@ struct Beginning {
 
 // Between make_fiber and its queue: nobody runs the fiber, but the collector sees its stack. Outside of the runtime, since the
 // move is the user's.
-void move_closure(const Beginning &with, G *g) { with.move(g->argument, with.argument); }
+void move_closure(const Beginning with, G *g) { with.move(g->argument, with.argument); }
 
-int start(const Beginning &with, const struct wr_fiber_options *options) {
-  if (WARREN_UNLIKELY(!sched.active.load(std::memory_order_acquire))) return -EPERM;  // acquire: pairs with wr_run
-  unsigned order = stacks::kDefaultOrder;
-  const char *name = nullptr;
-  if (WARREN_UNLIKELY(options != nullptr)) {
-    name = options->name;
-    if (options->stack_size != 0) order = stacks::order_for(options->stack_size);
-    if (order == stacks::kOrders) return -EINVAL;
-  }
-  M *m = this_m();
-  if (WARREN_UNLIKELY(m == nullptr)) {
-    G *g = make_fiber(nullptr, with.fn, with.argument, with.room, order, name);
-    if (g == nullptr) return -ENOMEM;
-    if (with.room != 0) move_closure(with, g);
-    make_runnable_globally(g);
-    return 0;
-  }
-  enter_runtime(m);
-  if (WARREN_UNLIKELY(m->p.load(std::memory_order_relaxed) == nullptr)) m = regain_p(m);
-  G *g = make(m, with.fn, with.argument, with.room, order, name);
-  if (WARREN_UNLIKELY(g == nullptr)) {
-    leave_runtime(m);
-    return -ENOMEM;
-  }
-  if (with.room != 0) {
-    leave_runtime_quietly(m);
-    move_closure(with, g);
-    m = this_m();
-    enter_runtime(m);
-    if (WARREN_UNLIKELY(m->p.load(std::memory_order_relaxed) == nullptr)) m = regain_p(m);
-  }
-  P *p = m->p.load(std::memory_order_relaxed);
+WARREN_COLD int start_from_thread(const Beginning with, unsigned order, const char *name) {
+  G *g = make_fiber(nullptr, with.fn, with.argument, with.room, order, name);
+  if (g == nullptr) return -ENOMEM;
+  if (with.room != 0) move_closure(with, g);
+  make_runnable_globally(g);
+  return 0;
+}
+
+WARREN_COLD int no_memory(M *m) {
+  leave_runtime(m);
+  return -ENOMEM;
+}
+
+// Into the queue, and out of the runtime.
+WARREN_ALWAYS_INLINE int begin_to_run(M *m, P *p, G *g) {
   run_queue_put(p, g, true);
   if (!p->alone) wake_p();
   leave_runtime(m);
   return 0;
+}
+
+// Inlined where room, order and name are constants: then half of it falls away.
+WARREN_ALWAYS_INLINE int start(const Beginning with, unsigned order, const char *name) {
+  M *m = this_m();
+  if (WARREN_UNLIKELY(m == nullptr)) return start_from_thread(with, order, name);
+  enter_runtime(m);
+  if (WARREN_UNLIKELY(m->p.load(std::memory_order_relaxed) == nullptr)) m = regain_p(m);
+  P *p = m->p.load(std::memory_order_relaxed);
+  if (p == nullptr) __builtin_unreachable();  // regain_p() came back with one
+  G *g = make(m, p, with.fn, with.argument, with.room, order, name);
+  if (WARREN_UNLIKELY(g == nullptr)) return no_memory(m);
+  if (with.room == 0) return begin_to_run(m, p, g);
+  leave_runtime_quietly(m);
+  move_closure(with, g);
+  m = this_m();
+  enter_runtime(m);
+  if (WARREN_UNLIKELY(m->p.load(std::memory_order_relaxed) == nullptr)) m = regain_p(m);
+  return begin_to_run(m, m->p.load(std::memory_order_relaxed), g);
+}
+
+WARREN_NOINLINE int start_with_options(const Beginning with, const struct wr_fiber_options *options) {
+  unsigned order = stacks::kDefaultOrder;
+  if (options->stack_size != 0) order = stacks::order_for(options->stack_size);
+  if (order == stacks::kOrders) return -EINVAL;
+  return start(with, order, options->name);
 }
 
 }  // namespace
@@ -186,13 +195,18 @@ int start(const Beginning &with, const struct wr_fiber_options *options) {
 extern "C" {
 
 int wr_go(void (*fn)(void *argument), void *argument, const struct wr_fiber_options *options) {
-  return start({fn, argument, 0, nullptr}, options);
+  if (WARREN_UNLIKELY(!sched.active.load(std::memory_order_acquire))) return -EPERM;  // acquire: pairs with wr_run
+  if (WARREN_UNLIKELY(options != nullptr)) return start_with_options({fn, argument, 0, nullptr}, options);
+  return start({fn, argument, 0, nullptr}, stacks::kDefaultOrder, nullptr);
 }
 
 int wr_go_moved(void (*fn)(void *closure), void *closure, size_t size, void (*move)(void *to, void *from),
                 const struct wr_fiber_options *options) {
   if (size == 0 || size > WR_CLOSURE_ROOM) return -EINVAL;
-  return start({fn, closure, warren::align_up(size, 16), move}, options);
+  if (WARREN_UNLIKELY(!sched.active.load(std::memory_order_acquire))) return -EPERM;  // as in wr_go
+  const size_t room = warren::align_up(size, 16);
+  if (WARREN_UNLIKELY(options != nullptr)) return start_with_options({fn, closure, room, move}, options);
+  return start({fn, closure, room, move}, stacks::kDefaultOrder, nullptr);
 }
 
 void wr_end_fiber(void) {
