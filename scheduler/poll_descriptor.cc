@@ -159,8 +159,6 @@ G *set_deadline(wr_poll *poll, Side &s, uint64_t deadline) REQUIRES(poll->lock) 
   if (deadline == kNever) return nullptr;
   if (deadline <= now()) return wake(s, kNothing);
   s.timer.when = deadline;
-  s.timer.fire = deadline_passed;
-  s.timer.owner = poll;
   add(&s.timer);
   return nullptr;
 }
@@ -204,6 +202,11 @@ int open_with(int fd, short events, bool merged, wr_poll **out) {
     void *memory = aligned_alloc(64, (sizeof(wr_poll) + 63) / 64 * 64);
     if (memory == nullptr) return -ENOMEM;
     poll = new (memory) wr_poll;
+    for (Side *s : {&poll->read, &poll->write}) {
+      // Once: one that fires reads them without the lock, while another deadline may be set.
+      s->timer.fire = deadline_passed;
+      s->timer.owner = poll;
+    }
   }
   poll->fd = fd;
   poll->merged.store(merged, std::memory_order_relaxed);
