@@ -63,6 +63,8 @@ std::string deep_calls_of_libc() {
 }
 
 TEST(Hazards, DeepCallsOfLibcOnADefaultStack) {
+  // The first use of each letter is noted in the global locale by a plain write: libstdc++'s race, and not for this test to find.
+  const std::regex noted("(a|b)*");
   run_on(2, [] {
     std::atomic<int> done{0};
     for (int i = 0; i < 3; ++i) {
