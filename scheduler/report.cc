@@ -1,6 +1,7 @@
 // See report.h.
 #include "scheduler/report.h"
 
+#include "allocator/base/address.h"
 #include "allocator/base/layout.h"
 #include "allocator/base/log.h"
 #include "allocator/base/mutex.h"
@@ -20,6 +21,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <ucontext.h>
 #include <unistd.h>
 
 namespace warren::scheduler {
@@ -228,10 +230,18 @@ void claim_report() {
   _exit(kStatus);
 }
 
+// A large array may reach beyond the guard: then the address lies between the stack pointer and the stack.
+bool is_below_stack(const G *g, const void *address, const void *context) {
+  const auto sp = static_cast<uintptr_t>(static_cast<const ucontext_t *>(context)->uc_mcontext.gregs[REG_RSP]);
+  const uintptr_t at = address_of(address), low = address_of(g->low);
+  constexpr uintptr_t kRedZone = 128;
+  return sp < low && at < low && at >= sp - kRedZone;
+}
+
 // Overflow of a fiber's stack. Anything else is left to whoever handled it before.
 void segv(int signal, siginfo_t *info, void *context) {
   G *g = calling_fiber();
-  if (g != nullptr && stacks::in_guard(info->si_addr)) {
+  if (g != nullptr && (stacks::in_guard(info->si_addr) || is_below_stack(g, info->si_addr, context))) {
     claim_report();
     LogLine line;
     line << "fatal error: stack overflow";

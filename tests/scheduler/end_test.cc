@@ -239,6 +239,26 @@ TEST(End, StackOverflow) {
   }
 }
 
+// An array that reaches beyond the guard, and beyond everything that is mapped.
+__attribute__((noinline)) char touch(size_t bytes) {
+  auto *array = static_cast<volatile char *>(__builtin_alloca(bytes));
+  array[0] = 1;
+  return array[0];
+}
+
+TEST(End, OverflowByOneLargeFrame) {
+  if (kSanitized) GTEST_SKIP() << "it looks at the array first";
+  const End end = end_of([] {
+    run([] {
+      touch(size_t{1} << 45);
+      return 0;
+    });
+  });
+  EXPECT_TRUE(WIFSIGNALED(end.status) && WTERMSIG(end.status) == SIGABRT) << end.status;
+  EXPECT_EQ(end.text.rfind("fatal error: stack overflow\n", 0), 0u) << end.text;
+  EXPECT_TRUE(end.has("\nfiber 1 [running] main:\n    ")) << end.text;
+}
+
 TEST(End, OtherFaultsAreWhatTheyWere) {
   const End end = end_of([] {
     run([] {
