@@ -36,6 +36,8 @@ void wr_exit_blocking(void) {
   enter_runtime(m);
   CHECK(m->current->blocking.load(std::memory_order_relaxed) != 0);
   bump(m->current->blocking, ~0u);
+  // Inside of another such call the fiber stays where it is.
+  if (m->current->blocking.load(std::memory_order_relaxed) != 0) return leave_runtime_quietly(m);
   if (WARREN_UNLIKELY(m->p.load(std::memory_order_relaxed) == nullptr)) m = regain_p(m);
   leave_runtime(m);
 }

@@ -153,7 +153,7 @@ void deadline_passed(Timer *timer, uint64_t) {
   }
 }
 
-G *set_deadline(wr_poll *poll, Side &s, uint64_t deadline) REQUIRES(poll->lock) {
+G *set_deadline([[maybe_unused]] wr_poll *poll, Side &s, uint64_t deadline) REQUIRES(poll->lock) {
   remove(&s.timer);
   s.deadline.store(deadline, std::memory_order_seq_cst);
   if (deadline == kNever) return nullptr;
