@@ -615,20 +615,6 @@ TEST(FinalizersDeathTest, ThatThrowEndTheProcess) {
   EXPECT_EXIT(throw_from_a_finalizer(), testing::KilledBySignal(SIGABRT), "terminate called after throwing");
 }
 
-// --- what is not supported is said ---
-
-TEST(Options, CollectingBlocksOfMallocsIsRefused) {
-  char program[4096] = "";
-  ASSERT_GT(readlink("/proc/self/exe", program, sizeof program - 1), 0);
-  const std::string command = std::string("WARREN_CONF=gc=collect '") + program + "' --gtest_list_tests 2>&1 >/dev/null";
-  FILE *output = popen(command.c_str(), "r");
-  ASSERT_NE(output, nullptr);
-  std::string text;
-  for (int c; (c = fgetc(output)) != EOF;) text += static_cast<char>(c);
-  EXPECT_EQ(pclose(output), 0);
-  EXPECT_EQ(text, "warren: WARREN_CONF: gc=collect: blocks from malloc are never collected, this is not supported; keeping off\n");
-}
-
 // --- before main, after it, and at the ends of threads ---
 
 TEST(Beginnings, BeforeMain) {
