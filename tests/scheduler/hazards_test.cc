@@ -149,6 +149,7 @@ int as_a_child(int (*body)()) {
   const pid_t child = fork();
   if (child == 0) {
     alarm(60);
+    signal(SIGQUIT, SIG_DFL);  // a shell's background commands ignore it
     _exit(body());
   }
   int status = 0;
