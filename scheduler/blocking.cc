@@ -25,7 +25,7 @@ void wr_enter_blocking(void) {
   if (m == nullptr) return;
   enter_runtime(m);
   bump(m->current->blocking, 1u);
-  m->blocker.store(m->current, std::memory_order_relaxed);
+  m->blocker.store(m->current, std::memory_order_release);  // pairs with is_blocking()
   if (P *p = m->p.load(std::memory_order_relaxed)) bump(p->blocking_calls, 1u);
   leave_runtime_quietly(m);
 }

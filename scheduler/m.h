@@ -39,7 +39,7 @@ struct alignas(128) M {
   After after = After::kNothing;
   bool spinning = false;              // looks for work, counted in Scheduler::spinning
   bool slice_over = false;            // the request was seen: its fiber yields
-  std::atomic<G *> blocker{nullptr};  // shared with sysmon, relaxed: its fiber that was the last to announce a blocking call
+  std::atomic<G *> blocker{nullptr};  // shared with sysmon: its fiber that was the last to announce a blocking call
   G *locked_g = nullptr;              // the only one it may run
   G *picked = nullptr;                // taken from a queue, to be run by the schedule loop
   int *errno_location = nullptr;      // this thread's
@@ -62,7 +62,7 @@ struct alignas(128) M {
 // Whether its fiber is in a blocking call. That fiber may have parked in it, and be anywhere by now: then others run here.
 // Any thread; a moment's impression.
 inline bool is_blocking(const M *m) {
-  const G *g = m->blocker.load(std::memory_order_relaxed);
+  const G *g = m->blocker.load(std::memory_order_acquire);  // pairs with wr_enter_blocking(): the G was made before
   return g != nullptr && g->blocking.load(std::memory_order_relaxed) != 0 && g->m.load(std::memory_order_relaxed) == m &&
          g->status.load(std::memory_order_relaxed) == GStatus::kRunning;
 }
