@@ -22,21 +22,27 @@ class TaskList {
   // Threads at this moment, exactly; much cheaper than a walk.
   size_t count() const;
 
-  // Calls visit(id) for each. A thread that was there all the while is seen, unless another one that this walk has
-  // seen ended meanwhile. False: the list cannot be read.
+  // Calls visit(id) for each. False: the list cannot be read.
   template <class Visit>
   bool walk(Visit visit) {
+    const size_t before = count();
+    size_t seen = 0;
     rewind();
-    for (uint32_t id; (id = next()) != 0;) visit(id);
+    for (uint32_t id; (id = next()) != 0; ++seen) visit(id);
+    complete_ = seen == before && seen == count();
     return !failed_;
   }
+
+  // Whether the last walk has seen every thread that was there all the while. The kernel ends the list at a thread that ends while
+  // it is read, and continues it, where it did not fit the buffer, at a place that is counted.
+  bool complete() const { return complete_; }
 
  private:
   void rewind();
   uint32_t next();  // 0 at the end
 
   int fd_;
-  bool failed_ = false;
+  bool failed_ = false, complete_ = false;
   size_t used_ = 0, filled_ = 0;
   alignas(8) char buffer_[8192];
 };

@@ -50,6 +50,9 @@ constexpr uint64_t kFirstPatience = 100 * kMillisecond, kLastPatience = 10 * kSe
 
 constexpr uint64_t kWarnAfter = kSecond;
 
+// Walks in a row that find nobody new but cannot be known to have seen all: then the kernel's count is not to be believed.
+constexpr int kMostCutShort = 64;
+
 // --- records: one for each thread asked in this stop ---
 
 enum class State : uint64_t { kAsked, kArrived, kDropped };
@@ -192,14 +195,20 @@ class Stop {
     record_count = 0;
     mine_ = epoch_.load(std::memory_order_relaxed) + 1;  // only who stops writes it
     epoch_.store(mine_, std::memory_order_relaxed);      // each signal that is sent is a barrier
-    for (;;) {
+    for (int cut_short = 0;;) {
       const size_t before = record_count;
       const Outcome outcome = ask_all();
       if (outcome != Outcome::kStopped) {
         abandon();
         return outcome;
       }
-      // All that are known stand still. The kernel's own count tells whether there is any other.
+      // All that are known stand still; only threads that are left alone, and such as nobody knows yet, can end or be made.
+      if (!tasks_.complete() && (record_count != before || ++cut_short < kMostCutShort)) continue;
+      if (!listed_self_) {  // the list is of another name space of processes
+        abandon();
+        return Outcome::kImpossible;
+      }
+      // The kernel's own count tells whether there is any other.
       if (record_count == before || tasks_.count() == live_ + 1 + quiet_) return Outcome::kStopped;
     }
   }
@@ -209,18 +218,17 @@ class Stop {
     awaited_.store(1, std::memory_order_relaxed);  // everybody who was asked has arrived, nobody else writes it
     bias_ = 1;
     quiet_ = 0;
-    bool listed_self = false, possible = true;
+    bool possible = true;
     const bool listed = tasks_.walk([&](uint32_t thread) {
       if (thread == self_) {
-        listed_self = true;
+        listed_self_ = true;
       } else if (is_quiet(thread) || is_kernel_thread(thread)) {
         ++quiet_;
       } else if (possible) {
         possible = ask(thread);
       }
     });
-    // A list that this thread is not in is of another name space of processes.
-    if (!listed || !listed_self || !possible) return Outcome::kImpossible;
+    if (!listed || !possible) return Outcome::kImpossible;
     return wait_for_arrivals() ? Outcome::kStopped : Outcome::kLate;
   }
 
@@ -321,6 +329,7 @@ class Stop {
   uint64_t mine_ = 0;
   uint32_t bias_ = 0;  // what awaited_ is when nobody is awaited
   size_t live_ = 0, quiet_ = 0;  // asked and there; left alone, in the last walk
+  bool listed_self_ = false;
 };
 
 // Names the threads that keep the world from being stopped.
