@@ -3,7 +3,6 @@
 
 #include "allocator/base/address.h"
 #include "allocator/base/log.h"
-#include "allocator/base/mutex.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_process.h"
@@ -16,6 +15,7 @@
 #include "inspect/snapshot.h"
 
 #include <atomic>
+#include <cstring>
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -31,8 +31,8 @@ constexpr uint64_t kBrakeNanoseconds = 20'000'000;
 
 bool on = false;
 
-// Cycles asked for, and those that are over, of the ones asked for by then. seq_cst is not needed: the futex orders what is waited for.
-std::atomic<uint32_t> asked{0};
+// How many cycles were asked for, and how many of these had been when the last one began that is over.
+std::atomic<uint32_t> asked{0};     // relaxed: nothing goes with it
 std::atomic<uint32_t> finished{0};  // release at the end of a cycle, acquire in collect()
 
 // What the search found, in memory that the copy shares with the program: one bit for each 8 bytes of the arena, set where a lost
@@ -74,9 +74,10 @@ uint64_t used_bytes() {
   return (heap.grown_pages - heap.free_pages) * kPageSize;
 }
 
-void ask() {
-  asked.fetch_add(1, std::memory_order_relaxed);
+uint32_t ask() {
+  const uint32_t number = asked.fetch_add(1, std::memory_order_relaxed) + 1;
   os_calls::futex_wake(os_calls::futex_word(asked), 1);
+  return number;
 }
 
 // A thread that waits here can be stopped, and the cycle needs nothing that it could hold; but it never waits for long.
@@ -95,7 +96,7 @@ void ask_when_grown(uint64_t kept) {
   const uint64_t least = kLeastGoal / 100 * percent;
   const uint64_t grown = kept / 100 * (100 + percent);
   const uint64_t goal = (grown > least ? grown : least) >> kPageShift;
-  page_heap::call_when_used({goal, ask}, {goal * kBrakeAt, brake});
+  page_heap::call_when_used({goal, [] { ask(); }}, {goal * kBrakeAt, brake});
 }
 
 void trace(const snapshot::Outcome &outcome, uint64_t used_before, uint64_t began) {
@@ -109,17 +110,19 @@ void trace(const snapshot::Outcome &outcome, uint64_t used_before, uint64_t bega
 }
 
 void free_lost() {
-  static void *blocks[1024];
+  constexpr size_t kAtOnce = 1024;
+  static void *blocks[kAtOnce];
   size_t count = 0;
   for (size_t word = 0; word < lost_words; ++word) {
     for (uint64_t bits = lost[word]; bits != 0; bits &= bits - 1) {
       blocks[count++] = at_address<void>(arena.start + ((word * 64 + static_cast<size_t>(__builtin_ctzll(bits))) << kBitShift));
     }
-    if (count > 1024 - 64 || word + 1 == lost_words) {
+    if (count > kAtOnce - 64 || word + 1 == lost_words) {
       heap::release_lost(blocks, count);
       count = 0;
     }
   }
+  memset(blocks, 0, sizeof blocks);  // the next search finds its roots here, too
 }
 
 void cycle() {
@@ -165,6 +168,7 @@ void in_child() {
   if (!on) return;
   asked.store(0, std::memory_order_relaxed);
   finished.store(0, std::memory_order_relaxed);
+  if (lost != nullptr) os_calls::munmap(lost, lost_words * sizeof *lost);
   lost = nullptr;
   start_thread();
 }
@@ -188,8 +192,7 @@ void set_up() {
 
 void collect() {
   if (!on) return;
-  const uint32_t mine = asked.fetch_add(1, std::memory_order_relaxed) + 1;
-  os_calls::futex_wake(os_calls::futex_word(asked), 1);
+  const uint32_t mine = ask();
   for (uint32_t over; static_cast<int32_t>((over = finished.load(std::memory_order_acquire)) - mine) < 0;) {
     os_calls::futex_wait(os_calls::futex_word(finished), over);
   }
