@@ -100,7 +100,8 @@ def compile_all(peers, programs, include, scratch, build_dir):
             if not source.exists():
                 continue
             if peer == "go":
-                build("go", "build", "-o", binary, "measure.go", source.name)
+                shared = ["measure.go", "server.go"] if program in SERVERS else ["measure.go"]
+                build("go", "build", "-o", binary, *shared, source.name)
             elif peer == "boost":
                 build("g++", *FLAGS, source, "-o", binary, "-lboost_fiber", "-lboost_context")
             else:

@@ -1,9 +1,7 @@
 // Claim: an HTTP server with 100 connections that are kept alive serves at least what Go's does, with a lower p99.
 // Loaded by load.cc, or by wrk. It reads what there is, answers every request that is complete with one write, and keeps
 // the rest; go/http_hello.go parses and answers in the same way.
-#include "measure.h"
-
-#include <warren/scheduler.h>
+#include "server.h"
 
 #include <cstring>
 #include <span>
@@ -80,22 +78,4 @@ void serve(const warren::net::conn &connection) {
 
 }  // namespace
 
-int main(int argc, char **argv) {
-  warren::max_procs(procs_from(argc, argv));
-  return warren::run([] {
-    const warren::net::listener listener = warren::net::listen("127.0.0.1:0");
-    const std::string address = listener.addr();
-    std::printf("%s\n", address.substr(address.rfind(':') + 1).c_str());
-    std::fflush(stdout);
-    for (;;) {
-      warren::go([connection = listener.accept()] {
-        try {
-          serve(connection);
-        } catch (const warren::net::error &) {
-          // The client is gone.
-        }
-        connection.close();
-      });
-    }
-  });
-}
+int main(int argc, char **argv) { return run_server(argc, argv, serve); }

@@ -1,13 +1,9 @@
 // The twin of echo.cc.
 package main
 
-import (
-	"fmt"
-	"net"
-)
+import "net"
 
 func serve(c net.Conn) {
-	defer c.Close()
 	buffer := make([]byte, 4096)
 	for {
 		n, err := c.Read(buffer)
@@ -20,18 +16,4 @@ func serve(c net.Conn) {
 	}
 }
 
-func main() {
-	start(0)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	fmt.Println(l.Addr().(*net.TCPAddr).Port)
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			panic(err)
-		}
-		go serve(c)
-	}
-}
+func main() { runServer(serve) }

@@ -3,7 +3,6 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"net"
 )
 
@@ -41,7 +40,6 @@ func judge(head []byte) (good, keep bool) {
 }
 
 func serve(c net.Conn) {
-	defer c.Close()
 	buffer := make([]byte, mostPending)
 	pending := 0
 	var answer []byte
@@ -76,18 +74,4 @@ func serve(c net.Conn) {
 	}
 }
 
-func main() {
-	start(0)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	fmt.Println(l.Addr().(*net.TCPAddr).Port)
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			panic(err)
-		}
-		go serve(c)
-	}
-}
+func main() { runServer(serve) }
