@@ -137,40 +137,9 @@ static_assert(sizeof(wr_chan) % 16 == 0, "the ring behind it is aligned for any 
 
 namespace warren::scheduler {
 
-// Moves a value to where none is yet; `from` then holds none. `to` may be nullptr: the value is destroyed.
-WARREN_ALWAYS_INLINE void move_element(const wr_chan *c, void *to, void *from) {
-  if (WARREN_UNLIKELY(c->relocate != nullptr)) {
-    if (to != nullptr) {
-      c->relocate(to, from);
-    } else if (c->destroy != nullptr) {
-      c->destroy(from);
-    }
-    return;
-  }
-  if (WARREN_UNLIKELY(to == nullptr)) {
-    if (c->destroy != nullptr) c->destroy(from);
-    return;
-  }
-  // Compared one by one, the commonest first: a jump through a table costs more than the copy.
-  const size_t size = c->element_size;
-  if (size == 8) {
-    memcpy(to, from, 8);
-  } else if (size == 4) {
-    memcpy(to, from, 4);
-  } else if (size == 16) {
-    memcpy(to, from, 16);
-  } else if (size == 1) {
-    memcpy(to, from, 1);
-  } else if (size == 2) {
-    memcpy(to, from, 2);
-  } else {
-    memcpy(to, from, size);
-  }
-}
-
-// The same for elements that have a copied_size: no call, so that who does nothing else saves no register. False: they have none.
-WARREN_ALWAYS_INLINE bool copy_element(const wr_chan *c, void *to, const void *from) {
-  const size_t size = c->copied_size;
+// The sizes that are copied without a call. Compared one by one, the commonest first: a jump through a table costs more than the copy.
+// False: it is none of them.
+WARREN_ALWAYS_INLINE bool copy_small(size_t size, void *to, const void *from) {
   if (size == 8) {
     memcpy(to, from, 8);
   } else if (size == 4) {
@@ -185,6 +154,28 @@ WARREN_ALWAYS_INLINE bool copy_element(const wr_chan *c, void *to, const void *f
     return false;
   }
   return true;
+}
+
+// Moves a value to where none is yet; `from` then holds none. `to` may be nullptr: the value is destroyed.
+WARREN_ALWAYS_INLINE void move_element(const wr_chan *c, void *to, void *from) {
+  if (WARREN_UNLIKELY(c->relocate != nullptr)) {
+    if (to != nullptr) {
+      c->relocate(to, from);
+    } else if (c->destroy != nullptr) {
+      c->destroy(from);
+    }
+    return;
+  }
+  if (WARREN_UNLIKELY(to == nullptr)) {
+    if (c->destroy != nullptr) c->destroy(from);
+    return;
+  }
+  if (!copy_small(c->element_size, to, from)) memcpy(to, from, c->element_size);
+}
+
+// The same for elements that have a copied_size: no call, so that who does nothing else saves no register. False: they have none.
+WARREN_ALWAYS_INLINE bool copy_element(const wr_chan *c, void *to, const void *from) {
+  return copy_small(c->copied_size, to, from);
 }
 
 // What a receive gives that found the channel closed and drained: zero, where values are bytes.
