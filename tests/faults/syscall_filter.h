@@ -1,7 +1,7 @@
 // syscall_filter.h: a seccomp filter written by hand that makes named system calls fail with an
 // errno, or (allow list) kills the process at any call that is not named. Used by harsh_launch
-// before exec, by victims that seal themselves half-way, and by tests of what the kernel refuses elsewhere. Invariant: a call that is not named
-// behaves as ever, and the filter itself never needs memory.
+// before exec, by victims that seal themselves half-way, and by tests of what the kernel refuses
+// elsewhere. Invariant: a call that is not named behaves as ever, and the filter itself never needs memory.
 #pragma once
 
 #include <errno.h>

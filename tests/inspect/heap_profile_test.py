@@ -226,7 +226,7 @@ class Processes(Case):
             self.assertEqual(Profile(path).default, "inuse_space")
 
     def test_files_from_time_to_time(self):
-        self.run_victim("sites", "200000", conf="prof_rate=64KiB,prof_interval=20")
+        self.run_victim("sites", "100000", conf="prof_rate=64KiB,prof_interval=20")
         self.assertGreaterEqual(len(glob.glob(self.path + ".*")), 2)
         Profile(self.path + ".1")
 

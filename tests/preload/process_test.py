@@ -55,9 +55,11 @@ class DeepBinding(unittest.TestCase):
         self.assertEqual((process.returncode, process.stdout, process.stderr), (0, self.text, ""))
 
     def test_where_nothing_or_not_all_can_be_written(self):
-        for fault in ("open:1:from:EPERM", "pwrite:1:from:EPERM", "pwrite:7:once:EPERM"):
-            process = run(program("deep_program"), library=FAULTY_LIBRARY, WARREN_FAULT=fault)
-            self.assertEqual((process.returncode, process.stdout, process.stderr), (0, self.text, ""), fault)
+        # The six that were written before the seventh failed are written back.
+        for fault, writes in (("open:1:from:EPERM", 0), ("pwrite:1:from:EPERM", 1), ("pwrite:7:once:EPERM", 13)):
+            process = run(program("deep_program"), library=FAULTY_LIBRARY, WARREN_FAULT=fault, WARREN_FAULT_COUNT="2")
+            self.assertEqual((process.returncode, process.stdout), (0, self.text), fault)
+            self.assertRegex(process.stderr, rf"\Acalls .* pwrite={writes}\n\Z", fault)
 
 
 class Forwarder(unittest.TestCase):
