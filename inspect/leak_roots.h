@@ -1,5 +1,5 @@
 // From where blocks are looked for: data of the program and its libraries, threads, the collector's objects; and which
-// other memory is searched once something points to it. Callers: leaks.cc, stuck_fibers.cc, in a
+// other memory is searched once something points to it. Callers: leaks.cc, reclaim.cc, stuck_fibers.cc, in a
 // copy of the process. Invariant: the
 // stacks of threads that have ended are searched by nobody.
 #pragma once

@@ -3,7 +3,7 @@
 // something points there. (Interpreters keep their objects in such memory, and from there point to what they have from
 // malloc.)
 //
-// Caller: leak_roots.cc gives it roots and mappings, leak_groups.cc asks; stuck_fibers.cc does
+// Caller: leak_roots.cc gives it roots and mappings, leak_groups.cc and reclaim.cc ask; stuck_fibers.cc does
 // both. In a copy of the process.
 // Invariant: marks lie in memory of their own; the heap is read and never written to.
 #pragma once

@@ -86,9 +86,16 @@ void wait_for_cycle() {
   if (asked.load(std::memory_order_relaxed) != over) os_calls::futex_wait_for(os_calls::futex_word(finished), over, kBrakeNanoseconds);
 }
 
-void brake() { heap::brake.store(wait_for_cycle, std::memory_order_relaxed); }
+// What is called at a use mark; gogc may have been switched off since the mark was set.
+bool wanted() { return options.gogc.load(std::memory_order_relaxed) != kNoLimit; }
+void ask_if_wanted() {
+  if (wanted()) ask();
+}
+void brake_if_wanted() {
+  if (wanted()) heap::brake.store(wait_for_cycle, std::memory_order_relaxed);
+}
 
-// By Go's rule, from what is in use when nothing is lost; never with gogc=off.
+// By Go's rule, from what is in use when nothing is lost.
 void ask_when_grown(uint64_t kept) {
   const uint64_t percent = options.gogc.load(std::memory_order_relaxed);
   heap::brake.store(nullptr, std::memory_order_relaxed);
@@ -96,7 +103,7 @@ void ask_when_grown(uint64_t kept) {
   const uint64_t least = kLeastGoal / 100 * percent;
   const uint64_t grown = kept / 100 * (100 + percent);
   const uint64_t goal = (grown > least ? grown : least) >> kPageShift;
-  page_heap::call_when_used({goal, [] { ask(); }}, {goal * kBrakeAt, brake});
+  page_heap::call_when_used({goal, ask_if_wanted}, {goal * kBrakeAt, brake_if_wanted});
 }
 
 void trace(const snapshot::Outcome &outcome, uint64_t used_before, uint64_t began) {
@@ -188,6 +195,10 @@ void set_up() {
   LogLine line;
   line << "warren: gc=collect: no thread or no memory for it: nothing is collected";
   line.write_to(2);
+}
+
+void follow_percent() {
+  if (on && wanted()) ask();
 }
 
 void collect() {

@@ -13,7 +13,7 @@
 // somebody else traces the program, the collector's signal stops them instead (gc/world.h).
 //
 // The copy has one thread, the memory of all, and no lock of the heap's is held in it: a thread that is inside the stop
-// gate is let run until it has come out. Locks of libc's and the loader's may be held for ever. Callers: leaks.cc,
+// gate is let run until it has come out. Locks of libc's and the loader's may be held for ever. Callers: leaks.cc, reclaim.cc,
 // stuck_fibers.cc. Invariant: between two calls nothing is left in the program but a stack and a table.
 #pragma once
 

@@ -99,7 +99,11 @@ WARREN_EXPORT void wr_gc_collect(void) {
   gc::cycle::collect();
   warren::inspect::reclaim::collect();
 }
-WARREN_EXPORT int wr_gc_set_percent(int percent) { return gc::pacing::set_percent(percent); }
+WARREN_EXPORT int wr_gc_set_percent(int percent) {
+  const int before = gc::pacing::set_percent(percent);
+  warren::inspect::reclaim::follow_percent();
+  return before;
+}
 WARREN_EXPORT int64_t wr_gc_set_memory_limit(int64_t limit) { return gc::pacing::set_memory_limit(limit); }
 WARREN_EXPORT int wr_gc_is_object(const void *p) { return gc::heap::base_of(p) != nullptr; }
 WARREN_EXPORT size_t wr_gc_size(const void *p) { return gc::heap::size_of(p); }

@@ -9,6 +9,7 @@
 #include "gc/cycle.h"
 #include "gc/heap.h"
 #include "gc/pacing.h"
+#include "inspect/reclaim.h"
 #include "preload/bypass.h"
 #include "preload/entry_points.h"
 #include "preload/start.h"
@@ -72,6 +73,7 @@ WARREN_EXPORT int wr_conf_set(const char *key, const char *value) {
   const int error = warren::option_parser::set(key, value);
   if (error != 0) return error;
   if (warren::gc::cycle::is_set_up()) warren::gc::pacing::follow_options();
+  if (strcmp(key, "gogc") == 0) warren::inspect::reclaim::follow_percent();
   if (strcmp(key, "maxprocs") == 0) warren::scheduler::follow_maxprocs();
   return 0;
 }

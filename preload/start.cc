@@ -1,7 +1,7 @@
 // What happens when the library is loaded and when the process ends.
 // The constructor runs before every other library's (-z initfirst), the destructor after every other's.
-// Invariant: neither allocates or looks up a symbol (but with gc=leaks and heap_dump, and in a program with operators of its own,
-// replaced_operators.h); the heap itself is set up by the first malloc, which may come before or without the constructor.
+// Invariant: neither allocates or looks up a symbol (but with gc=leaks, gc=collect and heap_dump, and in a program with operators of its
+// own, replaced_operators.h); the heap itself is set up by the first malloc, which may come before or without the constructor.
 #include "allocator/base/log.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_process.h"

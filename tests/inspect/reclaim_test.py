@@ -5,6 +5,7 @@ Run by meson: reclaim_test.py VICTIM, the library's path in WARREN_LIB.  Invaria
 """
 
 import os
+import re
 import subprocess
 import sys
 import unittest
@@ -30,7 +31,8 @@ class Reclaim(unittest.TestCase):
 
     def test_what_is_reachable_stays(self):
         for conf in ("gc=collect,gogc=5", "gc=collect,gogc=20,junk=1", "gc=collect,gogc=50,prof=/dev/null,prof_rate=1000"):
-            self.held("churn", conf)
+            process = self.held("churn", conf + ",gctrace=1")
+            self.assertGreater(len(re.findall(r"(?m)^gc malloc ", process.stderr)), 4, process)
 
     def test_what_is_forgotten_comes_back(self):
         self.held("bounded", "gc=collect")
@@ -40,6 +42,9 @@ class Reclaim(unittest.TestCase):
     def test_when_the_program_asks(self):
         self.held("asked", "gc=collect,gogc=off")
 
+    def test_when_it_is_switched_on_late(self):
+        self.held("switched", "gc=collect,gogc=off")
+
     def test_in_a_forked_child(self):
         self.held("forked", "gc=collect")
 
@@ -47,13 +52,13 @@ class Reclaim(unittest.TestCase):
         self.assertIn("came back", run([VICTIM, "asked"], None).stdout)
 
     def test_programs_say_the_same(self):
-        for command in ([sys.executable, "-c", "import json; t = {str(i): [i] * (i % 30) for i in range(30000)}; print(len(json.dumps(t)))"],
-                        ["/bin/bash", "-c", "for i in {1..300}; do x[$i]=$(echo $i$i); done; echo ${x[@]} | cksum"],
-                        ["/usr/bin/git", "--version"],
-                        ["/usr/bin/perl", "-e", "my %h; $h{$_ % 5000} .= $_ for 1..200000; print length(join '', map { $h{$_} } sort keys %h)"]):
+        for command in ([sys.executable, "-c", "import json; t = {str(i): [i] * (i % 30) for i in range(60000)}; print(len(json.dumps(t)))"],
+                        ["/usr/bin/perl", "-e", "my %h; $h{$_ % 5000} .= $_ x 9 for 1..400000; print length(join '', map { $h{$_} } sort keys %h)"]):
             without = run(command, None)
-            process = run(command, "gc=collect,gogc=10", LIBRARY)
-            self.assertEqual((process.returncode, process.stdout, process.stderr), (0, without.stdout, without.stderr), command)
+            process = run(command, "gc=collect,gogc=10,gctrace=1", LIBRARY)
+            traced = re.compile(r"gc malloc .*\n")
+            self.assertEqual((process.returncode, process.stdout, traced.sub("", process.stderr)), (0, without.stdout, without.stderr), command)
+            self.assertGreater(len(traced.findall(process.stderr)), 1, command)
 
 
 del sys.argv[1:]

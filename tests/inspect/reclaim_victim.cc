@@ -145,6 +145,12 @@ void run_asked() {
   if (after + 990 > before) fail("of 1000 blocks came back", before - after);
 }
 
+// Off at the start, so nothing comes back by itself; then on.
+void run_switched() {
+  wr_conf_set("gogc", "100");
+  run_bounded();
+}
+
 void run_forked() {
   const pid_t child = fork();
   if (child == 0) {
@@ -165,6 +171,7 @@ int main(int count, char **arguments) {
   if (name == "churn") run_churn();
   else if (name == "bounded") run_bounded();
   else if (name == "asked") run_asked();
+  else if (name == "switched") run_switched();
   else if (name == "forked") run_forked();
   else return 99;
   std::puts("held");
