@@ -23,11 +23,11 @@
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_memory.h"
 #include "allocator/base/stop_gate.h"
+#include "gc/registers_x86_64.h"
 
 #include <algorithm>
 #include <atomic>
 #include <csignal>
-#include <ucontext.h>
 
 namespace warren::gc::mutation::protect {
 namespace {
@@ -214,13 +214,11 @@ void pass_on(int signal, siginfo_t *information, void *context, bool called_by_k
   if (slot != nullptr) slot->store(passing_on == 0 ? 0 : mine + passing_on, std::memory_order_relaxed);
 }
 
-constexpr greg_t kWriteFault = 2;  // in the error code of a page fault
-
 void handle_fault(int signal, void *information, void *context) {
   auto *fault = static_cast<siginfo_t *>(information);
-  const greg_t error = static_cast<ucontext_t *>(context)->uc_mcontext.gregs[REG_ERR];
+  const bool store = is_store(*static_cast<const ucontext_t *>(context));
   const uintptr_t address = address_of(fault->si_addr);
-  if (fault->si_code == SEGV_ACCERR && (error & kWriteFault) != 0 && (open_page(address) || try_again(address))) return;
+  if (fault->si_code == SEGV_ACCERR && store && (open_page(address) || try_again(address))) return;
   pass_on(signal, fault, context, os_calls::returns_from_signal(__builtin_return_address(0)));
 }
 

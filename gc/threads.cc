@@ -539,8 +539,7 @@ WARREN_NOINLINE void for_each_thread_range(VisitThreadRange visit, void *context
     const Record &stopped = record(i);
     // relaxed: awaited_ was read as 0 since.
     if (stopped.state.load(std::memory_order_relaxed) % 4 != static_cast<uint64_t>(State::kArrived)) continue;
-    const auto sp = static_cast<uintptr_t>(stopped.context->uc_mcontext.gregs[REG_RSP]);
-    const stacks::Thread thread{stopped.thread_pointer, sp, stopped.context, stopped.thread == first};
+    const stacks::Thread thread{stopped.thread_pointer, stack_pointer(*stopped.context), stopped.context, stopped.thread == first};
     OneThread one{visit, context, stopped.thread};
     stacks::for_each_range(thread, fibers, visit_of, &one);
   }

@@ -6,6 +6,7 @@
 #include "allocator/base/log.h"
 #include "allocator/base/mutex.h"
 #include "allocator/base/os_calls.h"
+#include "gc/registers_x86_64.h"
 #include "include/warren/scheduler_core.h"
 #include "scheduler/clock.h"
 #include "scheduler/frames.h"
@@ -21,7 +22,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <ucontext.h>
 #include <unistd.h>
 
 namespace warren::scheduler {
@@ -232,7 +232,7 @@ void claim_report() {
 
 // A large array may reach beyond the guard: then the address lies between the stack pointer and the stack.
 bool is_below_stack(const G *g, const void *address, const void *context) {
-  const auto sp = static_cast<uintptr_t>(static_cast<const ucontext_t *>(context)->uc_mcontext.gregs[REG_RSP]);
+  const uintptr_t sp = gc::stack_pointer(*static_cast<const ucontext_t *>(context));
   const uintptr_t at = address_of(address), low = address_of(g->low);
   constexpr uintptr_t kRedZone = 128;
   return sp < low && at < low && at >= sp - kRedZone;
