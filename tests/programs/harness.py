@@ -368,12 +368,12 @@ def clean_up(directory):
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def main(body):
+def main(body, watchdog=kWatchdogSeconds):
     """Runs body(trial); exit status 0 passed, 1 failed."""
     def on_signal(number, _):
         if number == signal.SIGALRM:
             describe_hang()
-            raise Failure(f"hang: no end within {kWatchdogSeconds} s")
+            raise Failure(f"hang: no end within {watchdog} s")
         raise Failure(f"ended by {signal.Signals(number).name}")
 
     for number in signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP:
@@ -381,7 +381,7 @@ def main(body):
     libc.prctl(kSubreaper, 1)
     directory = tempfile.mkdtemp(prefix="warren-")
     trial = Trial(directory)
-    signal.alarm(kWatchdogSeconds)
+    signal.alarm(watchdog)
     status = 1
     try:
         trial.prepare_libraries()
