@@ -15,6 +15,7 @@
 namespace warren::page_heap {
 
 constinit Mutex lock(LockRank::kPageHeap);
+constinit std::atomic<uint32_t> stamp{0};
 
 namespace {
 
@@ -342,6 +343,7 @@ void hand_out(Span *span, SpanState state, SizeClass size_class) REQUIRES(lock) 
   span->released = false;
   span->state = state;
   span->size_class = size_class;
+  span->since = stamp.load(std::memory_order_relaxed);
   if (state != SpanState::kLarge) {
     page_map::set_all(span);
   } else {

@@ -7,9 +7,15 @@
 #include "allocator/base/mutex.h"
 #include "allocator/span.h"
 
+#include <atomic>
+
 namespace warren::page_heap {
 
 extern Mutex lock;
+
+// What spans are marked with when they are handed out (Span::since). Who watches allocations sets it to the time now and then, in
+// units of its own; 0: nobody does. relaxed: nothing hangs on it but answers.
+extern std::atomic<uint32_t> stamp;
 
 // A span of at least `pages` in the state kObjects, kLarge or kCollected; nullptr when there is no memory. Warm runs are
 // preferred to released and new ones, and among runs the tightest fit. Span::zero tells what the

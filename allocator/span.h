@@ -38,6 +38,7 @@ struct Span {
   uint8_t list;            // the list of its set that it is in
   uint16_t specials;       // finalizers and weak references that its objects have
   uint32_t generation;     // the cycle whose marks have become its allocated bits
+  uint32_t since;          // page_heap::stamp, when it was handed out last
 
   PageId end() const { return first + count; }
   PageId last() const { return PageId{first.value + count.value - 1}; }

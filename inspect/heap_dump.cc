@@ -49,6 +49,7 @@ struct Job {
   int fd;
   uint64_t process;
   uint64_t unix_ns;
+  uint64_t time;  // of heap_profile::now()
   Shared *shared;
   gc::PagedArray<GroupItem> groups;  // ranges that hold roots; names are found later
   // The thread that dumps: its registers, and where its own stack begins to be the dump's.
@@ -128,7 +129,7 @@ class Writer {
     Fibers fibers{job_, job_.groups.size()};
     scheduler::stacks::for_each(Fibers::note, &fibers);
     buffers_ = static_cast<char *>(map(3 * DumpStream::kBuffer, MAP_PRIVATE));
-    if (buffers_ == nullptr || !job_.complete || !graph_.build()) return ENOMEM;
+    if (buffers_ == nullptr || !job_.complete || !graph_.build(job_.time)) return ENOMEM;
     DumpStream out(job_.fd, sizeof(FileHeader), buffers_);
     write_heap(out);
     write_names(out);
@@ -311,14 +312,16 @@ class Writer {
     struct Samples {
       DumpStream &out;
       const HeapGraph &graph;
-    } samples{out, graph_};
+      uint64_t time;
+    } samples{out, graph_, job_.time};
     begin(out, SectionKind::kSamples, sizeof(SampleItem));
     heap_profile::for_each_live(
         [](const heap_profile::LiveSample &sample, void *context) {
           const auto *to = static_cast<const Samples *>(context);
           uint32_t object;
           if (!to->graph.find(sample.block, &object)) return;
-          to->out.put(SampleItem{object, sample.stack, sample.size, double{sample.weight}});
+          const uint64_t age = sample.born < to->time ? to->time - sample.born : 0;
+          to->out.put(SampleItem{object, sample.stack, sample.size, age, double{sample.weight}});
         },
         &samples);
     end(out);
@@ -388,6 +391,7 @@ long stop_and_copy(Job &job) NO_THREAD_SAFETY_ANALYSIS {
     return -EAGAIN;
   }
   const uint64_t began = os_calls::now();
+  job.time = heap_profile::now();
   note_roots(job);
   long copy;
   {

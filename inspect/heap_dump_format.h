@@ -45,7 +45,7 @@ struct FileHeader {
   Section sections[kSections];
 };
 inline constexpr char kMagic[9] = "WRHEAP\r\n";
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 
 enum class ObjectKind : uint8_t { kMalloc, kCollected, kCollectedNoscan };
 
@@ -58,8 +58,9 @@ struct SpanItem {
   uint8_t size_class;     // 0: one large object
   uint8_t released;       // of free ones: no memory stands behind it
   uint8_t noscan;
+  uint64_t age;           // ns, at most: of the span, and so of what is in it; 0: unknown
 };
-static_assert(sizeof(SpanItem) == 24);
+static_assert(sizeof(SpanItem) == 32);
 
 enum class GroupKind : uint32_t { kData, kRuntime, kThread, kFiber, kFinalizers };
 
@@ -82,8 +83,9 @@ struct SampleItem {
   uint32_t object;
   uint32_t stack;
   uint64_t asked;  // bytes
+  uint64_t age;    // ns
   double weight;   // allocations that it stands for
 };
-static_assert(sizeof(SampleItem) == 24);
+static_assert(sizeof(SampleItem) == 32);
 
 }  // namespace warren::inspect

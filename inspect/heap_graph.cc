@@ -5,6 +5,7 @@
 #include "allocator/page_map.h"
 #include "gc/page_tags.h"
 #include "gc/span_set.h"
+#include "inspect/heap_profile.h"
 
 namespace warren::inspect {
 namespace {
@@ -60,7 +61,7 @@ bool HeapGraph::add_view(const Span *span, ObjectKind kind) {
   return true;
 }
 
-bool HeapGraph::add_span(const Span *span) {
+bool HeapGraph::add_span(const Span *span, uint64_t time) {
   SpanItem item{};
   item.start = span->start();
   item.pages = span->count.value;
@@ -70,6 +71,8 @@ bool HeapGraph::add_span(const Span *span) {
   item.size_class = has_objects ? span->size_class.value : 0;
   item.released = span->state == SpanState::kFree && span->released;
   item.noscan = span->state == SpanState::kCollected && span->noscan;
+  const uint64_t born = span->since * heap_profile::kStampUnit;
+  item.age = has_objects && born != 0 && born < time ? time - born : 0;
   if (!spans_.push_back(item)) return false;
   if (!has_objects) return true;
   if (span->state != SpanState::kCollected) return add_view(span, ObjectKind::kMalloc);
@@ -86,7 +89,7 @@ void HeapGraph::drop(const gc::Run &run) {
   }
 }
 
-bool HeapGraph::build() {
+bool HeapGraph::build(uint64_t time) {
   arena_start_ = arena.start;
   const PageId end = arena.end_page();
   if (arena_start_ == 0 || end.value == 0) return true;
@@ -98,7 +101,7 @@ bool HeapGraph::build() {
       page = page + PageCount{1};  // a hole that no span describes
       continue;
     }
-    if (!add_span(span)) return false;
+    if (!add_span(span, time)) return false;
     page = span->end();
   }
   if (gc::tables.tags != nullptr) {

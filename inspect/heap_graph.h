@@ -13,8 +13,8 @@ namespace warren::inspect {
 
 class HeapGraph {
  public:
-  // Reads the heap. False: no memory.
-  bool build();
+  // Reads the heap, at this time of heap_profile::now(). False: no memory.
+  bool build(uint64_t time);
 
   uint32_t object_count() const { return object_count_; }
   const gc::PagedArray<SpanItem> &spans() const { return spans_; }
@@ -68,7 +68,7 @@ class HeapGraph {
     uint32_t before;  // objects with lower numbers than the first of these
   };
 
-  bool add_span(const Span *span);
+  bool add_span(const Span *span, uint64_t time);
   bool add_view(const Span *span, ObjectKind kind);
   void drop(const gc::Run &run);
 

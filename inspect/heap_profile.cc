@@ -8,6 +8,7 @@
 #include "allocator/base/os_process.h"
 #include "allocator/base/stop_gate.h"
 #include "allocator/metadata.h"
+#include "allocator/page_heap.h"
 #include "allocator/sampling.h"
 #include "allocator/thread.h"
 #include "inspect/pprof.h"
@@ -30,6 +31,7 @@ struct Live {
   Live *next;
   uintptr_t block;
   uint64_t size;
+  uint64_t born;
   uint32_t stack;
   float weight;  // allocations that it stands for
 };
@@ -106,13 +108,15 @@ uint32_t stack() {
 }
 
 bool add(const void *block, size_t size, uint64_t rate, uint32_t stack) {
+  const uint64_t born = now();
+  page_heap::stamp.store(static_cast<uint32_t>(born / kStampUnit), std::memory_order_relaxed);
   MutexLock guard(lock);
   Totals *totals = totals_of(stack);
   if (totals == nullptr || !reserve_bucket()) return false;
   Live *live = live_allocator.allocate();
   if (live == nullptr) return false;
   Live *&bucket = bucket_of(address_of(block));
-  *live = {bucket, address_of(block), size, stack, static_cast<float>(sample_weight(size, rate))};
+  *live = {bucket, address_of(block), size, born, stack, static_cast<float>(sample_weight(size, rate))};
   bucket = live;
   ++live_count;
   totals->allocated += double{live->weight};
@@ -145,13 +149,13 @@ void after() {
   const uint64_t milliseconds = options.prof_interval.load(std::memory_order_relaxed);
   if (milliseconds == 0 || milliseconds == kNoLimit) return;
   const uint64_t interval = milliseconds * 1'000'000;
-  const uint64_t now = os_calls::now();
+  const uint64_t time = now();
   uint64_t last = last_periodic.load(std::memory_order_relaxed);
-  if (now - last < interval) return;
-  if (!last_periodic.compare_exchange_strong(last, now, std::memory_order_relaxed)) return;
+  if (static_cast<int64_t>(time - last) < static_cast<int64_t>(interval)) return;
+  if (!last_periodic.compare_exchange_strong(last, time, std::memory_order_relaxed)) return;
   write_numbered();
   // A file that takes longer than the interval is not followed by the next at once.
-  last_periodic.store(os_calls::now(), std::memory_order_relaxed);
+  last_periodic.store(now(), std::memory_order_relaxed);
 }
 
 constexpr sampling::Watcher kWatcher{rate, stack, add, remove, after};
@@ -191,7 +195,7 @@ int write_now(const char *path, View view) {
   gc::PagedArray<pprof::Sample> samples;
   int error = ENOMEM;
   if (copy_totals(samples)) {
-    const pprof::Heading heading{unix_now(), static_cast<int64_t>(os_calls::now() - started_at.load(std::memory_order_relaxed)),
+    const pprof::Heading heading{unix_now(), static_cast<int64_t>(now() - started_at.load(std::memory_order_relaxed)),
                                  static_cast<int64_t>(rate()), view == View::kInUse ? 3u : 1u};
     error = pprof::write(path, samples, heading);
   }
@@ -261,14 +265,24 @@ void start(uint64_t wanted_rate) {
   if (wanted_rate != 0) options.prof_rate.store(wanted_rate, std::memory_order_relaxed);
   if (!started.exchange(true, std::memory_order_relaxed)) {
     first_process = os_calls::process_id();
-    const uint64_t now = os_calls::now();
-    started_at.store(now, std::memory_order_relaxed);
-    last_periodic.store(now, std::memory_order_relaxed);
+    const uint64_t time = now();
+    started_at.store(time, std::memory_order_relaxed);
+    last_periodic.store(time, std::memory_order_relaxed);
   }
+  page_heap::stamp.store(static_cast<uint32_t>(now() / kStampUnit), std::memory_order_relaxed);
   sampling::watch(&kWatcher);
 }
 
-void stop() { sampling::watch(nullptr); }
+void stop() {
+  sampling::watch(nullptr);
+  page_heap::stamp.store(0, std::memory_order_relaxed);
+}
+
+uint64_t now() {
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &time);  // libc reads it without the kernel; a signal handler may
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+}
 
 bool has_started() { return started.load(std::memory_order_relaxed); }
 
@@ -300,7 +314,7 @@ void dump_at_exit() {
 void for_each_live(void (*visit)(const LiveSample &sample, void *context), void *context) NO_THREAD_SAFETY_ANALYSIS {
   for (size_t i = 0; i < bucket_count; ++i) {
     for (const Live *live = buckets[i]; live != nullptr; live = live->next) {
-      visit({live->block, live->size, live->stack, live->weight}, context);
+      visit({live->block, live->size, live->born, live->stack, live->weight}, context);
     }
   }
 }

@@ -27,10 +27,16 @@ int dump(const char *path, View view);
 void set_up_from_options();
 void dump_at_exit();
 
+// Nanoseconds of a clock that does not stand still, to some milliseconds: reading it is as cheap as can be. Page runs are stamped
+// with it in kStampUnits (page_heap.h), as it was at the last sample.
+uint64_t now();
+inline constexpr uint64_t kStampUnit = 10'000'000;
+
 // The samples that live, while nothing changes: in a copy of the process that was made while it stood still. Takes no lock.
 struct LiveSample {
   uintptr_t block;
   uint64_t size;
+  uint64_t born;  // now(), then
   uint32_t stack;
   float weight;  // allocations that it stands for
 };

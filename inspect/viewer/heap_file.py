@@ -5,23 +5,24 @@ objects is read in seconds and takes little more memory than the file is long.
 """
 
 import array
+import bisect
 import struct
 import sys
 
 from elf_symbols import AddressSpace, demangle
 
 MAGIC = b"WRHEAP\r\n"
-VERSION = 1
+VERSION = 2
 (FACTS, MAPS, COMMAND, SPANS, CLASSES, ADDRESSES, SIZES, KINDS, EDGE_COUNTS, EDGES, GROUPS, ROOTS, NAMES, SAMPLES, STACKS) = range(1, 16)
 KIND_NAMES = ("malloc", "gc", "gc noscan")
 DATA, RUNTIME, THREAD, FIBER, FINALIZERS = range(5)
 FREE_STATE = 0
 HEADER = struct.Struct("<8sII")
 SECTION = struct.Struct("<IIQQ")
-SPAN = struct.Struct("<QIIIBBBB")
+SPAN = struct.Struct("<QIIIBBBBQ")
 GROUP = struct.Struct("<IIQQQ")
 ROOT = struct.Struct("<QII")
-SAMPLE = struct.Struct("<IIQd")
+SAMPLE = struct.Struct("<IIQQd")
 
 
 class NotADump(Exception):
@@ -85,8 +86,9 @@ class HeapFile:
         self.groups = []
         for kind, name_at, ident, low, high in GROUP.iter_unpack(read_bytes(GROUPS)):
             self.groups.append((kind, names[name_at:names.index(b"\0", name_at)].decode(errors="replace"), ident, low, high))
+        self.span_firsts = None
         self.roots = read_bytes(ROOTS)
-        self.samples = {number: (stack, asked, weight) for number, stack, asked, weight in SAMPLE.iter_unpack(read_bytes(SAMPLES))}
+        self.samples = {number: (stack, asked, weight, age) for number, stack, asked, age, weight in SAMPLE.iter_unpack(read_bytes(SAMPLES))}
         self.stacks, words, at = {}, read_array(STACKS, "Q"), 0
         while at < len(words):
             self.stacks[words[at]] = words[at + 2:at + 2 + words[at + 1]]
@@ -102,9 +104,17 @@ class HeapFile:
     def size(self, number):
         return self.sizes[number] * 8
 
+    def oldest(self, number):
+        """How old an object is, in ns, as (age, whether it is exact and not only the most that it can be). (None, False): unknown."""
+        if number in self.samples:
+            return self.samples[number][3], True
+        if self.span_firsts is None:
+            self.span_firsts = [(span[2], span[8]) for span in self.spans if span[3]]
+        age = self.span_firsts[bisect.bisect_right(self.span_firsts, (number, 1 << 64)) - 1][1]
+        return age or None, False
+
     def find(self, address):
         """The number of the object that an address lies in, or None."""
-        import bisect
         number = bisect.bisect_right(self.addresses, address) - 1
         if number >= 0 and address < self.addresses[number] + self.size(number):
             return number

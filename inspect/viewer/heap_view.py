@@ -21,6 +21,9 @@ from occupancy import GROUPS, PICTURE_CELLS, SVG_STYLE, TEXT_CELLS, OccupancyMap
 NOBODY = "held by nothing that was found"
 PAGE_NODES = 20000       # of the tree in the page: some 2 MB
 PAGE_CHILDREN = 200      # of one node in the page
+AGES = [(limit * 10 ** 9, text) for limit, text in (
+    (1, "younger than 1 s"), (10, "1 to 10 s"), (60, "10 s to 1 min"), (600, "1 to 10 min"), (3600, "10 min to 1 h"),
+    (86400, "1 h to 1 d"), (float("inf"), "older than 1 d"))]
 
 
 class HeapView:
@@ -90,13 +93,24 @@ class HeapView:
         return sorted(((units * 8, count, size * 8, kind) for (size, kind), (units, count) in counts.items()), reverse=True)
 
     def by_stack(self):
-        """(bytes, allocations, frames) that live, as the samples estimate them; most bytes first."""
+        """(bytes, allocations, age of the youngest, of the oldest, frames) that live, as the samples estimate them; most bytes first."""
         sums = {}
-        for stack, asked, weight in self.heap.samples.values():
-            row = sums.setdefault(stack, [0.0, 0.0])
+        for stack, asked, weight, age in self.heap.samples.values():
+            row = sums.setdefault(stack, [0.0, 0.0, age, age])
             row[0] += asked * weight
             row[1] += weight
-        return sorted(((size, count, self.heap.frames(stack)) for stack, (size, count) in sums.items()), key=lambda row: -row[0])
+            row[2] = min(row[2], age)
+            row[3] = max(row[3], age)
+        return sorted(((*row, self.heap.frames(stack)) for stack, row in sums.items()), key=lambda row: -row[0])
+
+    def by_age(self):
+        """(bytes, allocations, words for the age) that live, as the samples estimate them; the youngest first."""
+        sums = {}
+        for _, asked, weight, age in self.heap.samples.values():
+            row = sums.setdefault(next(i for i, (limit, _) in enumerate(AGES) if age < limit), [0.0, 0.0])
+            row[0] += asked * weight
+            row[1] += weight
+        return [(*sums[i], AGES[i][1]) for i in sorted(sums)]
 
     def when(self):
         return datetime.datetime.fromtimestamp(self.heap.facts["unix_ns"] / 1e9).strftime("%Y-%m-%d %H:%M:%S")
@@ -139,8 +153,12 @@ class HeapView:
         if heap.samples:
             yield ""
             yield f"by where it was allocated, estimated from {len(heap.samples):,} samples"
-            rows = [(size, round(count), " < ".join(frames[:4])) for size, count, frames in self.by_stack()]
+            rows = [(size, round(count), f"{ages_text(young, old)}  " + " < ".join(frames[:4]))
+                    for size, count, young, old, frames in self.by_stack()]
             yield from self.table(rows, top)
+            yield ""
+            yield "by age, estimated likewise"
+            yield from self.table([(size, round(count), text) for size, count, text in self.by_age()], top)
 
     def table(self, rows, top):
         for size, count, text in rows[:top]:
@@ -167,10 +185,12 @@ class HeapView:
         yield f"{address:#x} is " + (f"{inside} bytes into " if inside else "") + f"the object {self.name(node)}"
         yield f"  it retains {size_text(size)} in {count:,} objects"
         if node in self.heap.samples:
-            stack, asked, _ = self.heap.samples[node]
+            stack, asked, _, age = self.heap.samples[node]
             yield ""
-            yield f"allocated ({asked:,} bytes were asked for) by"
+            yield f"allocated {age_text(age)} ago ({asked:,} bytes were asked for) by"
             yield from elide(f"  {frame}" for frame in self.heap.frames(stack))
+        elif (age := self.heap.oldest(node)[0]) is not None:
+            yield f"  allocated at most {age_text(age)} ago"
         yield ""
         yield "retained by: each line keeps all above it alive, and nothing else does"
         yield from elide(f"  {self.name(at)}  [{size_text(self.retained(at)[0])}]" for at in self.tree.chain(node))
@@ -205,7 +225,7 @@ class HeapView:
         out = {"process": self.heap.facts["process"], "objects": len(self.heap), "bytes": self.total, "edges": len(self.heap.edges),
                "holders": [node_figures(node) for node, _, _ in self.holders()],
                "by_class": [{"bytes": row[0], "count": row[1], "size": row[2], "kind": KIND_NAMES[row[3]]} for row in self.by_class()],
-               "why": {}}
+               "by_age": [{"bytes": row[0], "count": row[1], "age": row[2]} for row in self.by_age()], "why": {}}
         for address in addresses:
             node = self.heap.find(address)
             if node is None:
@@ -214,6 +234,7 @@ class HeapView:
             out["why"][f"{address:#x}"] = {
                 **node_figures(node), "address": self.heap.addresses[node], "size": self.heap.size(node),
                 "kind": KIND_NAMES[self.heap.kinds[node]],
+                "age_ns": self.heap.oldest(node)[0], "age_is_exact": self.heap.oldest(node)[1],
                 "allocated_by": self.heap.frames(self.heap.samples[node][0]) if node in self.heap.samples else None,
                 "chain": [self.heap.addresses[at] if self.is_object(at) else self.name(at) for at in self.tree.chain(node)],
                 "path": [self.heap.addresses[at] if self.is_object(at) else self.name(at) for at in self.tree.shortest_path(node)],
@@ -257,7 +278,9 @@ class HeapView:
             "tree": self.tree_rows(), "holders": holders,
             "classes": [[f"{row[2]:,} B" if row[2] else "above 32 KiB", KIND_NAMES[row[3]], row[0], row[1]] for row in self.by_class()],
             "samples": len(heap.samples),
-            "stacks": [[frames[:24], round(size), round(count)] for size, count, frames in self.by_stack()[:top]],
+            "stacks": [[frames[:24], round(size), round(count), ages_text(young, old)]
+                       for size, count, young, old, frames in self.by_stack()[:top]],
+            "ages": [[text, round(size), round(count)] for size, count, text in self.by_age()],
             "cell": size_text(picture.cell_bytes), "groups": [list(group) for group in GROUPS],
         }
         template = (pathlib.Path(__file__).resolve().parent / "heap_page.html").read_text(encoding="utf-8")
@@ -265,6 +288,19 @@ class HeapView:
         # Without the name space that a file of its own needs: the page names no address of the network's.
         svg = picture.svg(styled=False).replace(' xmlns="http://www.w3.org/2000/svg"', "")
         return template.replace("/*MAP STYLE*/", SVG_STYLE).replace("<!--MAP-->", svg).replace("/*DATA*/null", text)
+
+
+def age_text(ns):
+    for unit, seconds in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        value = ns / 1e9 / seconds
+        if value >= 2 or (unit == "s" and value >= 1):
+            return (f"{value:.0f}" if value >= 20 else f"{value:.1f}") + " " + unit
+    return f"{ns / 1e6:.0f} ms"
+
+
+def ages_text(young, old):
+    youngest, oldest = age_text(young), age_text(old)
+    return youngest if youngest == oldest else f"{youngest} to {oldest}"
 
 
 def elide(lines, first=12, last=6):

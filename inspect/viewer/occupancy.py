@@ -14,7 +14,7 @@ FREE, OBJECTS, LARGE, COLLECTED, RELEASING, HOLE = range(6)
 
 
 def group_of(span, classes):
-    _, _, _, _, state, size_class, _, _ = span
+    _, _, _, _, state, size_class, *_ = span
     if state == COLLECTED:
         return 5 if size_class else 6
     if state == LARGE:
@@ -41,7 +41,7 @@ class OccupancyMap:
         self.cells = [Cell() for _ in range(-(-total // self.cell_bytes))]
         page = heap.facts["page_bytes"]
         for span in heap.spans:
-            start, pages, _, objects, state, size_class, released, _ = span
+            start, pages, _, objects, state, size_class, released, *_ = span
             size = pages * page
             fill, group = 0.0, None
             if state in (OBJECTS, LARGE, COLLECTED):

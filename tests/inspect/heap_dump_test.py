@@ -44,8 +44,8 @@ class Dump(unittest.TestCase):
         self.path = os.path.join(self.folder.name, "heap")
         self.addCleanup(self.folder.cleanup)
 
-    def run_program(self, what):
-        process = subprocess.run([PROGRAM, what, self.path], capture_output=True, text=True, env=environment(), timeout=120)
+    def run_program(self, what, conf=None):
+        process = subprocess.run([PROGRAM, what, self.path], capture_output=True, text=True, env=environment(conf), timeout=120)
         self.assertEqual((process.returncode, process.stderr), (0, ""))
         return told(process.stdout)
 
@@ -141,6 +141,56 @@ class KnownGraph(Dump):
         self.assertGreater(shown.stdout.count("T"), 100)
 
 
+class Ages(Dump):
+    UNIT = 10 ** 7  # of the coarsest clock
+
+    def bounds(self, made, i):
+        return made["before_dump"][0] - made[f"after{i}"][0] - self.UNIT, made["after_dump"][0] - made[f"before{i}"][0] + self.UNIT
+
+    def test_sampled_objects_say_when_they_were_allocated(self):
+        made = self.run_program("ages", f"heap_dump={self.path}.end,prof_rate=1")
+        why = self.figures(*(made[f"block{i}"][0] for i in range(8)))["why"]
+        ages = [why[hex(made[f"block{i}"][0])]["age_ns"] for i in range(8)]
+        for i in range(8):
+            low, high = self.bounds(made, i)
+            self.assertTrue(low <= ages[i] <= high, (i, low, ages[i], high))
+            self.assertTrue(why[hex(made[f"block{i}"][0])]["age_is_exact"])
+        self.assertEqual(ages, sorted(ages, reverse=True))
+        self.assertEqual(len(set(ages)), 8)
+
+    def test_others_how_old_they_are_at_most(self):
+        # One of a few of the large ones is sampled, and each of them has pages of its own.
+        made = self.run_program("ages", f"heap_dump={self.path}.end,prof_rate=4MiB")
+        heap = HeapFile(self.path)
+        bounded = 0
+        for i in range(8):
+            number = heap.find(made[f"block{i}"][0])
+            age, exact = heap.oldest(number)
+            self.assertEqual(exact, number in heap.samples)
+            self.assertGreaterEqual(age, self.bounds(made, i)[0])
+            # Not older than the program.
+            self.assertLessEqual(age, self.bounds(made, 0)[1] + 60 * 10 ** 9)
+            bounded += not exact
+            if not exact:
+                self.assertIn("allocated at most ", view(self.path, "--why", hex(made[f"block{i}"][0])).stdout)
+        self.assertGreater(bounded, 0)
+
+    def test_unknown_while_nobody_samples(self):
+        made = self.run_program("ages")
+        why = self.figures(made["block0"][0], made["block7"][0])["why"].values()
+        self.assertEqual([row["age_ns"] for row in why], [None, None])
+
+    def test_tables_of_ages(self):
+        self.run_program("ages", f"heap_dump={self.path}.end,prof_rate=1")
+        text = view(self.path).stdout
+        self.assertRegex(text, r"(?m)^by age, estimated likewise\n( .*%.* (younger than 1 s|1 to 10 s|10 s to 1 min)\n)+")
+        self.assertRegex(text, r"(?m)^ .*\d (ms|s)( to [\d.]+ (ms|s))?  \(anonymous namespace\)::zeroed")
+        page = os.path.join(self.folder.name, "page.html")
+        self.assertEqual(view(self.path, "--html", page).returncode, 0)
+        data = json.loads(re.search(r"const data = (.*);\n", pathlib.Path(page).read_text(encoding="utf-8")).group(1).replace("<\\/", "</"))
+        self.assertTrue(data["ages"] and all(re.search(r"\d (ms|s)$", row[3]) for row in data["stacks"]))
+
+
 class Asked(Dump):
     def wait_for_dump(self, path):
         for _ in range(600):
@@ -169,9 +219,9 @@ class Asked(Dump):
             self.assertGreater(heap.facts["stop_ns"], 0)
             frames = heap.frames(heap.samples[number][0])  # at this rate every allocation is sampled
             self.assertTrue(any("make_list" in frame for frame in frames), frames)
-            self.assertEqual(heap.samples[number][1:], (48, 1.0))
+            self.assertEqual(heap.samples[number][1:3], (48, 1.0))
         shown = view(os.path.join(self.folder.name, "heap"), "--why", hex(made["list_last"][0])).stdout
-        self.assertRegex(shown, r"allocated \(48 bytes were asked for\) by\n(  .*\n)*?  .*make_list")
+        self.assertRegex(shown, r"allocated [\d.]+ \w+ ago \(48 bytes were asked for\) by\n(  .*\n)*?  .*make_list")
 
     def test_of_a_program_made_for_nothing_of_the_kind_and_of_its_child(self):
         code = "import os; child = os.fork(); child and os.waitpid(child, 0); print(child, end=' ')"

@@ -7,7 +7,8 @@
 //   pipe FILE      likewise, and sees while the file is written whether a pipe has nobody's end but its own
 //   churn FILE     dumps to FILE ten times while threads allocate and free, and collections run
 //   fibers FILE    holds a block on the stack of a fiber that waits and one on that of the fiber that runs, then as dump
-//   crash          likewise, and aborts
+//   ages FILE      makes blocks of 100 bytes and of 1 MiB one after the other, tells when, then as dump
+//   crash          as fibers, and aborts
 //
 // What there is:
 //
@@ -32,6 +33,7 @@
 #include <semaphore.h>
 #include <string>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 struct Node {
@@ -223,6 +225,28 @@ int on_fibers(const char *path) {
   });
 }
 
+uint64_t now() {
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+}
+
+// "before" and "after": the time on both sides of each allocation, and of the dump. Between two of them passes more than the
+// unit of any clock.
+void *volatile aged[8];
+int age_and_dump(const char *path) {
+  for (int i = 0; i < 8; ++i) {
+    const uint64_t before = now();
+    aged[i] = zeroed(i % 2 == 0 ? 100 : 1 << 20);
+    printf("before%d %#lx 0\nafter%d %#lx 0\nblock%d %p 0\n", i, before, i, now(), i, aged[i]);
+    usleep(50000);
+  }
+  const uint64_t before = now();
+  const int error = dump(path);
+  printf("before_dump %#lx 0\nafter_dump %#lx 0\n", before, now());
+  return error;
+}
+
 int wait_for_end() {
   wr_mem_stats stats;
   wr_read_mem_stats(&stats);
@@ -266,6 +290,7 @@ int main(int argc, char **argv) {
   if (strcmp(what, "pipe") == 0) error = dump_and_close_pipe(path);
   if (strcmp(what, "churn") == 0) error = churn_and_dump(path);
   if (strcmp(what, "fibers") == 0) error = on_fibers(path);
+  if (strcmp(what, "ages") == 0) error = age_and_dump(path);
   if (strcmp(what, "crash") == 0) error = on_fibers(nullptr);
   if (strcmp(what, "wait") == 0) error = wait_for_end();
   sem_post(&finish);
