@@ -43,21 +43,7 @@ double logarithm(double x) {
   return exponent * 0.6931471805599453 + 2 * s * (1 + s2 * (1.0 / 3 + s2 * (1.0 / 5 + s2 * (1.0 / 7 + s2 / 9))));
 }
 
-// The next countdown: exponentially distributed, so that each byte allocated is as likely as any other to be the one that
-// samples its block, whatever came before.
-int64_t draw(Cache *cache) {
-  const Watcher *who = watcher.load(std::memory_order_relaxed);
-  cache->rate = 0;
-  if (who == nullptr || !sampling_on.load(std::memory_order_relaxed)) return kLookAgain;
-  if (cache->random == 0) {
-    static std::atomic<uint64_t> sown{0};  // relaxed: only to differ
-    cache->random = os_process::layout_seed() + mixed(sown.fetch_add(1, std::memory_order_relaxed) + 1);
-  }
-  cache->random += 0x9e3779b97f4a7c15;
-  const double uniform = static_cast<double>((mixed(cache->random) >> 11) + 1) * 0x1p-53;
-  cache->rate = who->rate();
-  return static_cast<int64_t>(-logarithm(uniform) * static_cast<double>(cache->rate));
-}
+int64_t draw_for(Cache *cache) { return draw(cache->random, cache->rate); }
 
 // The tables from small sizes to classes, of one cache or of the threads that have none.
 void set_table(CacheHead &head, bool counted, bool noted) {
@@ -85,6 +71,29 @@ void set_tables() {
 
 }  // namespace
 
+bool is_on() { return sampling_on.load(std::memory_order_relaxed); }
+
+// Exponentially distributed, so that each byte allocated is as likely as any other to be the one that samples its block, whatever
+// came before.
+int64_t draw(uint64_t &random, uint64_t &rate) {
+  const Watcher *who = watcher.load(std::memory_order_relaxed);
+  rate = 0;
+  if (who == nullptr || !is_on()) return kLookAgain;
+  if (random == 0) {
+    static std::atomic<uint64_t> sown{0};  // relaxed: only to differ
+    random = os_process::layout_seed() + mixed(sown.fetch_add(1, std::memory_order_relaxed) + 1);
+  }
+  random += 0x9e3779b97f4a7c15;
+  const double uniform = static_cast<double>((mixed(random) >> 11) + 1) * 0x1p-53;
+  rate = who->rate();
+  return static_cast<int64_t>(-logarithm(uniform) * static_cast<double>(rate));
+}
+
+bool add_unmarked(const void *object, size_t size, uint64_t rate, uint32_t stack) {
+  const CacheAccess access;
+  return !access.reentered() && watcher.load(std::memory_order_relaxed)->add(object, size, rate, stack);
+}
+
 void watch(const Watcher *who) {
   if (who != nullptr) watcher.store(who, std::memory_order_relaxed);
   sampling_on.store(who != nullptr, std::memory_order_relaxed);
@@ -108,7 +117,7 @@ WARREN_NOINLINE bool is_due_slow(size_t size) {
   if (cache->rate == 0) {
     // Nothing was drawn yet: what has been counted is counted now.
     size += static_cast<size_t>(-cache->countdown);
-    cache->countdown = draw(cache);
+    cache->countdown = draw_for(cache);
   }
   cache->countdown -= static_cast<int64_t>(size);
   return cache->countdown < 0 && cache->rate != 0;
@@ -121,7 +130,7 @@ void begin() {
 
 void end() {
   CacheAccess access;
-  if (access.cache() != nullptr) access.cache()->countdown = draw(access.cache());
+  if (access.cache() != nullptr) access.cache()->countdown = draw_for(access.cache());
 }
 
 void add(void *block, size_t size, uint32_t stack) {

@@ -56,6 +56,15 @@ inline bool is_due(size_t size) {
   return WARREN_UNLIKELY((cache->countdown -= static_cast<int64_t>(size)) < 0) && is_due_slow(0);
 }
 
+// For a heap that counts by itself, with a countdown for each thread: whether somebody samples, and the next countdown. `random`: the
+// thread's, 0 at first. `rate`: what was drawn with, for add_unmarked(); 0: nobody samples.
+bool is_on();
+int64_t draw(uint64_t &random, uint64_t &rate);
+
+// Tells the watcher of an object that it is told of again, by remove(), when it goes; it has no byte in the object map. False: the
+// watcher does not take it.
+bool add_unmarked(const void *object, size_t size, uint64_t rate, uint32_t stack);
+
 // No more allocations of this thread are due until end(), which draws the next countdown.
 void begin();
 void end();

@@ -37,6 +37,7 @@ struct Span {
   bool noscan;             // its objects hold no pointers
   uint8_t list;            // the list of its set that it is in
   uint16_t specials;       // finalizers and weak references that its objects have
+  uint16_t sampled;        // objects that the heap profile has, see gc/sampled_objects.h; changed by atomic operations
   uint32_t generation;     // the cycle whose marks have become its allocated bits
   uint32_t since;          // page_heap::stamp, when it was handed out last
 

@@ -177,7 +177,7 @@ void detach_all() {
   for (Cache *cache = all.front(); cache != nullptr; cache = cache->next) {
     for (unsigned noscan = 0; noscan < 2; ++noscan) {
       for (unsigned number = 1; number < kClassCount; ++number) {
-        const Run &run = cache->runs[noscan][number];
+        const Run run = whole_run(cache, noscan, number);
         if (run.next < run.end) {
           Slot slot;
           find_slot(run.next, slot);
@@ -200,8 +200,9 @@ void detach_all() {
 // The lock is free, since nobody is stopped who has it.
 void for_each_run(void (*visit)(const Run &run, void *context), void *context) NO_THREAD_SAFETY_ANALYSIS {
   for (const Cache *cache = all.front(); cache != nullptr; cache = cache->next) {
-    for (const auto &runs : cache->runs) {
-      for (const Run &run : runs) {
+    for (unsigned noscan = 0; noscan < 2; ++noscan) {
+      for (unsigned number = 1; number < kClassCount; ++number) {
+        const Run run = whole_run(cache, noscan, number);
         if (run.next < run.end) visit(run, context);
       }
     }

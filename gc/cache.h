@@ -24,6 +24,10 @@ struct Cache {
   // The 16-byte block that noscan objects below 16 bytes are packed into: its end, and bytes left before it.
   uintptr_t tiny_end;
   uint32_t tiny_left;
+  // Of runs that end early, before an object that is to be sampled: where they end else. 0: of others (sampled_objects.h).
+  uintptr_t cut[2][kClassCount];
+  int64_t countdown;  // bytes to the next sample
+  uint64_t random, rate;  // for sampling::draw(); rate 0: nothing was drawn
   int64_t assist_credit;  // bytes this thread may allocate before it must help to mark
   Cache *next;
   Cache *prev;
@@ -31,6 +35,13 @@ struct Cache {
 
 // This thread's; nullptr: it has none yet.
 extern WARREN_TLS Cache *current_cache_or_null;
+
+// All that a run of the thread's still has to hand out.
+inline Run whole_run(const Cache *cache, unsigned noscan, unsigned number) {
+  const Run &run = cache->runs[noscan][number];
+  const uintptr_t cut = cache->cut[noscan][number];
+  return {run.next, cut != 0 ? cut : run.end};
+}
 
 namespace caches {
 

@@ -9,6 +9,7 @@
 #include "gc/cycle.h"
 #include "gc/phase.h"
 #include "gc/poison.h"
+#include "gc/sampled_objects.h"
 #include "gc/specials.h"
 
 #include <cstring>
@@ -40,20 +41,38 @@ void note_taken(size_t bytes, Kind kind) {
   total_bytes.fetch_add(bytes, std::memory_order_relaxed);
 }
 
+// What an allocation has come to, beside its object.
+struct Taken {
+  size_t bytes = 0;  // from spans
+  bool sampled = false;
+};
+
 // A run for the class into this thread's cache, and the first object of it.
-void *refill_and_take(SizeClass size_class, Kind kind, size_t *taken) {
+void *refill_and_take(SizeClass size_class, Kind kind, Taken *taken) {
   const stop_gate::Inside gate;
   Cache *cache = caches::mine();
   if (cache == nullptr) return nullptr;
-  Run &run = cache->runs[static_cast<size_t>(kind)][size_class.value];
+  const auto noscan = static_cast<unsigned>(kind);
+  const unsigned number = size_class.value;
+  Run &run = cache->runs[noscan][number];
   const size_t size = info(size_class).object_size;
-  if (run.end - run.next < size && !caches::refill(cache, size_class, kind == Kind::kNoscan, taken)) return nullptr;
-  const uintptr_t object = run.next;
+  bool sampled = sampled_objects::comes_to_sample(cache, noscan, number);
+  if (run.end - run.next < size) {
+    if (!caches::refill(cache, size_class, kind == Kind::kNoscan, &taken->bytes)) return nullptr;
+    sampled_objects::count(cache, noscan, number);
+    sampled = sampled_objects::comes_to_sample(cache, noscan, number);
+  }
+  void *object = whole(at_address<void>(run.next));
   run.next += size;
-  return at_address<void>(object);
+  if (WARREN_UNLIKELY(sampled)) {
+    sampled_objects::add(cache, address_of(object), size);
+    sampled_objects::count(cache, noscan, number);
+    taken->sampled = true;
+  }
+  return object;
 }
 
-void *allocate_large(size_t size, Kind kind, size_t *taken) {
+void *allocate_large(size_t size, Kind kind, Taken *taken) {
   const PageCount pages = PageCount::covering(size);
   const stop_gate::Inside gate;
   Span *span = new_span(pages, SizeClass{0}, kind == Kind::kNoscan);
@@ -69,7 +88,11 @@ void *allocate_large(size_t size, Kind kind, size_t *taken) {
   }
   void *object = whole(at_address<void>(span->start()));
   set_of(span).put(span);
-  *taken += pages.bytes();
+  taken->bytes += pages.bytes();
+  if (Cache *cache = caches::mine(); cache != nullptr && sampled_objects::is_due(cache, pages.bytes())) {
+    sampled_objects::add(cache, address_of(object), pages.bytes());
+    taken->sampled = true;
+  }
   return object;
 }
 
@@ -117,12 +140,13 @@ WARREN_NOINLINE void *allocate_slow(size_t size, Kind kind) {
   if (padded < size || padded > kMaxObject) return nullptr;
   if (!cycle::is_set_up() && !cycle::set_up()) return nullptr;
   for (int attempt = 0;; ++attempt) {
-    size_t taken = 0;
+    Taken taken;
     void *object = padded <= kMaxClassSize ? refill_and_take(class_of(padded), kind, &taken)
                                            : allocate_large(padded, kind, &taken);
     if (WARREN_LIKELY(object != nullptr)) {
-      note_taken(taken, kind);
-      cycle::pay_for(taken);
+      note_taken(taken.bytes, kind);
+      cycle::pay_for(taken.bytes);
+      if (WARREN_UNLIKELY(taken.sampled)) sampled_objects::after();
       return object;
     }
     if (attempt == 2) return nullptr;
@@ -208,6 +232,9 @@ void release(void *object) {
   const size_t size = object_size(slot);
   if ((slot.tag & kNoscanTag) != 0 && size == kTinyBlock) return;  // others may live in the block
   if (slot.object != address_of(object)) return fatal::not_collected("wr_gc_free", object);
+  if (Span *span = page_map::at(arena.page_of(slot.object)); WARREN_UNLIKELY(sampled_objects::any_in(span))) {
+    sampled_objects::forget(span, slot.object);
+  }
   const bool freed = is_large(slot.tag) ? release_large(slot) : release_small(slot);
   if (freed) {
     live_bytes.fetch_sub(size, std::memory_order_relaxed);

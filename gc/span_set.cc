@@ -5,6 +5,7 @@
 #include "allocator/page_heap.h"
 #include "gc/phase.h"
 #include "gc/poison.h"
+#include "gc/sampled_objects.h"
 
 #include <cstring>
 
@@ -40,6 +41,7 @@ void set_tags(const Span *span) {
 void begin_anew(Span *span) {
   span->list = SpanSet::kOwned;
   span->specials = 0;
+  span->sampled = 0;
   span->free_objects = static_cast<uint16_t>(objects_of(span));
   span->search_from = 0;
   span->generation = generation.load(std::memory_order_relaxed);
@@ -157,6 +159,7 @@ void sweep(Span *span) {
   const size_t count = pair_count(span);
   size_t live = 0;
   if (WARREN_UNLIKELY(poison::is_on())) poison::fill_dead(span);
+  if (WARREN_UNLIKELY(sampled_objects::any_in(span))) sampled_objects::forget_dead(span);
   for (size_t i = 0; i < count; ++i) {
     const uint64_t marked = pairs[i].marked;
     live += bits::count(marked);

@@ -120,6 +120,34 @@ class Sampled(Case):
             self.assertLess(abs(profile.of(site)[1] / profile.total()[1] - numbers[1] / total), 0.03, site)
 
 
+class Collected(Case):
+    """Objects of the collector's: allocated, and gone when they are swept or released."""
+
+    def expect_collected(self, truth, most_stale):
+        profile = Profile(self.path)
+        for site, wanted in truth.items():
+            found = profile.of(site)
+            self.assertEqual(found[:2], wanted[:2], site)
+            # An old word somewhere may keep what the program has forgotten, never the other way round.
+            self.assertTrue(wanted[2] <= found[2] <= wanted[2] + most_stale, (site, found, wanted))
+            self.assertGreaterEqual(found[3], wanted[3], site)
+        self.assertEqual(profile.of("site_gc_freed")[2:], [0, 0])
+
+    def test_each_object(self):
+        self.expect_collected(truth_of(self.run_victim("collected", "6000", conf=ALL + ",gc_verify=1")), 20)
+
+    def test_each_object_of_threads(self):
+        # Those that end leave their stacks to libc, which keeps some for threads to come.
+        self.expect_collected(truth_of(self.run_victim("collected_threads", "3000")), 200)
+
+    def test_sampled_sums_are_within_five_percent(self):
+        truth = truth_of(self.run_victim("collected", "30000", conf="prof_rate=4KiB,gc_poison=1"))
+        profile = Profile(self.path)
+        for i in (1, 3):
+            wanted, found = (sum(of(site)[i] for site in truth) for of in (truth.get, profile.of))
+            self.assertLess(abs(found - wanted), 0.05 * wanted, profile.types[i])
+
+
 class Processes(Case):
     def test_forked_children_go_on_by_themselves(self):
         text = self.run_victim("forks")

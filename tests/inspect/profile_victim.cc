@@ -1,6 +1,7 @@
 // What heap_profile_test.py profiles: one scene a run, named by the first argument. Prints what it has really allocated:
 // "site alloc_objects alloc_space inuse_objects inuse_space", sizes as they were asked for.
 // Invariant: every site is a function that is neither inlined nor left by a tail call.
+#include "warren/gc.h"
 #include "warren/profile.h"
 
 #include <atomic>
@@ -44,6 +45,22 @@ SITE(site_calloc, calloc(1, size))
 SITE(site_aligned, aligned_alloc(64, size))
 SITE(site_page, operator new(size, std::align_val_t{8192}))
 SITE(site_large, malloc(size))
+
+// The collector's objects count with their whole blocks.
+#define GC_SITE(name, allocation)                                       \
+  Truth name##_truth;                                                   \
+  extern "C" __attribute__((noinline)) void *name(size_t size) {        \
+    void *object = allocation;                                          \
+    asm volatile("" : "+r"(object) : : "memory");                       \
+    name##_truth.allocated++;                                           \
+    name##_truth.bytes += wr_gc_size(object);                           \
+    return object;                                                      \
+  }
+
+GC_SITE(site_gc, wr_gc_malloc(size))
+GC_SITE(site_gc_noscan, wr_gc_malloc_noscan(size))
+GC_SITE(site_gc_large, wr_gc_malloc(size))
+GC_SITE(site_gc_freed, wr_gc_malloc(size))
 
 Truth site_realloc_truth;
 extern "C" __attribute__((noinline)) void *site_realloc(void *block, size_t before, size_t size) {
@@ -166,6 +183,59 @@ int short_threads() {
   std::vector<void *> blocks(3000);
   for (void *&block : blocks) std::thread([&block] { block = site_malloc(5000); }).join();
   tell_all();
+  return 0;
+}
+
+// Every third object of the collector's stays; the others are swept, or released. `threads`: so many do so at once, with
+// collections meanwhile.
+void **kept_objects;  // itself one of them
+std::atomic<size_t> kept_count{0};
+constexpr size_t kMostKept = 100000;
+
+void keep(Truth &truth, void *object, bool stays) {
+  if (stays) {
+    kept_objects[kept_count++] = object;
+  } else {
+    truth.freed++;
+    truth.freed_bytes += wr_gc_size(object);
+  }
+}
+
+void some_objects(int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    const bool stays = i % 3 == 0;
+    const auto size = static_cast<size_t>(i);
+    keep(site_gc_truth, site_gc(20 + size % 3000), stays);
+    keep(site_gc_noscan_truth, site_gc_noscan(16 + size % 500), stays);
+    if (i % 50 == 0) keep(site_gc_large_truth, site_gc_large(40000 + size), stays);
+    void *freed = site_gc_freed(100 + size % 20000);
+    keep(site_gc_freed_truth, freed, false);
+    wr_gc_free(freed);
+  }
+}
+
+// What an old word on the stack could hold.
+__attribute__((noinline)) void wipe_stack() {
+  volatile char area[16384];
+  for (volatile char &byte : area) byte = 0;
+}
+
+int collected(int threads, int rounds) {
+  kept_objects = static_cast<void **>(wr_gc_malloc(kMostKept * sizeof(void *)));
+  if (threads == 0) {
+    some_objects(rounds);
+  } else {
+    std::vector<std::thread> running;
+    for (int i = 0; i < threads; ++i) running.emplace_back(some_objects, rounds);
+    for (int i = 0; i < 5; ++i) wr_gc_collect();
+    for (auto &thread : running) thread.join();
+  }
+  wipe_stack();
+  for (int i = 0; i < 2; ++i) wr_gc_collect();
+  tell("site_gc", site_gc_truth);
+  tell("site_gc_noscan", site_gc_noscan_truth);
+  tell("site_gc_large", site_gc_large_truth);
+  tell("site_gc_freed", site_gc_freed_truth);
   return 0;
 }
 
@@ -318,6 +388,8 @@ int main(int argc, char **argv) {
   if (scene == "threads") return threads();
   if (scene == "short_threads") return short_threads();
   if (scene == "forks") return forks();
+  if (scene == "collected") return collected(0, std::atoi(argument));
+  if (scene == "collected_threads") return collected(4, std::atoi(argument));
   if (scene == "loading") return loading(argument);
   if (scene == "handler") return handler();
   if (scene == "dumps_by_signal") return dumps_by_signal();
