@@ -5,7 +5,9 @@
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_process.h"
+#include "allocator/base/stop_gate.h"
 #include "allocator/sampling.h"
+#include "allocator/thread.h"
 #include "inspect/block_origins.h"
 #include "inspect/frame_names.h"
 #include "inspect/leak_groups.h"
@@ -15,13 +17,19 @@
 #include "inspect/snapshot.h"
 #include "inspect/suppressions.h"
 
+#include <atomic>
 #include <csignal>
+#include <pthread.h>
 
 namespace warren::inspect::leaks {
 namespace {
 
 bool on = false;
-uint64_t process = 0;  // that looks; a forked child does not
+uint64_t process = 0;  // that looks
+bool is_forked = false;  // and keeps its status
+
+// The thread that looks for the last time, or has. relaxed: the process ends, and nothing else hangs on it.
+std::atomic<uint32_t> last_look{0};
 
 void complain(const char *what, const char *more = "") {
   LogLine line;
@@ -78,11 +86,20 @@ void set_up() {
   if (block_origins::set_up()) sampling::watch_each(block_origins::note);
   frame_names::find_demangler();
   if (os_calls::handler_of(SIGUSR2) == nullptr) os_calls::handle_signal(SIGUSR2, on_signal);
+  if (options.leak_forks.load(std::memory_order_relaxed) != 0) {
+    pthread_atfork(nullptr, nullptr, [] {
+      if (!on) return;
+      snapshot::reset_in_child();
+      process = os_process::id();
+      is_forked = true;
+      last_look.store(0, std::memory_order_relaxed);
+    });
+  }
 }
 
-int64_t check() {
-  if (!on) return -1;
-  frame_names::find_demangler();  // by now there may be one
+namespace {
+
+int64_t look() {
   const snapshot::Outcome outcome = snapshot::take(search_copy);
   if (const char *why = snapshot::failure(outcome)) {
     complain(why);
@@ -97,9 +114,37 @@ int64_t check() {
   return -1;
 }
 
-bool leaked_at_exit() {
+// Once. Who comes second waits for the first, whose end takes it along; but for a handler that interrupted it.
+bool begin_last_look() {
   if (!on || os_process::id() != process) return false;
-  return check() > 0;
+  uint32_t looks = 0;
+  const uint32_t self = os_calls::thread_id();
+  if (last_look.compare_exchange_strong(looks, self, std::memory_order_relaxed)) return true;
+  while (looks != self) os_calls::sleep(10'000'000);
+  return false;
+}
+
+}  // namespace
+
+int64_t check() {
+  if (!on) return -1;
+  frame_names::find_demangler();  // by now there may be one
+  return look();
+}
+
+bool is_on() { return on; }
+
+bool leaked_at_exit() { return begin_last_look() && check() > 0 && !is_forked; }
+
+bool leaked_at_sudden_end() {
+  if (!begin_last_look()) return false;
+  // Inside of the heap nobody waits for this thread to come out of it; and a search that it interrupted does not end.
+  const CacheAccess access;
+  if (access.reentered() || stop_gate::inside != 0 || snapshot::is_taken_by_me()) {
+    complain("the program ended in a signal handler that had interrupted the heap: not looked for");
+    return false;
+  }
+  return look() > 0 && !is_forked;
 }
 
 }  // namespace warren::inspect::leaks

@@ -41,7 +41,7 @@ constexpr uint64_t kPatience = 200 * kMillisecond, kRest = 300 * kMillisecond;
 constexpr int kAttempts = 10;
 constexpr uint64_t kFirstNap = 10 * kMicrosecond, kLastNap = kMillisecond, kGateNap = 30 * kMicrosecond;
 
-// So long a copy waits for whether it is the one that is wanted.
+// So long a copy waits for whether it is the one that is wanted, and a tracer for leave to begin.
 constexpr uint64_t kCopyPatience = 30'000 * kMillisecond;
 
 constexpr size_t kStackBytes = size_t{512} << 10;
@@ -81,7 +81,10 @@ char *stack = nullptr;
 uint32_t tracer = 0;           // its id while it lives; the kernel stores 0 and wakes
 uint32_t unreaped = 0;         // a tracer that nobody has waited for
 std::atomic<uint32_t> may_go{0};
-std::atomic<uint64_t> busy{0};  // the process that takes a snapshot; a forked child finds its parent's and takes over
+// The process that takes a snapshot, above the thread inside of take(), which is 0 where nobody waits. A forked child finds its parent's
+// and takes over.
+std::atomic<uint64_t> busy{0};
+constexpr unsigned kProcessShift = 32;
 
 bool by_signal = false;    // in the copy: which of the two ways
 uint64_t stop_began = 0, copied_at = 0;
@@ -318,7 +321,10 @@ void vacate() { busy.store(0, std::memory_order_release); }  // pairs with the a
 
 void trace_program(void *) {
   // acquire: pairs with the release in start_tracer().
-  while (may_go.load(std::memory_order_acquire) == 0) os_calls::futex_wait(os_calls::futex_word(may_go), 0);
+  for (const uint64_t patience = os_calls::now() + kCopyPatience; may_go.load(std::memory_order_acquire) == 0;) {
+    if (os_calls::now() > patience) return;  // the program was killed just then
+    os_calls::futex_wait_shared(os_calls::futex_word(may_go), 0, kRest);
+  }
   stop_and_copy();
   if (!request.forgotten) return;
   if (!request.taken) {
@@ -338,10 +344,10 @@ bool start_tracer() {
   const uint64_t mask = os_calls::block_all_signals();
   const long id = os_calls::clone_thread(kFlags, stack + kStackBytes, &tracer, nullptr, trace_program, nullptr);
   if (!os_calls::failed(id)) os_calls::allow_tracing_by(static_cast<uint64_t>(id));
-  os_calls::restore_signals(mask);
-  may_go.store(1, std::memory_order_release);  // pairs with the acquire in trace_program()
-  os_calls::futex_wake(os_calls::futex_word(may_go), 1);
   unreaped = os_calls::failed(id) ? 0 : static_cast<uint32_t>(id);
+  may_go.store(1, std::memory_order_release);  // pairs with the acquire in trace_program()
+  os_calls::futex_wake_shared(os_calls::futex_word(may_go), 1);
+  os_calls::restore_signals(mask);  // not earlier: a handler may end the program, and the tracer would wait for ever
   return !os_calls::failed(id);
 }
 
@@ -382,11 +388,12 @@ void stop_and_copy_by_signal() NO_THREAD_SAFETY_ANALYSIS {
   await_end(copy);
 }
 
-bool occupy() {
+bool occupy(uint32_t thread) {
   const uint64_t self = os_calls::process_id();
   uint64_t found = 0;
-  while (!busy.compare_exchange_strong(found, self, std::memory_order_acquire)) {  // pairs with the release in vacate()
-    if (found == self) return false;
+  // acquire: pairs with the release in vacate().
+  while (!busy.compare_exchange_strong(found, self << kProcessShift | thread, std::memory_order_acquire)) {
+    if (found >> kProcessShift == self) return false;
     tracer = unreaped = 0;  // the parent's
   }
   return true;
@@ -420,7 +427,7 @@ bool set_up() {
 Outcome take(Inspect inspect) {
   Outcome outcome{};
   if (!set_up()) return outcome;
-  while (!occupy()) os_calls::sleep(kMillisecond);
+  while (!occupy(os_calls::thread_id())) os_calls::sleep(kMillisecond);
   reap();
   if (prepare(inspect)) {
     if (start_tracer()) reap();
@@ -434,13 +441,23 @@ Outcome take(Inspect inspect) {
   return outcome;
 }
 
+bool is_taken_by_me() {
+  // relaxed: what this thread has stored itself.
+  return static_cast<uint32_t>(busy.load(std::memory_order_relaxed)) == os_calls::thread_id();
+}
+
+void reset_in_child() {
+  tracer = unreaped = 0;
+  vacate();
+}
+
 const char *failure(const Outcome &outcome) {
   if (!outcome.taken) return "the program could not be stopped, or there is no memory for a copy of it";
   return outcome.finished ? nullptr : "the search ended early";
 }
 
 bool take_and_forget(Inspect inspect) {
-  if (stack == nullptr || !occupy()) return false;
+  if (stack == nullptr || !occupy(0)) return false;
   reap();
   if (prepare(inspect)) {
     request.forgotten = true;

@@ -47,6 +47,12 @@ Outcome take(Inspect inspect);
 // The same without waiting, from anywhere. False: another one is under way, or this one cannot begin.
 bool take_and_forget(Inspect inspect);
 
+// Whether the calling thread is inside of take(): its signal handler asks.
+bool is_taken_by_me();
+
+// In a forked child: what its parent had under way did not come along.
+void reset_in_child();
+
 // In the copy: what threads keep alive (gc/world.h, for_each_root_range, but for fibers that do not run), and for how
 // long they stood still until the copy was made.
 void for_each_thread_range(gc::VisitRange visit, void *context);

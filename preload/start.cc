@@ -22,6 +22,7 @@
 #include "preload/fiber_roots.h"
 #include "preload/replaced_operators.h"
 #include "preload/start.h"
+#include "preload/sudden_ends.h"
 
 #include <cstdio>
 #include <pthread.h>
@@ -63,6 +64,7 @@ __attribute__((constructor(101))) void on_load() {
   warren::fork_handlers::install_last();
   if (wanted_statistics() != kStatsOff) warren::os_process::keep_stderr();
   warren::inspect::leaks::set_up();
+  if (warren::inspect::leaks::is_on()) warren::sudden_ends::watch();
   warren::inspect::stuck_fibers::set_up();
   heap_profile::set_up_from_options();
   if (heap_profile::has_started()) warren::counted_entries::redirect_all();

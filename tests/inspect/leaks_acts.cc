@@ -274,7 +274,74 @@ int ends_at_once() {
   return 7;
 }
 
+// Ends that run no destructors.
+int by_exit_call() {
+  std::thread(leak_direct).join();
+  _exit(4);
+}
+int by_quick_exit() {
+  std::thread(leak_direct).join();
+  quick_exit(4);
+}
+int by_clean_exit_call() { _exit(4); }
+
+// The child of a vfork ends so in its parent's memory, and that is no end of the program's.
+int after_vfork() {
+  std::thread(leak_direct).join();
+  for (int i = 0; i < 3; ++i) {
+    const pid_t child = vfork();
+    if (child == 0) _exit(3);
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 3) return fail("status of the child", status);
+  }
+  _exit(4);
+}
+
+// A handler that ends the program wherever it was: in malloc, between two calls of it, in a search of its own.
+void end_after(long microseconds) {
+  struct sigaction action{};
+  action.sa_handler = [](int) { _exit(4); };
+  sigaction(SIGALRM, &action, nullptr);
+  const itimerval once{{0, 0}, {0, microseconds}};
+  setitimer(ITIMER_REAL, &once, nullptr);
+}
+int by_handler_in_heap() {
+  end_after(1 + getpid() % 50 * 100);
+  for (size_t size = 1;; size = size * 7 % 60013) free(opaque(malloc(size)));
+}
+int by_handler_in_search() {
+  end_after(1 + getpid() % 50 * 100);
+  for (;;) check();
+}
+
+// Two threads end the program at once: it is looked once.
+int by_two_threads() {
+  std::thread(leak_direct).join();
+  std::thread other([] { _exit(4); });
+  _exit(4);
+}
+
+// Children that leak and end either way. What they say is in the report; what they return is their own.
+int forked_children() {
+  for (const bool at_once : {false, true}) {
+    const pid_t child = fork();
+    if (child == 0) {
+      std::thread(leak_direct).join();
+      if (at_once) _exit(8);
+      exit(7);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != (at_once ? 8 : 7)) return fail("status of the child", status);
+  }
+  return 0;
+}
+
 constexpr Act kActs[] = {
+    {"by_exit_call", by_exit_call}, {"by_quick_exit", by_quick_exit}, {"by_clean_exit_call", by_clean_exit_call},
+    {"after_vfork", after_vfork}, {"by_handler_in_heap", by_handler_in_heap}, {"by_handler_in_search", by_handler_in_search},
+    {"by_two_threads", by_two_threads}, {"forked_children", forked_children},
     {"system_calls", system_calls}, {"busy", busy}, {"counts", counts}, {"children", children},
     {"by_signal", by_signal}, {"own_handler", own_handler}, {"on_first_thread", on_first_thread},
     {"exit_in_thread", by_exit_in_thread}, {"unflushed", ends_at_once}, {"untraceable", untraceable},

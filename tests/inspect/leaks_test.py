@@ -127,6 +127,35 @@ def acts():
     expect(report == "", "off: a report", report)
 
 
+def sudden_ends():
+    for case, status, amounts in [
+        ("by_exit_call", LEAKED, (144, 3, 0, 0)),
+        ("by_quick_exit", LEAKED, (144, 3, 0, 0)),
+        ("by_clean_exit_call", 4, (0, 0, 0, 0)),
+        ("after_vfork", LEAKED, (144, 3, 0, 0)),
+        ("by_two_threads", LEAKED, (144, 3, 0, 0)),
+    ]:
+        _, report = run(VICTIM, case, MODULE, status=status)
+        expect(summary(report) == amounts, f"{case}: {summary(report)}, not {amounts}", report)
+        expect(report.count("warren: leaks: ") == 1, f"{case}: not one report", report)
+        run(VICTIM, case, MODULE, conf="gc=off", status=4)
+    # Wherever the handler came: it ends, and with its own status.
+    for case in ("by_handler_in_heap", "by_handler_in_search"):
+        for _ in range(8):
+            run(VICTIM, case, MODULE, status=4)
+    # A program that another takes the place of has not ended.
+    _, report = run("/bin/sh", "-c", f"exec {VICTIM} direct {MODULE}", status=LEAKED)
+    expect(report.count("warren: leaks: ") == 1 and summary(report) == (144, 3, 0, 0), "exec: not one report", report)
+
+
+def forked_children():
+    for conf, reports in (("gc=leaks", 1), ("gc=leaks,leak_forks=1", 3)):
+        _, report = run(VICTIM, "forked_children", MODULE, conf=conf, status=0)
+        expect(report.count("warren: leaks: ") == reports, f"forked_children, {conf}: not {reports} reports", report)
+        expect(report.count("warren: leaks: 144 bytes in 3 blocks (direct)") == reports - 1, f"forked_children, {conf}", report)
+        expect(summary(report) == (0, 0, 0, 0), f"forked_children, {conf}: the parent leaks", report)
+
+
 def by_signal_from_outside():
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder, "report")
@@ -211,7 +240,7 @@ def command():
     warren(status=2)
 
 
-STEPS = [known_leaks, clean_cases, acts, by_signal_from_outside, suppressions, programs, against_valgrind, command]
+STEPS = [known_leaks, clean_cases, acts, sudden_ends, forked_children, by_signal_from_outside, suppressions, programs, against_valgrind, command]
 for step in STEPS:
     began = time.monotonic()
     step()
