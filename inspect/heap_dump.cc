@@ -27,9 +27,11 @@
 #include "inspect/heap_graph.h"
 #include "inspect/heap_profile.h"
 #include "inspect/stack_table.h"
+#include "inspect/unforked.h"
 #include "inspect/whole_file.h"
 #include "scheduler/stack.h"
 
+#include <atomic>
 #include <cerrno>
 #include <ctime>
 #include <fcntl.h>
@@ -40,6 +42,7 @@ namespace {
 
 // What the two processes tell each other.
 struct Shared {
+  std::atomic<uint32_t> may_begin;  // see unforked.h
   uint64_t stop_ns;
   uint32_t result;  // of the copy: errno and kDone
 };
@@ -385,6 +388,7 @@ class Writer {
 // The copy's id, or a negative errno. Everything that could change the heap stands still, and its locks are free.
 long stop_and_copy(Job &job) NO_THREAD_SAFETY_ANALYSIS {
   gc::cycle::background_lock.lock();
+  unforked::prepare();
   constexpr uint64_t kLongestWait = 5'000'000'000;  // who forks waits for the lock
   if (!gc::world::stop(kLongestWait)) {
     gc::cycle::background_lock.unlock();
@@ -399,7 +403,7 @@ long stop_and_copy(Job &job) NO_THREAD_SAFETY_ANALYSIS {
     const MutexLock pages(page_heap::lock);
     // A fault in the copy must not run the program's handlers. Not earlier: whoever stops the world awaits this thread as well.
     const uint64_t mask = os_calls::block_all_signals();
-    copy = os_calls::copy_process();
+    copy = unforked::copy_whole(job.shared->may_begin);
     if (copy == 0) run_copy(job);
     os_calls::restore_signals(mask);
   }

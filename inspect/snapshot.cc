@@ -41,9 +41,6 @@ constexpr uint64_t kPatience = 200 * kMillisecond, kRest = 300 * kMillisecond;
 constexpr int kAttempts = 10;
 constexpr uint64_t kFirstNap = 10 * kMicrosecond, kLastNap = kMillisecond, kGateNap = 30 * kMicrosecond;
 
-// So long a copy waits for whether it is the one that is wanted, and a tracer for leave to begin.
-constexpr uint64_t kCopyPatience = 30'000 * kMillisecond;
-
 constexpr size_t kStackBytes = size_t{512} << 10;
 
 // Vector registers as the kernel saves them; what lies behind (tiles of matrices) holds no pointers.
@@ -62,7 +59,7 @@ gc::PagedArray<Thread> threads;  // of this snapshot
 
 // The part of an Outcome that the copy writes, shared with it.
 struct Shared {
-  std::atomic<uint32_t> may_inspect;  // release by who copies, acquire in the copy
+  std::atomic<uint32_t> may_inspect;  // see unforked.h
   std::atomic<uint64_t> finished;  // relaxed: the copy's end, which is waited for, is the barrier
   uint64_t values[4];
 };
@@ -249,10 +246,6 @@ void let_go() {
 [[noreturn]] void inspect_and_end() {
   copied_at = os_calls::now();
   Shared &shared = *request.shared;
-  for (const uint64_t patience = copied_at + kCopyPatience; shared.may_inspect.load(std::memory_order_acquire) == 0;) {
-    if (os_calls::now() > patience) os_calls::end_process(1);  // who made it is gone
-    os_calls::futex_wait_shared(os_calls::futex_word(shared.may_inspect), 0, kRest);
-  }
   request.inspect(shared.values);
   shared.finished.store(1, std::memory_order_relaxed);
   os_calls::end_process(0);
@@ -262,25 +255,6 @@ void await_end(long copy) {
   int status;
   while (os_calls::wait_for(static_cast<uint64_t>(copy), &status, false) == -EINTR) {
   }
-}
-
-// Copies the process, with all of its memory. 0: this is the copy, which is to call inspect_and_end().
-long copy_whole() {
-  long copy = os_calls::copy_process();
-  if (copy == 0 || os_calls::failed(copy)) return copy;
-  if (const auto id = static_cast<uint64_t>(copy); unforked::is_missing(id) && unforked::lend(id)) {
-    const long whole = os_calls::copy_process();
-    if (whole == 0) return 0;
-    unforked::take_back();
-    if (!os_calls::failed(whole)) {
-      os_calls::send_signal(id, static_cast<uint32_t>(id), SIGKILL);
-      await_end(copy);
-      copy = whole;
-    }
-  }
-  request.shared->may_inspect.store(1, std::memory_order_release);
-  os_calls::futex_wake_shared(os_calls::futex_word(request.shared->may_inspect), 1);
-  return copy;
 }
 
 // Those that have stopped run for a while; the others are asked once more.
@@ -308,7 +282,7 @@ void stop_and_copy() {
   }
   long copy = -1;
   if (attached == Attached::kAll) {
-    copy = copy_whole();
+    copy = unforked::copy_whole(request.shared->may_inspect);
     if (copy == 0) inspect_and_end();
   }
   let_go();
@@ -321,7 +295,7 @@ void vacate() { busy.store(0, std::memory_order_release); }  // pairs with the a
 
 void trace_program(void *) {
   // acquire: pairs with the release in start_tracer().
-  for (const uint64_t patience = os_calls::now() + kCopyPatience; may_go.load(std::memory_order_acquire) == 0;) {
+  for (const uint64_t patience = os_calls::now() + unforked::kPatience; may_go.load(std::memory_order_acquire) == 0;) {
     if (os_calls::now() > patience) return;  // the program was killed just then
     os_calls::futex_wait_shared(os_calls::futex_word(may_go), 0, kRest);
   }
@@ -373,7 +347,7 @@ void stop_and_copy_by_signal() NO_THREAD_SAFETY_ANALYSIS {
   stop_began = os_calls::now();
   page_heap::lock.lock();
   const uint64_t mask = os_calls::block_all_signals();
-  const long copy = copy_whole();
+  const long copy = unforked::copy_whole(request.shared->may_inspect);
   if (copy == 0) {
     page_heap::lock.unlock_after_fork(true);  // the demangler may allocate
     inspect_and_end();

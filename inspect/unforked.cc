@@ -6,6 +6,8 @@
 #include "gc/paged_array.h"
 #include "inspect/maps_file.h"
 
+#include <cerrno>
+#include <csignal>
 #include <fcntl.h>
 #include <sys/mman.h>
 
@@ -61,11 +63,15 @@ void for_each_own_range(void (*visit)(uintptr_t low, uintptr_t high, void *conte
   visit(address_of(text.begin()), address_of(text.begin()) + text.capacity_bytes(), context);
 }
 
+namespace {
+
+// Whether a copy has less mapped than the program.
 bool is_missing(uint64_t copy) {
   const uint64_t there = mapped_pages(copy);
   return there != 0 && there < mapped_pages(os_calls::process_id());
 }
 
+// Lets the next fork have what that copy lacks. False: nothing of it can be had.
 bool lend(uint64_t copy) {
   of_program.clear();
   of_copy.clear();
@@ -88,6 +94,42 @@ bool lend(uint64_t copy) {
 
 void take_back() {
   for (const Range &range : lent) os_calls::madvise(at_address<void>(range.low), range.high - range.low, MADV_DONTFORK);
+}
+
+void await_leave(std::atomic<uint32_t> &leave) {
+  constexpr uint64_t kLook = 300'000'000;
+  // acquire: pairs with the release of who copied.
+  for (const uint64_t patience = os_calls::now() + kPatience; leave.load(std::memory_order_acquire) == 0;) {
+    if (os_calls::now() > patience) os_calls::end_process(1);
+    os_calls::futex_wait_shared(os_calls::futex_word(leave), 0, kLook);
+  }
+}
+
+}  // namespace
+
+long copy_whole(std::atomic<uint32_t> &leave) {
+  long copy = os_calls::copy_process();
+  if (os_calls::failed(copy)) return copy;
+  if (const auto id = static_cast<uint64_t>(copy); copy != 0 && is_missing(id) && lend(id)) {
+    const long whole = os_calls::copy_process();
+    if (whole != 0) take_back();
+    if (whole == 0) {
+      copy = 0;
+    } else if (!os_calls::failed(whole)) {
+      os_calls::send_signal(id, static_cast<uint32_t>(id), SIGKILL);
+      int status;
+      while (os_calls::wait_for(id, &status, false) == -EINTR) {
+      }
+      copy = whole;
+    }
+  }
+  if (copy == 0) {
+    await_leave(leave);
+    return 0;
+  }
+  leave.store(1, std::memory_order_release);  // pairs with the acquire in await_leave()
+  os_calls::futex_wake_shared(os_calls::futex_word(leave), 1);
+  return copy;
 }
 
 }  // namespace warren::inspect::unforked

@@ -121,6 +121,11 @@ class KnownGraph(Dump):
         why = self.figures(made["running_block"][0])["why"]
         self.assertRegex(why[hex(made["running_block"][0])]["chain"][-1], r"^thread \d+")
 
+    def test_memory_that_forked_children_do_not_get(self):
+        made = self.run_program("unforked")
+        why = self.figures(made["in_unforked"][0])["why"][hex(made["in_unforked"][0])]
+        self.assertEqual((why["referrers"], why["chain"][1]), ([made["unforked"][0]], made["unforked"][0]))
+
     def test_what_the_program_closes_meanwhile_is_closed(self):
         self.assertEqual(self.run_program("pipe")["pipe_closed"], (1, 0))
 

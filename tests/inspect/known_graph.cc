@@ -8,6 +8,7 @@
 //   churn FILE     dumps to FILE ten times while threads allocate and free, and collections run
 //   fibers FILE    holds a block on the stack of a fiber that waits and one on that of the fiber that runs, then as dump
 //   ages FILE      makes blocks of 100 bytes and of 1 MiB one after the other, tells when, then as dump
+//   unforked FILE  holds a block in memory that no forked child gets, then as dump, and sees that it still gets none
 //   crash          as fibers, and aborts
 //
 // What there is:
@@ -32,7 +33,10 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <string>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -247,6 +251,27 @@ int age_and_dump(const char *path) {
   return error;
 }
 
+void **unforked;
+int hide_and_dump(const char *path) {
+  constexpr size_t kBytes = 1 << 20;
+  unforked = static_cast<void **>(aligned_alloc(4096, kBytes));
+  memset(unforked, 0, kBytes);
+  unforked[5000] = zeroed(500);
+  madvise(unforked, kBytes, MADV_DONTFORK);
+  tell("unforked", unforked, kBytes);
+  tell("in_unforked", unforked[5000], 500);
+  const int error = dump(path);
+  const pid_t child = fork();
+  if (child == 0) {
+    char seen;  // read by the kernel, so that nothing dies of it
+    const iovec to{&seen, 1}, from{unforked, 1};
+    _exit(process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1 ? 1 : 0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return status != 0 ? 99 : error;
+}
+
 int wait_for_end() {
   wr_mem_stats stats;
   wr_read_mem_stats(&stats);
@@ -290,6 +315,7 @@ int main(int argc, char **argv) {
   if (strcmp(what, "pipe") == 0) error = dump_and_close_pipe(path);
   if (strcmp(what, "churn") == 0) error = churn_and_dump(path);
   if (strcmp(what, "fibers") == 0) error = on_fibers(path);
+  if (strcmp(what, "unforked") == 0) error = hide_and_dump(path);
   if (strcmp(what, "ages") == 0) error = age_and_dump(path);
   if (strcmp(what, "crash") == 0) error = on_fibers(nullptr);
   if (strcmp(what, "wait") == 0) error = wait_for_end();
