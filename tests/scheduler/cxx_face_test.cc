@@ -31,11 +31,16 @@ TEST(Go, ArgumentsAreCopied) {
     chan<std::string> c = make_chan<std::string>();
     {
       std::string text = "text", referred = "before";
-      go([c](const std::string &a, std::string &b, std::unique_ptr<int> p) { c.send(a + b + std::to_string(*p)); },
-         text,
-         std::ref(referred), std::make_unique<int>(3));
+      chan<int> changed = make_chan<int>();
+      go(
+          [c, changed](const std::string &a, std::string &b, std::unique_ptr<int> p) {
+            changed.recv();
+            c.send(a + b + std::to_string(*p));
+          },
+          text, std::ref(referred), std::make_unique<int>(3));
       text = "changed";
       referred = "after";
+      changed.send(1);
       EXPECT_EQ(c.recv(), "textafter3");
     }
     struct Adder {
