@@ -1,4 +1,4 @@
-// Stacks as lists of return addresses. Caller: report.cc. The unwinder is the C++ runtime's (libgcc_s), looked up late;
+// Stacks as lists of return addresses. Callers: report.cc, watched_call.cc. The unwinder is the C++ runtime's (libgcc_s), looked up late;
 // without it there are no frames. Invariant: nothing here runs fibers; a parked stack is left as it was.
 #pragma once
 

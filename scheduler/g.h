@@ -12,6 +12,7 @@
 
 namespace warren::scheduler {
 
+struct Frames;
 struct M;
 
 //   kDead      its stack waits for another fiber       owned by the free list it is in
@@ -55,6 +56,7 @@ struct alignas(64) G {
   uint8_t stack_order;
   bool is_main;
   [[no_unique_address]] ToolStack tool_stack;
+  Frames *thrown_at;    // watched_call.cc's: where the exception was thrown that ends the process
   char *low;  // its stack: [low, this)
   char name[32];
   uint64_t trimmed;  // `since` of the park for which parked_stacks.cc has seen to its stack; that file's

@@ -68,11 +68,12 @@ constinit Question question;
 struct sigaction before_segv;
 struct sigaction before_urg;
 
-// In frames that are not worth showing: how one got to the switch.
+// In frames that are not worth showing: how one got to the switch, or to the watch for exceptions that nobody catches.
 bool is_plumbing(uintptr_t address) {
   const char *name = symbol_name(address);
-  for (const char *plumbing : {"warren_switch", "warren_call_on_saved", "warren_fiber_start", "warren_fiber_main",
-                               "wr_stack_here"}) {
+  for (const char *plumbing : {"warren_switch", "warren_call_on_saved", "warren_fiber_start", "warren_fiber_main", "wr_stack_here",
+                               "wr_call_watched", "warren_watch_throw", "_Unwind_RaiseException",
+                               "_Unwind_Resume_or_Rethrow", "__cxa_throw", "__cxa_rethrow"}) {
     if (strcmp(name, plumbing) == 0) return true;
   }
   return strstr(name, "warren9scheduler") != nullptr && strncmp(name, "_ZN6warren9scheduler", 20) == 0;
@@ -338,7 +339,9 @@ void wr_fatal_panic_at(const char *text, void *const *frames, int count) {
     given.address[given.count] = reinterpret_cast<uintptr_t>(frames[given.count]);
     ++given.count;
   }
-  report_and_exit("panic: ", text, given.count != 0 ? &given : nullptr);
+  const G *g = calling_fiber();
+  const Frames *thrown_at = g != nullptr ? g->thrown_at : nullptr;
+  report_and_exit("panic: ", text, given.count != 0 ? &given : thrown_at);
 }
 
 int wr_stack_here(void **frames, int most) {

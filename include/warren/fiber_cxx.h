@@ -50,27 +50,43 @@ namespace detail {
 // What exit_fiber throws. Not an std::exception: only catch (...) sees it, and has to rethrow it.
 struct fiber_exit {};
 
+// The end of the process for the exception being handled. Out of line: what it takes costs those nothing that end well.
+[[noreturn]] __attribute__((noinline, cold)) inline void end_by_exception() {
+  try {
+    throw;
+  } catch (const panic_error &error) {
+    wr_fatal_panic_at(error.what(), error.frames(), error.frame_count());
+  } catch (const std::exception &error) {
+    wr_fatal_panic_at(error.what(), nullptr, 0);
+  } catch (const std::string &text) {
+    wr_fatal_panic_at(text.c_str(), nullptr, 0);
+  } catch (const char *text) {
+    wr_fatal_panic_at(text, nullptr, 0);
+  } catch (...) {
+    wr_fatal_panic_at("an exception of unknown type", nullptr, 0);
+  }
+}
+
+template <class F>
+int call_until_exit(void *f) {
+  try {
+    (*static_cast<F *>(f))();
+    return 1;
+  } catch (const fiber_exit &) {
+    return 0;
+  }
+}
+
 // Runs f. Returns false where exit_fiber ended it. noexcept: a cancellation of the thread is the end of the process.
 template <class F>
 bool run_to_end(F &f) noexcept {
   try {
-    f();
-  } catch (const fiber_exit &) {
-    return false;
+    return wr_call_watched(call_until_exit<F>, std::addressof(f)) != 0;
   } catch (const abi::__forced_unwind &) {
     wr_fatal_panic("a fiber's thread was cancelled, or ended with pthread_exit");
-  } catch (const panic_error &error) {
-    wr_fatal_panic_at(error.what(), error.frames(), error.frame_count());
-  } catch (const std::exception &error) {
-    wr_fatal_panic(error.what());
-  } catch (const std::string &text) {
-    wr_fatal_panic(text.c_str());
-  } catch (const char *text) {
-    wr_fatal_panic(text);
   } catch (...) {
-    wr_fatal_panic("an exception of unknown type");
+    end_by_exception();
   }
-  return true;
 }
 
 // The root of a fiber. The closure is destroyed on the fiber, before it ends.

@@ -124,8 +124,13 @@ void wr_poll_close(struct wr_poll *poll);
 /* Prints "panic: TEXT" and the stacks of all fibers, and ends the process with status 2. */
 WR_NORETURN void wr_fatal_panic(const char *text);
 
-/* The same, for who has left the frames where it happened: the calling fiber is shown with these of wr_stack_here. */
+/* The same, for who has left the frames where it happened: the calling fiber is shown with these of wr_stack_here; where there
+ * are none, with those that wr_call_watched has seen. */
 WR_NORETURN void wr_fatal_panic_at(const char *text, void *const *frames, int count);
+
+/* Calls fn(argument) and returns what it does. For who catches what is thrown there in order to report it: of an exception that
+ * nothing within catches, the calls around the throw are kept for wr_fatal_panic_at. Not on plain threads. */
+int wr_call_watched(int (*fn)(void *argument), void *argument);
 
 /* The caller's calls, innermost first: how many were stored, at most `most`, and at most 64. */
 int wr_stack_here(void **frames, int most);

@@ -198,6 +198,52 @@ TEST(FiberDeathTest, APanicShowsTheFramesItLeft) {
   }
 }
 
+__attribute__((noinline)) void look_for_wine(int bottles) {
+  if (bottles == 0) throw std::runtime_error("out of wine");
+  if (bottles == 1) throw 1;
+  std::string().at(static_cast<size_t>(bottles));
+  asm volatile("");
+}
+
+__attribute__((noinline)) void buy_wine(int bottles) {
+  look_for_wine(bottles);
+  asm volatile("");
+}
+
+// Neither these exceptions nor the catch that ends the process know where they were thrown.
+TEST(FiberDeathTest, AnyExceptionShowsTheFramesItLeft) {
+  const auto run_throwing = [](int bottles) {
+    run([bottles] {
+      go(fiber_options{.name = "waiter"}, [] { sleep_for(1h); });
+      go([bottles] {
+        defer said([] { fprintf(stderr, "deferred\n"); });
+        try {
+          buy_cheese(0);
+        } catch (const std::exception &) {  // leaves no trace
+        }
+        yield();
+        buy_wine(bottles);
+      });
+      sleep_for(1h);
+    });
+  };
+  const auto report = [](const char *text) {
+    return std::string("^deferred\npanic: .*") + text +
+           ".*\n\nfiber [0-9]+ .running.:\n(    .*\n)*    .*look_for_wine.*\n    .*buy_wine.*\n(    .*\n)*\n(.*\n)*fiber [0-9]+ .sleep.*. waiter:";
+  };
+  EXPECT_EXIT(run_throwing(0), testing::ExitedWithCode(2), report("out of wine"));
+  EXPECT_EXIT(run_throwing(1), testing::ExitedWithCode(2), report("unknown type"));
+  EXPECT_EXIT(run_throwing(2), testing::ExitedWithCode(2), report("basic_string"));
+  EXPECT_EXIT(run([] {
+                try {
+                  buy_wine(0);
+                } catch (...) {
+                  throw;
+                }
+              }),
+              testing::ExitedWithCode(2), "^panic: out of wine\n\nfiber 1 .running. main:\n    ");
+}
+
 TEST(FiberDeathTest, Panics) {
   const auto run_panicking = [](auto f) {
     run([f] {

@@ -165,6 +165,7 @@ void wr_fatal_panic(const char *text) {
 }
 void wr_fatal_panic_at(const char *text, void *const *, int) { wr_fatal_panic(text); }
 int wr_stack_here(void **, int) { return 0; }
+int wr_call_watched(int (*fn)(void *argument), void *argument) { return fn(argument); }
 void wr_fatal_error(const char *text) {
   fprintf(stderr, "fatal error: %s\n", text);
   abort();
