@@ -178,5 +178,7 @@ bool start_plain(void (*body)(), const char *name) {
   return start(run_plain, reinterpret_cast<void *>(body), nullptr, name);
 }
 
+bool start_plain(void *(*body)(void *argument), void *argument, const char *name) { return start(body, argument, nullptr, name); }
+
 }  // namespace threads
 }  // namespace warren::scheduler

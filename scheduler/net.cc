@@ -188,7 +188,7 @@ extern "C" {
 
 int wr_net_listen(const char *address, wr_socket **out) {
   Resolved resolved;
-  int error = resolve(address, true, resolved);
+  int error = resolve(address, true, WR_NEVER, resolved);
   if (error != 0) return error;
   // IPv6 first: where no host is given, it is the socket for both. Some machines have none.
   for (const bool ipv6 : {true, false}) {
@@ -204,7 +204,7 @@ int wr_net_listen(const char *address, wr_socket **out) {
 int wr_net_dial(const char *address, uint64_t deadline, wr_socket **out) {
   if (deadline != WR_NEVER && deadline <= wr_now_ns()) return -ETIMEDOUT;
   Resolved resolved;
-  int error = resolve(address, false, resolved);
+  int error = resolve(address, false, deadline, resolved);
   if (error != 0) return error;
   for (const addrinfo *a = resolved.first(); a != nullptr; a = a->ai_next) {
     error = connect_to(a, deadline, out);

@@ -1,6 +1,8 @@
 // See socket_address.h.
 #include "scheduler/socket_address.h"
 
+#include "scheduler/name_lookup.h"
+
 #include <warren/scheduler_core.h>
 
 #include <arpa/inet.h>
@@ -45,10 +47,10 @@ bool split(const char *address, char (&host)[kLongestHost], char (&port)[kLonges
   return is_port(port);
 }
 
-int errno_of(int result) {
+int errno_of(int result, int error) {
   switch (result) {
     case 0: return 0;
-    case EAI_SYSTEM: return -errno;
+    case EAI_SYSTEM: return -error;
     case EAI_MEMORY: return -ENOMEM;
     case EAI_AGAIN: return -EAGAIN;
     case EAI_SERVICE: return -EINVAL;
@@ -71,7 +73,7 @@ void write_address(const sockaddr_storage &address, AddressText &out) {
 
 }  // namespace
 
-int resolve(const char *address, bool passive, Resolved &out) {
+int resolve(const char *address, bool passive, uint64_t deadline, Resolved &out) {
   char host[kLongestHost], port[kLongestPort];
   if (!split(address, host, port)) return -EINVAL;
   addrinfo hints{};
@@ -79,13 +81,18 @@ int resolve(const char *address, bool passive, Resolved &out) {
   hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | (passive ? AI_PASSIVE : 0);
   const char *name = host[0] == '\0' ? nullptr : host;
   int result = getaddrinfo(name, port, &hints, out.place());
-  if (result == EAI_NONAME || result == EAI_SERVICE) {
-    hints.ai_flags &= ~(AI_NUMERICHOST | AI_NUMERICSERV);
+  if (result != EAI_NONAME && result != EAI_SERVICE) return errno_of(result, errno);
+  hints.ai_flags &= ~(AI_NUMERICHOST | AI_NUMERICSERV);
+  int error = 0;
+  if (deadline != WR_NEVER) {
+    result = look_up(name, port, hints, deadline, out.place(), &error);
+  } else {
     wr_enter_blocking();
     result = getaddrinfo(name, port, &hints, out.place());
     wr_exit_blocking();
+    error = errno;
   }
-  return errno_of(result);
+  return errno_of(result, error);
 }
 
 void write_local_address(int fd, AddressText &out) {

@@ -1,7 +1,9 @@
 // "host:port" to addresses of the kernel's and back. Caller: net.cc.
-// Invariant: a name is looked up as a blocking call, numbers are read at once.
+// Invariant: numbers are read at once; a name is looked up as a blocking call, or on a thread of its own where that must come
+// to an end.
 #pragma once
 
+#include <cstdint>
 #include <netdb.h>
 #include <netinet/in.h>
 
@@ -27,8 +29,8 @@ class Resolved {
   addrinfo *list_ = nullptr;
 };
 
-// 0, -EINVAL (no port, a name that is too long), -ENOENT (no such name), -EAGAIN, -ENOMEM.
-int resolve(const char *address, bool passive, Resolved &out);
+// 0, -EINVAL (no port, a name that is too long), -ENOENT (no such name), -EAGAIN, -ENOMEM, -ETIMEDOUT.
+int resolve(const char *address, bool passive, uint64_t deadline, Resolved &out);
 
 void write_local_address(int fd, AddressText &out);
 void write_remote_address(int fd, AddressText &out);

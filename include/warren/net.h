@@ -22,7 +22,7 @@ typedef struct wr_socket wr_socket;
  * -EINVAL: not an address; -ENOENT: no such name. A socket that is handed out has one reference. */
 int wr_net_listen(const char *address, wr_socket **out);
 int wr_net_accept(wr_socket *listener, wr_socket **out);
-/* The deadline is for connecting alone: to resolve a name may take longer. WR_NEVER: as long as the kernel tries. */
+/* The deadline is for the resolving of the name and the connecting together. WR_NEVER: as long as the system tries. */
 int wr_net_dial(const char *address, uint64_t deadline, wr_socket **out);
 
 int64_t wr_net_read(wr_socket *s, void *to, size_t size);        /* bytes, as soon as there are any; 0: end of stream */

@@ -229,7 +229,8 @@ TEST(FiberDeathTest, AnyExceptionShowsTheFramesItLeft) {
   };
   const auto report = [](const char *text) {
     return std::string("^deferred\npanic: .*") + text +
-           ".*\n\nfiber [0-9]+ .running.:\n(    .*\n)*    .*look_for_wine.*\n    .*buy_wine.*\n(    .*\n)*\n(.*\n)*fiber [0-9]+ .sleep.*. waiter:";
+           ".*\n\nfiber [0-9]+ .running.:\n(    .*\n)*    .*look_for_wine.*\n    .*buy_wine.*\n(    .*\n)*"
+           "\n(.*\n)*fiber [0-9]+ .sleep.*. waiter:";
   };
   EXPECT_EXIT(run_throwing(0), testing::ExitedWithCode(2), report("out of wine"));
   EXPECT_EXIT(run_throwing(1), testing::ExitedWithCode(2), report("unknown type"));

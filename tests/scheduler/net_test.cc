@@ -8,8 +8,39 @@
 #include <string>
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
+#include <netdb.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+namespace {
+
+// In place of libc's: the name "slow.test" is found, but only when the test says so.
+std::atomic<bool> slow_one_may_answer{false};
+std::atomic<int> slow_ones_asked{0}, lists_made{0}, lists_freed{0};
+
+template <class F>
+F *of_libc(F *, const char *name) {
+  return reinterpret_cast<F *>(dlsym(RTLD_NEXT, name));
+}
+
+}  // namespace
+
+extern "C" int getaddrinfo(const char *name, const char *port, const addrinfo *hints, addrinfo **out) {
+  const bool slow = name != nullptr && strcmp(name, "slow.test") == 0 && (hints->ai_flags & AI_NUMERICHOST) == 0;
+  if (slow) {
+    ++slow_ones_asked;
+    while (!slow_one_may_answer) usleep(1000);
+  }
+  const int result = of_libc(getaddrinfo, "getaddrinfo")(slow ? "127.0.0.1" : name, port, hints, out);
+  if (result == 0) ++lists_made;
+  return result;
+}
+
+extern "C" void freeaddrinfo(addrinfo *list) noexcept {
+  ++lists_freed;
+  of_libc(freeaddrinfo, "freeaddrinfo")(list);
+}
 
 namespace warren {
 namespace {
@@ -342,6 +373,35 @@ TASK_TEST(Net, Names) {
   Tasks tasks;
   tasks.spawn([l] { l.accept().write("named"); });
   EXPECT_EQ(read_all(net::dial("localhost" + port)), "named");
+}
+
+// The thread that asks for the name goes on alone; what it gets is freed.
+TASK_TEST(Net, ADeadlineCutsTheSearchForANameShort) {
+  slow_one_may_answer = false;
+  const int asked = slow_ones_asked, made = lists_made;
+  const auto dial = [] { EXPECT_EQ(code_of([] { net::dial("slow.test:80", steady_clock::now() + 20ms); }), ETIMEDOUT); };
+  while (slow_ones_asked == asked) dial();  // under load the deadline may come before the thread
+  Tasks several;
+  for (int i = 0; i < 10; ++i) several.spawn(dial);
+  several.join();
+  slow_one_may_answer = true;
+  wait_until([asked, made] { return lists_made - made >= slow_ones_asked - asked && lists_made == lists_freed; });
+}
+
+TASK_TEST(Net, ANameIsFoundBeforeTheDeadline) {
+  const net::listener l = net::listen("127.0.0.1:0");
+  const std::string port = l.addr().substr(l.addr().rfind(':'));
+  slow_one_may_answer = false;
+  Tasks tasks;
+  tasks.spawn([l] { l.accept().write("named"); });
+  tasks.spawn([] {
+    let_others_run();
+    slow_one_may_answer = true;
+  });
+  EXPECT_EQ(read_all(net::dial("slow.test" + port, steady_clock::now() + 1h)), "named");
+  EXPECT_EQ(code_of([] { net::dial("none.invalid:80", steady_clock::now() + 1h); }), ENOENT);
+  EXPECT_EQ(code_of([] { net::dial("127.0.0.1:noservice", steady_clock::now() + 1h); }), EINVAL);
+  wait_until([] { return lists_made == lists_freed; });
 }
 
 }  // namespace
