@@ -3,8 +3,8 @@
 //   stack of a pthread    guard | stack … sp … | static thread-local blocks | control block (fs)      one mapping
 //   first thread          stack … sp … | arguments, environment;  blocks and control block elsewhere
 //   elsewhere             sp on an alternate signal stack, a fiber's, one made by makecontext: this stack from sp to the
-//                         end of its mapping, and the thread's own as far down as it was ever used, since where it was
-//                         left is unknown
+//                         end of its mapping, and the thread's own (and that of the fiber it runs) as far down as it
+//                         was ever used, since where it was left is unknown
 //
 // What the heap hands out is not searched beyond the block: a coroutine's stack may come from malloc.
 #include "gc/stacks.h"
@@ -128,6 +128,13 @@ void set_up() {
 
 size_t control_block_bytes() { return control_bytes; }
 
+void for_each_range_elsewhere(uintptr_t stack_pointer, VisitRange visit, void *context) {
+  mappings::Mapping mapping;
+  if (!mappings::around(stack_pointer, &mapping)) return;
+  const uintptr_t low = stack_pointer - kRedZone;
+  visit_touched(low > mapping.low ? low : mapping.low, end_of_foreign_stack(stack_pointer, mapping), {visit, context});
+}
+
 void for_each_range(const Thread &thread, const world::FiberStacks *fibers, VisitRange visit_range, void *context) {
   const Visitor visit{visit_range, context};
   if (thread.context != nullptr) visit_registers(*thread.context, visit);
@@ -154,8 +161,12 @@ void for_each_range(const Thread &thread, const world::FiberStacks *fibers, Visi
 
   if (on_fiber) {
     visit(sp > fiber_low ? sp : fiber_low, fiber_high);
-  } else if (known) {
-    visit_touched(sp > running.low ? sp : running.low, end_of_foreign_stack(thread.stack_pointer, running), visit);
+  } else {
+    for_each_range_elsewhere(thread.stack_pointer, visit_range, context);
+    // It may have been called there by a fiber, whose own stack it has left somewhere.
+    if (fibers != nullptr && fibers->bounds_of_thread(control, &fiber_low, &fiber_high)) {
+      visit_touched(fiber_low, fiber_high, visit);
+    }
   }
   // The stack that the thread has left for this one.
   if (thread.leaves_nothing) return;

@@ -1,6 +1,6 @@
 // Where a thread keeps roots: its registers, the stack it runs on, the stack libc gave it, its thread-local storage.
-// Callers: threads.cc, in a stopped world; inspect/, in a copy of one. Invariant: nothing is visited that cannot be read, and no page is touched for
-// the first time.
+// Callers: threads.cc, in a stopped world, and preload/ for it; inspect/, in a copy of one. Invariant: nothing is visited that cannot
+// be read, and no page is touched for the first time.
 #pragma once
 
 #include "gc/world.h"
@@ -22,5 +22,8 @@ struct Thread {
   bool leaves_nothing = false;  // its own stack, or what is in use of it, holds nothing of the program's
 };
 void for_each_range(const Thread &thread, const world::FiberStacks *fibers, VisitRange visit, void *context);
+
+// From a stack pointer to the end of that stack, which is neither a thread's nor a fiber's: a coroutine's of the program's.
+void for_each_range_elsewhere(uintptr_t stack_pointer, VisitRange visit, void *context);
 
 }  // namespace warren::gc::stacks

@@ -62,10 +62,12 @@ bool start_collector_thread(void (*body)(void *), void *argument, const char *na
 // Whether the caller is such a thread.
 bool on_collector_thread();
 
-// Stacks that threads run on which are not their own. bounds_of: whether `sp` is on one, and which. for_each_parked: what is in
-// use of the stacks of fibers that do not run, and their closures. Called in a stopped world: neither may take a lock.
+// Stacks that threads run on which are not their own. bounds_of: whether `sp` is on one, and which. bounds_of_thread: whether a
+// thread runs a fiber, and on which of them that began. for_each_parked: what is in use of the stacks of fibers that do not run, and
+// their closures. Called in a stopped world: none may take a lock.
 struct FiberStacks {
   bool (*bounds_of)(uintptr_t sp, uintptr_t *low, uintptr_t *high);
+  bool (*bounds_of_thread)(uintptr_t thread_pointer, uintptr_t *low, uintptr_t *high);
   void (*for_each_parked)(VisitRange visit, void *context);
   // The stacks alone, in a running world too: what is in use changes then, but stays readable.
   void (*for_each_parked_stack)(VisitRange visit, void *context);

@@ -4,6 +4,7 @@
 
 #include "gc/cycle.h"
 #include "gc/held_blocks.h"
+#include "gc/stacks.h"
 #include "gc/world.h"
 #include "scheduler/stacks.h"
 #include "warren/sync.h"
@@ -14,6 +15,13 @@ using warren::gc::VisitRange;
 
 bool bounds_of(uintptr_t sp, uintptr_t *low, uintptr_t *high) {
   const auto bounds = warren::scheduler::stack_bounds_of(reinterpret_cast<const void *>(sp));
+  *low = reinterpret_cast<uintptr_t>(bounds.low);
+  *high = reinterpret_cast<uintptr_t>(bounds.high);
+  return bounds.low != nullptr;
+}
+
+bool bounds_of_thread(uintptr_t thread_pointer, uintptr_t *low, uintptr_t *high) {
+  const auto bounds = warren::scheduler::stack_of_thread(thread_pointer);
   *low = reinterpret_cast<uintptr_t>(bounds.low);
   *high = reinterpret_cast<uintptr_t>(bounds.high);
   return bounds.low != nullptr;
@@ -36,17 +44,23 @@ void visit_closure(void *closure, void *argument) {
   warren::gc::held_blocks::for_each_in_control_block(word, word + sizeof closure, call->visit, call->context);
 }
 
+// Only in a stopped world is it known what lies around.
+void visit_elsewhere(char *sp, void *argument) {
+  const auto *call = static_cast<const Visit *>(argument);
+  warren::gc::stacks::for_each_range_elsewhere(reinterpret_cast<uintptr_t>(sp), call->visit, call->context);
+}
+
 void for_each_parked(VisitRange visit, void *context) {
   Visit call{visit, context};
-  warren::scheduler::for_each_parked_stack(visit_stack, visit_closure, &call);
+  warren::scheduler::for_each_parked_stack(visit_stack, visit_closure, visit_elsewhere, &call);
 }
 
 void for_each_parked_stack(VisitRange visit, void *context) {
   Visit call{visit, context};
-  warren::scheduler::for_each_parked_stack(visit_stack, nullptr, &call);
+  warren::scheduler::for_each_parked_stack(visit_stack, nullptr, nullptr, &call);
 }
 
-constexpr warren::gc::world::FiberStacks kStacks{bounds_of, for_each_parked, for_each_parked_stack};
+constexpr warren::gc::world::FiberStacks kStacks{bounds_of, bounds_of_thread, for_each_parked, for_each_parked_stack};
 
 }  // namespace
 

@@ -8,6 +8,7 @@
 #include "scheduler/find_runnable.h"
 #include "scheduler/idle.h"
 #include "scheduler/note.h"
+#include "scheduler/stacks.h"
 #include "scheduler/switch.h"
 
 #include <cerrno>
@@ -101,6 +102,7 @@ void give_back(M *m) {
 
 // By the thread itself, before it runs anything: who looks for foreign threads must not take it for one.
 void enlist(M *m) {
+  m->thread_pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
   m->thread_id = os_calls::thread_id();
   MutexLock hold(sched.lock);
   if (m->enlisted) return;
@@ -181,4 +183,13 @@ bool start_plain(void (*body)(), const char *name) {
 bool start_plain(void *(*body)(void *argument), void *argument, const char *name) { return start(body, argument, nullptr, name); }
 
 }  // namespace threads
+
+StackBounds stack_of_thread(uintptr_t thread_pointer) {
+  const M *m = sched.all_ms.load(std::memory_order_acquire);  // pairs with enlist()
+  for (; m != nullptr; m = m->next_all) {
+    if (m->thread_id != 0 && m->thread_pointer == thread_pointer) return stack_bounds_of(m->current);
+  }
+  return {};
+}
+
 }  // namespace warren::scheduler

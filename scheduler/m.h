@@ -53,6 +53,7 @@ struct alignas(128) M {
   uint32_t id = 0;
   uint32_t random = 1;
   uint32_t thread_id = 0;             // the kernel's
+  uintptr_t thread_pointer = 0;       // of the thread; set before thread_id
   bool ends = false;                  // its thread is to end
   void *signal_stack = nullptr;
   [[no_unique_address]] ToolStack tool_stack;  // its own, of the schedule loop

@@ -355,14 +355,18 @@ void for_each_fetched(Visit visit) {
 }  // namespace
 
 void for_each_parked_stack(void (*visit)(char *low, char *high, void *context),
-                           void (*visit_argument)(void *argument, void *context), void *context) {
+                           void (*visit_argument)(void *argument, void *context),
+                           void (*visit_elsewhere)(char *sp, void *context), void *context) {
   for_each_fetched([=](const G *g) {
     // relaxed: the threads are stopped, or any answer will do
     if (g->status.load(std::memory_order_relaxed) == GStatus::kDead) return;
     const uintptr_t sp = __atomic_load_n(reinterpret_cast<const uintptr_t *>(&g->sp), __ATOMIC_RELAXED);
     if (sp == 0) return;
+    const uintptr_t low = address_of(g->low) + stacks::guard_bytes(g->stack_order);
+    const bool elsewhere = sp < low || sp >= address_of(g);
     // To the end of the G: behind it there is only the colour.
-    visit(at_address<char>(sp), at_address<char>(address_of(g + 1)), context);
+    visit(at_address<char>(elsewhere ? low : sp), at_address<char>(address_of(g + 1)), context);
+    if (elsewhere && visit_elsewhere != nullptr) visit_elsewhere(at_address<char>(sp), context);
     const bool on_stack = address_of(g->argument) - address_of(g->low) < stacks::bytes_of(g->stack_order);
     if (visit_argument != nullptr && g->argument != nullptr && !on_stack) visit_argument(g->argument, context);
   });

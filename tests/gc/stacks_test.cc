@@ -319,6 +319,7 @@ TEST(Stacks, OfFibers) {
           *high = *low + sizeof fiber_stack;
           return sp >= *low && sp < *high;
         },
+        [](uintptr_t, uintptr_t *, uintptr_t *) { return false; },
         [](VisitRange visit, void *context) {
           const auto low = reinterpret_cast<uintptr_t>(parked_stack);
           visit(low, low + sizeof parked_stack, context);

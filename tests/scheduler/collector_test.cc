@@ -5,8 +5,10 @@
 #include <warren/channel_cxx.h>
 #include <warren/gc.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <random>
+#include <ucontext.h>
 
 namespace {
 
@@ -57,6 +59,76 @@ TEST(Collector, WhatOnlyAParkedFiberHoldsStays) {
     end = true;
     while (done != kFibers) wr_sleep_ns(1000000);
   });
+}
+
+// A coroutine of another library's inside a fiber, on a stack that is none of ours: it parks there, or computes, and is
+// the only one to hold its list, while the fiber's own stack, which it has left, alone holds another.
+struct Coroutine {
+  explicit Coroutine(bool mapped, bool parks) : mapped_(mapped), parks_(parks) {
+    stack_ = mapped ? mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : malloc(kBytes);
+  }
+  ~Coroutine() { mapped_ ? static_cast<void>(munmap(stack_, kBytes)) : free(stack_); }
+  Coroutine(const Coroutine &) = delete;
+  Coroutine &operator=(const Coroutine &) = delete;
+
+  // Called by a fiber; returns when the coroutine has ended.
+  void run() {
+    getcontext(&inner_);
+    inner_.uc_stack.ss_sp = stack_;
+    inner_.uc_stack.ss_size = kBytes;
+    inner_.uc_link = &outer_;
+    const auto self = reinterpret_cast<uintptr_t>(this);
+    makecontext(&inner_, reinterpret_cast<void (*)()>(begin), 2, static_cast<unsigned>(self >> 32), static_cast<unsigned>(self));
+    swapcontext(&outer_, &inner_);
+  }
+
+  std::atomic<bool> inside{false}, end{false};
+  int found = -1;
+
+ private:
+  static constexpr size_t kBytes = 128 << 10;
+
+  static void begin(unsigned high, unsigned low) {
+    reinterpret_cast<Coroutine *>(uintptr_t{high} << 32 | low)->work();
+  }
+  __attribute__((noinline)) void work() {
+    const Node *volatile mine = list_of(20, 77);
+    inside = true;
+    while (!end) {
+      if (parks_) wr_sleep_ns(1000000);
+    }
+    found = length_of(mine, 77);
+  }
+
+  bool mapped_, parks_;
+  void *stack_;
+  ucontext_t inner_{}, outer_{};
+};
+
+TEST(Collector, WhatAFiberHoldsWhoseCoroutineHasAStackOfItsOwn) {
+  if (kSanitized) GTEST_SKIP() << "they must be told of each stack";
+  for (const bool parks : {true, false}) {
+    for (const bool mapped : {true, false}) {
+      run_on(3, [=] {
+        Coroutine coroutine(mapped, parks);
+        std::atomic<int> found{-1};
+        go([&] {
+          const Node *volatile mine = list_of(20, 33);
+          coroutine.run();
+          found = length_of(mine, 33);
+        });
+        while (!coroutine.inside) wr_sleep_ns(100000);
+        for (int i = 0; i < 3; ++i) {
+          wr_gc_collect();
+          list_of(5000, ~uint64_t{0});
+        }
+        coroutine.end = true;
+        while (found == -1) wr_sleep_ns(1000000);
+        EXPECT_EQ(found, 20) << "parks: " << parks << ", mapped: " << mapped;
+        EXPECT_EQ(coroutine.found, 20) << "parks: " << parks << ", mapped: " << mapped;
+      });
+    }
+  }
 }
 
 // What is too large for a channel's ring, or may throw when it is moved, waits in memory of its own.

@@ -138,7 +138,7 @@ TEST(Stack, ParkedStacksAreVisited) {
             if (*word >> 16 == 0x5ec7e7000000) static_cast<std::set<uint64_t> *>(context)->insert(*word & 0xffff);
           }
         },
-        nullptr, &seen);
+        nullptr, nullptr, &seen);
     EXPECT_EQ(seen.size(), static_cast<size_t>(kFibers));
     end = true;
     while (done != kFibers) wr_sleep_ns(1000000);
