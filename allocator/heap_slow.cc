@@ -110,7 +110,7 @@ large::Allocated allocate_large(size_t size, size_t align) {
   large::Allocated allocated;
   {
     CacheAccess access;
-    if (WARREN_UNLIKELY(access.reentered())) return {emergency::allocate(size, align), false};
+    if (WARREN_UNLIKELY(access.reentered())) return {emergency::allocate(size, align), size};
     allocated = large::allocate(size, align);
     if (WARREN_UNLIKELY(allocated.block == nullptr) && access.cache() != nullptr) {
       access.cache()->flush();  // at a limit: what this thread hoards may make a run
@@ -221,7 +221,8 @@ void *allocate_uncounted(size_t size) {
 void *allocate_large_zeroed(size_t size) {
   if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
   const large::Allocated allocated = allocate_large(size, kPageSize);
-  return allocated.block == nullptr || allocated.zero ? allocated.block : memset(allocated.block, 0, size);
+  if (allocated.block == nullptr || allocated.dirty_bytes == 0) return allocated.block;
+  return memset(allocated.block, 0, allocated.dirty_bytes < size ? allocated.dirty_bytes : size);
 }
 
 void *allocate_aligned_uncounted(size_t align, size_t size) {

@@ -44,7 +44,7 @@ void *relocate(void *block, Span *span, size_t size) {
   const size_t kept = size < span->bytes() ? size : span->bytes();
   Span *target = page_heap::allocate(PageCount::covering(size), SpanState::kLarge, SizeClass{0});
   if (target == nullptr) return nullptr;
-  const bool cold = target->zero;
+  const bool cold = target->dirty_bytes() < target->bytes() / 2;
   target->zero = false;
   if (kept >= (cold ? kMinMoveSize : kMaxCopySize)) {
     // The mark goes first: once moved, the old span is the page heap's.
@@ -70,10 +70,10 @@ Allocated allocate(size_t size, size_t align) {
   const PageCount pages = PageCount::covering(size == 0 ? 1 : size);
   Span *span = align <= kPageSize ? page_heap::allocate(pages, SpanState::kLarge, SizeClass{0})
                                   : page_heap::allocate_aligned(pages, align);
-  if (span == nullptr) return {nullptr, false};
-  const bool zero = span->zero;
+  if (span == nullptr) return {nullptr, 0};
+  const size_t dirty_bytes = span->dirty_bytes();
   span->zero = false;  // from now on the program writes to it
-  return {publish(span), zero};
+  return {publish(span), dirty_bytes};
 }
 
 void free(void *block) {

@@ -10,7 +10,7 @@ namespace warren::large {
 
 struct Allocated {
   void *block;  // nullptr: no memory
-  bool zero;    // every byte of it reads as zero
+  size_t dirty_bytes;  // every byte behind so many reads as zero
 };
 
 // `align`: a power of two; below kPageSize it makes no difference.

@@ -40,11 +40,13 @@ struct Span {
   uint16_t sampled;        // objects that the heap profile has, see gc/sampled_objects.h; changed by atomic operations
   uint32_t generation;     // the cycle whose marks have become its allocated bits
   uint32_t since;          // page_heap::stamp, when it was handed out last
+  PageCount warm_head;     // of a run just handed out that is not `zero`: all behind so many pages is; 0: nothing is
 
   PageId end() const { return first + count; }
   PageId last() const { return PageId{first.value + count.value - 1}; }
   uintptr_t start() const { return arena.address(first); }
   size_t bytes() const { return count.bytes(); }
+  size_t dirty_bytes() const { return zero ? 0 : warm_head.value != 0 ? warm_head.bytes() : bytes(); }  // of a run just handed out
   bool covers(PageId page) const { return page >= first && page < end(); }
   uint64_t *free_bits() const { return arena.bits(first); }
   uint32_t index_of(uintptr_t object) const { return object_index(size_class, object - start()); }

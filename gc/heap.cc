@@ -77,7 +77,7 @@ void *allocate_large(size_t size, Kind kind, Taken *taken) {
   const stop_gate::Inside gate;
   Span *span = new_span(pages, SizeClass{0}, kind == Kind::kNoscan);
   if (span == nullptr) return nullptr;
-  if (!span->zero) memset(at_address<void>(span->start()), 0, span->bytes());
+  if (const size_t dirty = span->dirty_bytes(); dirty != 0) memset(at_address<void>(span->start()), 0, dirty);
   span->zero = false;
   span->free_objects = 0;
   BitPair *pair = pairs_of(span);

@@ -75,19 +75,34 @@ TEST(Large, Alignment) {
 TEST(Large, ZeroIsTold) {
   in_own_heap([] {
     large::Allocated first = large::allocate(200000, kPageSize);
-    EXPECT_TRUE(first.zero) << "never touched";
+    EXPECT_EQ(first.dirty_bytes, 0u) << "never touched";
     EXPECT_FALSE(page_map::at(arena.page_of(address_of(first.block)))->zero) << "from now on the program writes there";
     EXPECT_TRUE(all_zero(first.block, 200000));
     memset(first.block, 1, 200000);
     free_block(first.block);
     large::Allocated second = large::allocate(200000, kPageSize);
     EXPECT_EQ(second.block, first.block);
-    EXPECT_FALSE(second.zero);
+    EXPECT_GE(second.dirty_bytes, 200000u);
     free_block(second.block);
     page_heap::release_all();
     large::Allocated third = large::allocate(200000, kPageSize);
-    EXPECT_TRUE(third.zero);
+    EXPECT_EQ(third.dirty_bytes, 0u);
     EXPECT_TRUE(all_zero(third.block, 200000));
+  });
+}
+
+TEST(Large, OnlyTheWarmPartIsDirty) {
+  in_own_heap([] {
+    void *first = large::allocate(100000, kPageSize).block;
+    memset(first, 1, 100000);
+    free_block(first);
+    const large::Allocated second = large::allocate(200000, kPageSize);
+    EXPECT_EQ(second.block, first);
+    EXPECT_EQ(second.dirty_bytes, PageCount::covering(100000).bytes());
+    free_block(second.block);
+    void *zeroed = allocate_zeroed(300000);
+    EXPECT_EQ(zeroed, first);
+    EXPECT_TRUE(all_zero(zeroed, 300000));
   });
 }
 

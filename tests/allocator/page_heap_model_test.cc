@@ -53,6 +53,32 @@ class Model {
     return run;
   }
 
+  // Pages from this one to the end of its run.
+  uint32_t rest_of_run(uint32_t page) const {
+    auto at = runs_.upper_bound(page);
+    if (at == runs_.begin()) return 0;
+    --at;
+    const uint32_t end = at->first + at->second.count;
+    return page < end ? end - page : 0;
+  }
+
+  // As cut(), of two runs: the end of the first and the start of the second.
+  Run cut_both(uint32_t first, uint32_t count) {
+    const uint32_t of_first = rest_of_run(first);
+    if (of_first >= count) return cut(first, count);
+    const Run before = cut(first, of_first), after = cut(first + of_first, count - of_first);
+    EXPECT_TRUE(!before.released && after.released);
+    return {of_first + after.count, after.released, false};
+  }
+
+  // Length of the warm run that ends before this page, 0 for none.
+  uint32_t warm_before(uint32_t page) const {
+    auto at = runs_.lower_bound(page);
+    if (at == runs_.begin()) return 0;
+    --at;
+    return at->first + at->second.count == page && !at->second.released ? at->second.count : 0;
+  }
+
   // Length of the tightest run in that state, 0 for none.
   uint32_t tightest(uint32_t pages, bool released) const {
     uint32_t best = 0;
@@ -173,7 +199,10 @@ class Player {
   }
 
   void take(Span *span, uint32_t warm, uint32_t untouched, bool from_tail) {
-    const Run run = model_.cut(span->first.value, span->count.value);
+    uint32_t head = model_.has_warm_run_at(span->first.value) ? model_.free_behind(span->first.value) : 0;
+    if (head >= span->count.value) head = 0;
+    const Run run = model_.cut_both(span->first.value, span->count.value);
+    EXPECT_EQ(span->warm_head.value, head);
     if (warm != 0) {
       EXPECT_FALSE(run.released) << "a warm run would have done";
       if (model_.long_runs() < 16) {
@@ -182,8 +211,10 @@ class Player {
     } else {
       EXPECT_TRUE(run.released);
       if (untouched != 0 && model_.long_runs() < 16) {
-        EXPECT_EQ(run.count, untouched) << "not the tightest";
+        EXPECT_EQ(run.count - head, untouched) << "not the tightest";
       }
+      const uint32_t left = head != 0 ? 0 : model_.warm_before(span->first.value);
+      EXPECT_TRUE(left == 0 || left < span->count.value / 8) << "a warm run before it was left";
     }
     EXPECT_EQ(span->zero, run.zero);
     if (from_tail) {
@@ -225,7 +256,7 @@ class Player {
     Span *to = page_heap::allocate(PageCount{longer}, SpanState::kLarge, SizeClass{0});
     ASSERT_NE(to, nullptr);
     see_growth();
-    model_.cut(to->first.value, longer);
+    model_.cut_both(to->first.value, longer);
     ASSERT_EQ(page_heap::move(from, to, PageCount{pages}), page_heap::MoveResult::kMoved);
     to->zero = false;
     model_.insert(first, {pages, true, true});
@@ -246,8 +277,8 @@ class Player {
   }
 
   void own(Span *span) {
-    if (span->zero) {
-      for (uint32_t page = 0; page < span->count.value; ++page) {
+    if (span->zero || span->warm_head.value != 0) {
+      for (uint32_t page = span->warm_head.value; page < span->count.value; ++page) {
         for (size_t i = 0; i < kPageSize / sizeof(uint64_t); i += 8)
           ASSERT_EQ(word(span, page)[i], 0u) << "said to be zero";
       }

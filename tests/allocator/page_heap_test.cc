@@ -167,6 +167,48 @@ TEST(PageHeap, WarmRunsComeBeforeUntouchedOnes) {
   });
 }
 
+// Where no warm run is long enough, the one before untouched pages is used with some of them.
+TEST(PageHeap, AWarmRunGrowsIntoUntouchedPages) {
+  in_own_heap([] {
+    Span *first = large(20);
+    const uintptr_t start = first->start();
+    memset(memory(first), 1, first->bytes());
+    page_heap::free(first);
+    Span *longer = large(30);
+    EXPECT_EQ(longer->start(), start);
+    EXPECT_EQ(longer->count, PageCount{30});
+    EXPECT_FALSE(longer->zero);
+    EXPECT_EQ(longer->dirty_bytes(), 20 * kPageSize);
+    for (size_t at = longer->dirty_bytes(); at < longer->bytes(); ++at) ASSERT_EQ(memory(longer)[at], 0);
+    const page_heap::Stats stats = page_heap::stats();
+    EXPECT_EQ(stats.released_pages, stats.free_pages) << "nothing warm is left, and what is behind it was never touched";
+    page_heap::free(longer);
+    EXPECT_EQ(page_heap::stats().free_pages - page_heap::stats().released_pages, 30u);
+  });
+}
+
+TEST(PageHeap, AWarmRunThatIsAPartTooSmallIsLeft) {
+  in_own_heap([] {
+    Span *first = large(20);
+    const uintptr_t start = first->start();
+    page_heap::free(first);
+    Span *longer = large(300);
+    EXPECT_EQ(longer->start(), start + 20 * kPageSize);
+    EXPECT_TRUE(longer->zero);
+    EXPECT_EQ(longer->dirty_bytes(), 0u);
+  });
+}
+
+TEST(PageHeap, AlignedRunsAreNotJoined) {
+  in_own_heap([] {
+    page_heap::free(large(20));
+    Span *aligned = page_heap::allocate_aligned(PageCount{30}, 4 * kPageSize);
+    ASSERT_NE(aligned, nullptr);
+    EXPECT_TRUE(aligned->zero) << "its head would have been both warm and untouched";
+    EXPECT_EQ(page_heap::stats().free_pages - page_heap::stats().released_pages, 20u);
+  });
+}
+
 // A second free of a large block is recognised as long as its start is free (tests/death).
 TEST(PageHeap, SpansOfObjectsTakeTheTailOfAWarmRun) {
   in_own_heap([] {
