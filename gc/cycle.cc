@@ -1,6 +1,7 @@
 // See cycle.h for the order of things.
 #include "gc/cycle.h"
 
+#include "allocator/base/annotations.h"
 #include "allocator/base/cpu_count.h"
 #include "allocator/base/layout.h"
 #include "allocator/base/options.h"
@@ -411,7 +412,7 @@ void run(bool forced) {
   cycle.print(cycles.fetch_add(1, std::memory_order_relaxed) + 1);
 }
 
-void at_end(void (*callback)()) { end_callback = callback; }
+WARREN_AT_START void at_end(void (*callback)()) { end_callback = callback; }
 
 bool is_set_up() { return ready.load(std::memory_order_acquire); }
 

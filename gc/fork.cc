@@ -1,6 +1,7 @@
 // See fork.h.
 #include "gc/fork.h"
 
+#include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/stop_gate.h"
 #include "gc/assist.h"
@@ -111,7 +112,7 @@ void in_child() NO_THREAD_SAFETY_ANALYSIS {
 
 }  // namespace
 
-void install_for_rooted_memory() {
+WARREN_AT_START void install_for_rooted_memory() {
   const auto lock = [] {
     if (!active) rooted_memory::lock_for_fork();
   };
@@ -124,7 +125,7 @@ void install_for_rooted_memory() {
   pthread_atfork(lock, unlock, reset);
 }
 
-void install_for_collector() {
+WARREN_AT_START void install_for_collector() {
   static bool installed = false;  // by the constructor, or under the lock of the set-up
   if (installed) return;
   installed = true;

@@ -16,6 +16,7 @@
 // returns.
 #include "gc/world.h"
 
+#include "allocator/base/annotations.h"
 #include "allocator/base/log.h"
 #include "allocator/base/mutex.h"
 #include "allocator/base/os_calls.h"
@@ -591,7 +592,7 @@ size_t thread_count() {
 
 bool on_collector_thread() { return is_quiet(os_calls::thread_id()); }
 
-void set_fiber_stacks(const FiberStacks *stacks) { fibers = stacks; }
+WARREN_AT_START void set_fiber_stacks(const FiberStacks *stacks) { fibers = stacks; }
 const FiberStacks *fiber_stacks() { return fibers; }
 
 void block_signals_but_the_stop() {
@@ -602,7 +603,7 @@ void block_signals_but_the_stop() {
 }
 
 
-void install_fork_handlers() { pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child); }
+WARREN_AT_START void install_fork_handlers() { pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child); }
 
 // --- the collector's own threads ---
 

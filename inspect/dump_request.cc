@@ -1,6 +1,7 @@
 // See dump_request.h.
 #include "inspect/dump_request.h"
 
+#include "allocator/base/annotations.h"
 #include "allocator/base/log.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
@@ -69,7 +70,7 @@ void in_child() {
 
 }  // namespace
 
-void install() {
+WARREN_AT_START void install() {
   if (!wanted()) return;
   first_process = os_calls::process_id();
   const uint64_t signal = options.heap_dump_signal.load(std::memory_order_relaxed);
@@ -79,7 +80,7 @@ void install() {
   pthread_atfork(nullptr, nullptr, in_child);
 }
 
-void at_exit() {
+WARREN_AT_START void at_exit() {
   if (!wanted()) return;
   LogLine path = own_name();
   path.text("", 1);

@@ -1,6 +1,7 @@
 // See heap_profile.h.
 #include "inspect/heap_profile.h"
 
+#include "allocator/base/annotations.h"
 #include "allocator/base/address.h"
 #include "allocator/base/log.h"
 #include "allocator/base/options.h"
@@ -284,7 +285,7 @@ uint64_t now() {
   return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
 }
 
-bool has_started() { return started.load(std::memory_order_relaxed); }
+WARREN_AT_START bool has_started() { return started.load(std::memory_order_relaxed); }
 
 int dump(const char *path, View view) {
   if (!has_started()) return ENODATA;
@@ -294,13 +295,13 @@ int dump(const char *path, View view) {
   return error;
 }
 
-void set_up_from_options() {
+WARREN_AT_START void set_up_from_options() {
   if (options.prof[0] == '\0' && options.heap_dump[0] == '\0') return;
   start(0);
   if (options.prof[0] != '\0') handle_signal();
 }
 
-void dump_at_exit() {
+WARREN_AT_START void dump_at_exit() {
   if (options.prof[0] == '\0' || !has_started()) return;
   char path[kMostPath];
   own_name(path);

@@ -1,6 +1,7 @@
 // See leaks.h.
 #include "inspect/leaks.h"
 
+#include "allocator/base/annotations.h"
 #include "allocator/base/log.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
@@ -74,7 +75,7 @@ void on_signal(int, void *, void *) {
 
 }  // namespace
 
-void set_up() {
+WARREN_AT_START void set_up() {
   if (options.gc.load(std::memory_order_relaxed) != kGcLeaks) return;
   const uint64_t wanted = options.leaks_process.load(std::memory_order_relaxed);
   process = os_process::id();
@@ -115,7 +116,7 @@ int64_t look() {
 }
 
 // Once. Who comes second waits for the first, whose end takes it along; but for a handler that interrupted it.
-bool begin_last_look() {
+WARREN_AT_START bool begin_last_look() {
   if (!on || os_process::id() != process) return false;
   uint32_t looks = 0;
   const uint32_t self = os_calls::thread_id();
@@ -134,7 +135,7 @@ int64_t check() {
 
 bool is_on() { return on; }
 
-bool leaked_at_exit() { return begin_last_look() && check() > 0 && !is_forked; }
+WARREN_AT_START bool leaked_at_exit() { return begin_last_look() && check() > 0 && !is_forked; }
 
 bool leaked_at_sudden_end() {
   if (!begin_last_look()) return false;

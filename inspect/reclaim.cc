@@ -1,6 +1,7 @@
 // See reclaim.h.
 #include "inspect/reclaim.h"
 
+#include "allocator/base/annotations.h"
 #include "allocator/base/address.h"
 #include "allocator/base/log.h"
 #include "allocator/base/options.h"
@@ -182,7 +183,7 @@ void in_child() {
 
 }  // namespace
 
-void set_up() {
+WARREN_AT_START void set_up() {
   if (options.gc.load(std::memory_order_relaxed) != kGcCollect) return;
   os_process::keep_stderr();
   if (snapshot::set_up() && gc::world::set_up()) {

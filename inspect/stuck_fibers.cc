@@ -7,6 +7,7 @@
 //                            ready, and has nothing but its G, has taken it out of its queue first
 #include "inspect/stuck_fibers.h"
 
+#include "allocator/base/annotations.h"
 #include "allocator/base/address.h"
 #include "allocator/base/log.h"
 #include "allocator/base/options.h"
@@ -144,7 +145,7 @@ void at_end_of_main() {
 
 }  // namespace
 
-void set_up() {
+WARREN_AT_START void set_up() {
   wanted = options.stuck.load(std::memory_order_relaxed);
   if (wanted == kOff) return;
   process = os_process::id();
@@ -169,7 +170,7 @@ int64_t check() {
   return -1;
 }
 
-bool failed_at_exit() {
+WARREN_AT_START bool failed_at_exit() {
   if (wanted == kOff || os_process::id() != process) return false;
   if (check() > 0) found_any = true;  // the program ends in the middle of a run
   return wanted == kFail && found_any;
