@@ -3,7 +3,7 @@
 //
 //   stress_test [--seconds=N] [--seed=N] [--threads=N] [--only=PART]
 //
-// The parts share the seconds. Prints its seed. With WARREN_SOAK=1 an hour takes the place of every 20 seconds.
+// The parts share the seconds. Prints its seed. With WARREN_SOAK=1 each second is a minute.
 // Invariant: an object is reachable through exactly one word, but for the moment of a move in a register or on a stack.
 #include "warren/gc.h"
 
@@ -474,7 +474,7 @@ int main(int argc, char **argv) {
     else return fprintf(stderr, "stress_test: what is %s?\n", argv[i]), 2;
   }
   if (conf_has("soft_dirty") && !has_soft_dirty()) return puts("this kernel has no soft-dirty bits"), kSkipped;
-  if (const char *soak = getenv("WARREN_SOAK"); soak != nullptr && strcmp(soak, "1") == 0) seconds *= 3600 / 20;
+  if (const char *soak = getenv("WARREN_SOAK"); soak != nullptr && strcmp(soak, "1") == 0) seconds *= 60;
   double parts = 0;
   for (const auto &part : kParts) parts += is_wanted(part.name) ? 1 : 0;
   if (parts == 0) return fprintf(stderr, "stress_test: no such part\n"), 2;
