@@ -22,6 +22,7 @@
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_process.h"
 #include "allocator/base/os_thread.h"
+#include "gc/cut_calls.h"
 #include "gc/mappings.h"
 #include "gc/paged_array.h"
 #include "gc/registers_x86_64.h"
@@ -83,8 +84,6 @@ std::atomic<uint32_t> awaited_{0};  // asked and not arrived, and 1 for the stop
 
 const uint32_t *low_word_of(const std::atomic<uint64_t> &word) { return reinterpret_cast<const uint32_t *>(&word); }
 
-WARREN_TLS uint64_t value_to_obey = 0;  // of the signal that came inside the stop gate
-
 // --- in the stopped thread ---
 
 void arrive(uint64_t value, const ucontext_t *context) {
@@ -114,11 +113,12 @@ void on_signal(int, void *information, void *context) {
   if (signal->si_code != stop_signal::kCode || static_cast<uint64_t>(signal->si_pid) != os_process::id()) return;
   const uint64_t value = reinterpret_cast<uint64_t>(signal->si_value.sival_ptr);
   if (stop_gate::inside != 0) {
-    value_to_obey = value;
+    cut_calls::left.deferred = value;
     stop_gate::inside |= 1;
     return;
   }
   arrive(value, static_cast<const ucontext_t *>(context));
+  cut_calls::note(context);
 }
 
 // --- the stopping thread's ---
@@ -460,7 +460,7 @@ void stop_at_gate() {
   stop_gate::inside = 0;
   // Sent anew, so that the registers are where a stopped thread's are.
   const uint32_t self = os_calls::thread_id();
-  os_calls::queue_signal(os_process::id(), self, stop_signal::number(), stop_signal::kCode, value_to_obey);
+  os_calls::queue_signal(os_process::id(), self, stop_signal::number(), stop_signal::kCode, cut_calls::left.deferred);
 }
 
 void after_fork_in_child() {

@@ -4,7 +4,7 @@
 // is not in its mask. Callers: programs. Invariant: nothing here allocates, but for the first look-up of a waiting
 // function.
 //
-// Not here: masks that last for one call (ppoll, pselect, epoll_pwait, sigsuspend, a handler's sa_mask), and those set
+// Not here: masks that last for one call (ppoll, pselect, epoll_pwait, sigsuspend: waiting_calls.cc), a handler's sa_mask, and those set
 // before the collector's first use. Whoever stops the world says which thread blocks the signal.
 #include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"

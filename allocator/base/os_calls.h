@@ -82,6 +82,7 @@ uint64_t block_all_signals();
 void restore_signals(uint64_t mask);
 uint64_t set_signal_mask(uint64_t mask);  // likewise, for any mask
 long change_signal_mask(int how, const uint64_t *set, uint64_t *before);  // as rt_sigprocmask; either may be nullptr
+uint64_t pending_signals();  // that wait for this thread, or for any that will have them, and are blocked here
 
 // A handler of the signal, installed past libc: with every signal blocked while it runs, on the alternate stack if there
 // is one.

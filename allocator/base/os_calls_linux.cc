@@ -184,9 +184,14 @@ uint64_t block_all_signals() {
   return before;
 }
 
-
 long change_signal_mask(int how, const uint64_t *set, uint64_t *before) {
   return call(SYS_rt_sigprocmask, how, word(set), word(before), sizeof *set);
+}
+
+uint64_t pending_signals() {
+  uint64_t pending = 0;
+  call(SYS_rt_sigpending, word(&pending), sizeof pending);
+  return pending;
 }
 
 SignalHandler handler_of(int signal) {
