@@ -330,6 +330,7 @@ class Cycle {
     caches::detach_all();
     phase::current.store(phase::Phase::kSettle, std::memory_order_relaxed);
     trace_.heap_at_end = heap::live_bytes.load(std::memory_order_relaxed);
+    scannable_at_end_ = heap::scannable_bytes.load(std::memory_order_relaxed);
     trace_.clock.last_pause = watch_.lap();  // the first thing that start() does is to let them go
     world::start();
     note_pause(trace_.clock.last_pause);
@@ -350,7 +351,8 @@ class Cycle {
     trace_.cpu.first_pause = trace_.clock.first_pause * trace_.procs;
     trace_.cpu.last_pause = trace_.clock.last_pause * trace_.procs;
     collector_time.fetch_add(trace_.cpu.assist + trace_.cpu.background, std::memory_order_relaxed);
-    pacing::end({marked, scannable + assist::marked(), done(), trace_.cpu.assist, trace_.cpu.background, os_calls::now() - began_});
+    pacing::end({trace_.heap_at_end, scannable_at_end_, marked, scannable + assist::marked(), done(), trace_.cpu.assist,
+                 trace_.cpu.background, os_calls::now() - began_});
     if (specials::any_ready()) finalizer_thread::wake();
   }
 
@@ -395,6 +397,7 @@ class Cycle {
   unsigned dedicated_ = 0;  // workers that the pacer wants for this cycle
   Marker marker_;
   CycleTrace trace_;
+  uint64_t scannable_at_end_ = 0;
   Stopwatch watch_;
   uint64_t began_ = os_calls::now();
   uint64_t thread_time_ = os_calls::thread_time();

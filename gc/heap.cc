@@ -35,6 +35,7 @@ SizeClass class_of(size_t size) {
   return size <= kMaxSmallSize ? SizeClass{kSmallClasses.class_of[(size + 7) / 8]} : class_of_medium_size(size);
 }
 
+// Inside the stop gate, with what was taken: who counts while the program stands still counts neither twice nor not at all.
 void note_taken(size_t bytes, Kind kind) {
   if (kind == Kind::kScan) scannable_bytes.fetch_add(bytes, std::memory_order_relaxed);
   live_bytes.fetch_add(bytes, std::memory_order_relaxed);
@@ -59,6 +60,7 @@ void *refill_and_take(SizeClass size_class, Kind kind, Taken *taken) {
   bool sampled = sampled_objects::comes_to_sample(cache, noscan, number);
   if (run.end - run.next < size) {
     if (!caches::refill(cache, size_class, kind == Kind::kNoscan, &taken->bytes)) return nullptr;
+    note_taken(taken->bytes, kind);
     sampled_objects::count(cache, noscan, number);
     sampled = sampled_objects::comes_to_sample(cache, noscan, number);
   }
@@ -88,7 +90,8 @@ void *allocate_large(size_t size, Kind kind, Taken *taken) {
   }
   void *object = whole(at_address<void>(span->start()));
   set_of(span).put(span);
-  taken->bytes += pages.bytes();
+  taken->bytes = pages.bytes();
+  note_taken(taken->bytes, kind);
   if (Cache *cache = caches::mine(); cache != nullptr && sampled_objects::is_due(cache, pages.bytes())) {
     sampled_objects::add(cache, address_of(object), pages.bytes());
     taken->sampled = true;
@@ -144,7 +147,6 @@ WARREN_NOINLINE void *allocate_slow(size_t size, Kind kind) {
     void *object = padded <= kMaxClassSize ? refill_and_take(class_of(padded), kind, &taken)
                                            : allocate_large(padded, kind, &taken);
     if (WARREN_LIKELY(object != nullptr)) {
-      note_taken(taken.bytes, kind);
       cycle::pay_for(taken.bytes);
       if (WARREN_UNLIKELY(taken.sampled)) sampled_objects::after();
       return object;

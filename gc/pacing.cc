@@ -112,9 +112,10 @@ uint64_t goal() { return published_goal.load(std::memory_order_relaxed); }
 
 void end(const End &end) {
   MutexLock guard(lock);
-  const uint64_t before = heap::live_bytes.exchange(end.marked, std::memory_order_relaxed);
-  heap::scannable_bytes.store(end.scannable, std::memory_order_relaxed);
-  pacer.end_cycle({os_calls::now(), before, end.marked, end.done, end.assist_time, end.background_time, 0});
+  // The program has taken more since.
+  heap::live_bytes.fetch_sub(end.heap - end.marked, std::memory_order_relaxed);
+  heap::scannable_bytes.fetch_sub(end.heap_scannable - end.scannable, std::memory_order_relaxed);
+  pacer.end_cycle({os_calls::now(), end.heap, end.marked, end.done, end.assist_time, end.background_time, 0});
   limiter.note(end.elapsed, end.assist_time + end.background_time, 0);
   publish_targets();
 }

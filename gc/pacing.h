@@ -27,8 +27,8 @@ Pace pace();
 uint64_t goal();
 
 struct End {
-  uint64_t marked;            // live bytes now
-  uint64_t scannable;         // of them: in objects that may hold pointers
+  uint64_t heap, heap_scannable;  // live bytes when marking ended, dead ones among them, and those that may hold pointers
+  uint64_t marked, scannable;     // of these
   ScanBytes done;
   uint64_t assist_time, background_time, elapsed;
 };

@@ -385,6 +385,43 @@ TEST(Percent, LargeGarbageDoesNotOutrunTheCollector) {
   }
 }
 
+// Everything is held, so what counts as live is never less than that: not either when it was taken after marking had ended and before
+// the cycle had counted, which takes as long as there are objects with finalizers.
+TEST(Statistics, WhatIsTakenWhileACycleEndsIsLive) {
+  constexpr size_t kFinalizers = 200'000, kObjects = 30'000, kSize = 40'000, kSlack = size_t{256} << 10;
+  const int before = wr_gc_set_percent(1'000'000);
+  auto **watched = static_cast<void **>(wr_gc_malloc_rooted(kFinalizers * sizeof(void *)));
+  auto **held = static_cast<void **>(wr_gc_malloc_rooted(kObjects * sizeof(void *)));
+  for (size_t i = 0; i < kFinalizers; ++i) {
+    watched[i] = wr_gc_malloc(16);
+    wr_gc_set_finalizer(watched[i], [](void *, void *) {}, nullptr);
+  }
+  for (int i = 0; i < 3; ++i) wr_gc_collect();
+  wr_mem_stats stats;
+  wr_read_mem_stats(&stats);
+  const uint64_t at_first = stats.gc_live_bytes;
+  std::atomic<bool> over{false};
+  std::thread collecting([&] {
+    while (!over) wr_gc_collect();
+  });
+  uint64_t missing = 0, size = 0;  // bytes held that did not count
+  for (size_t i = 0; i < kObjects; ++i) {
+    held[i] = wr_gc_malloc_noscan(kSize);
+    if (size == 0) size = wr_gc_size(held[i]);
+    wr_read_mem_stats(&stats);
+    const uint64_t wanted = at_first + (i + 1) * size;
+    if (stats.gc_live_bytes < wanted && wanted - stats.gc_live_bytes > missing) missing = wanted - stats.gc_live_bytes;
+  }
+  over = true;
+  collecting.join();
+  EXPECT_LE(missing, kSlack);
+  for (size_t i = 0; i < kFinalizers; ++i) wr_gc_set_finalizer(watched[i], nullptr, nullptr);
+  wr_gc_free_rooted(watched);
+  wr_gc_free_rooted(held);
+  wr_gc_set_percent(before);
+  wr_gc_collect();
+}
+
 struct Counted {
   explicit Counted(int number = 7) : value(number) {}
   ~Counted() { destroyed += value == 0 ? 1000 : 1; }
