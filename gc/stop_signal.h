@@ -20,6 +20,11 @@ bool ours();
 // 0 while the collector sleeps.
 int number();
 
+// Takes the signal out of what the thread blocks, by another one that libc lets no mask hold (the one by which setuid reaches all
+// threads; its handler goes on to libc's). For masks from before take(), and those of handlers and calls that no wrapper has seen. False:
+// libc does not use that signal yet, or the thread blocks it, too.
+bool open_in(uint32_t thread, uint64_t blocked);
+
 // Marks the siginfo of the signals that we send.
 inline constexpr int kCode = -0x5747;
 

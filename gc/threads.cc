@@ -300,7 +300,11 @@ class Stop {
       } else if (closely) {
         const TaskState state = task_state(asked.thread);
         if (state == TaskState::kKernel) kernel_threads.push_back(asked.thread);
-        if (state != TaskState::kAlive) drop(asked);
+        if (state != TaskState::kAlive) {
+          drop(asked);
+        } else if (const uint64_t blocked = blocked_signals(asked.thread); (blocked & stop_signal::bit()) != 0) {
+          stop_signal::open_in(asked.thread, blocked);
+        }
       }
     }
   }

@@ -5,7 +5,7 @@
 // function.
 //
 // Not here: masks that last for one call (ppoll, pselect, epoll_pwait, sigsuspend: waiting_calls.cc), a handler's sa_mask, and those set
-// before the collector's first use. Whoever stops the world says which thread blocks the signal.
+// before the collector's first use (stop_signal::open_in). Whoever stops the world says which thread blocks the signal all the same.
 #include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
 #include "gc/stop_signal.h"

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sys/signalfd.h>
 #include <thread>
+#include <unistd.h>
 
 namespace warren::gc {
 namespace {
@@ -61,6 +62,59 @@ TEST(SignalMasks, AsInLibcWhileTheCollectorSleeps) {
     for (int signal = 1; signal <= SIGRTMAX; ++signal) {
       EXPECT_EQ(sigismember(&now, signal), sigismember(&before, signal)) << signal;
     }
+  });
+}
+
+// A mask from before the collector's first use. setuid, whose signal opens it, goes on as it did.
+TEST(SignalMasks, AThreadThatBlockedAllBefore) {
+  in_own_process([] {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const sigset_t all = all_signals();
+    std::atomic<bool> ready{false};
+    std::thread deaf([&] {
+      pthread_sigmask(SIG_SETMASK, &all, nullptr);
+      ready = true;
+      char byte;
+      EXPECT_EQ(read(ends[0], &byte, 1), 1);
+      sigset_t now;
+      pthread_sigmask(SIG_BLOCK, nullptr, &now);
+      EXPECT_TRUE(sigismember(&now, SIGUSR1));
+    });
+    while (!ready) sched_yield();
+    for (int round = 0; round < 3; ++round) {
+      ASSERT_TRUE(world::stop());
+      world::start();
+      EXPECT_EQ(setuid(getuid()), 0);
+    }
+    EXPECT_EQ(write(ends[1], "x", 1), 1);
+    deaf.join();
+    EXPECT_EQ(setuid(getuid()), 0);
+  });
+}
+
+// Handlers with a full mask are stopped in, too.
+TEST(SignalMasks, AHandlerThatBlocksAll) {
+  in_own_process([] {
+    static int ends[2];
+    static std::atomic<bool> inside;
+    ASSERT_EQ(pipe(ends), 0);
+    struct sigaction action {};
+    action.sa_handler = [](int) {
+      inside = true;
+      char byte;
+      EXPECT_EQ(read(ends[0], &byte, 1), 1);
+    };
+    action.sa_mask = all_signals();
+    ASSERT_EQ(sigaction(SIGUSR1, &action, nullptr), 0);
+    std::thread thread([] { pthread_kill(pthread_self(), SIGUSR1); });
+    while (!inside) sched_yield();
+    for (int round = 0; round < 3; ++round) {
+      ASSERT_TRUE(world::stop());
+      world::start();
+    }
+    EXPECT_EQ(write(ends[1], "x", 1), 1);
+    thread.join();
   });
 }
 
