@@ -29,10 +29,6 @@
 #include <unistd.h>
 
 extern "C" {
-// libc's other names for its own: these may be called by a handler, or in a forked child, where nothing should be looked up.
-int __poll(pollfd *fds, nfds_t count, int timeout);
-int __select(int count, fd_set *to_read, fd_set *to_write, fd_set *special, timeval *timeout);
-int __nanosleep(const timespec *length, timespec *left);
 [[noreturn]] void __chk_fail();
 
 WARREN_EXPORT int __poll_chk(pollfd *fds, nfds_t count, int timeout, size_t bytes);
@@ -54,7 +50,7 @@ constexpr uint64_t bit_of(int signal) { return uint64_t{1} << (signal - 1); }
 constexpr uint64_t kNeverBlocked = uint64_t{3} << 31 | bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGFPE) | bit_of(SIGILL) |
   bit_of(SIGTRAP) | bit_of(SIGSYS);
 
-// libc's function behind ours. Relaxed: every thread finds the same.
+// The function behind ours: libc's, or that of another library that stands before it. Relaxed: every thread finds the same.
 template <class Function>
 class Behind {
  public:
@@ -77,13 +73,16 @@ class Behind {
 #pragma GCC diagnostic ignored "-Wignored-attributes"  // no function behind has them
 #define WARREN_BEHIND(name) constinit Behind<decltype(name)> next_##name{#name}
 
+WARREN_BEHIND(poll);
 WARREN_BEHIND(ppoll);
+WARREN_BEHIND(select);
 WARREN_BEHIND(pselect);
 WARREN_BEHIND(epoll_wait);
 WARREN_BEHIND(epoll_pwait);
 WARREN_BEHIND(epoll_pwait2);
 WARREN_BEHIND(pause);
 WARREN_BEHIND(sigsuspend);
+WARREN_BEHIND(nanosleep);
 WARREN_BEHIND(clock_nanosleep);
 WARREN_BEHIND(usleep);
 WARREN_BEHIND(sleep);
@@ -216,7 +215,7 @@ extern "C" {
 
 WARREN_EXPORT int poll(pollfd *fds, nfds_t count, int timeout) {
   if (int result; collector_sleeps() || timeout == 0) {
-    const bool done = ends(&result, [&] { return __poll(fds, count, timeout); });
+    const bool done = ends(&result, [&] { return next_poll(fds, count, timeout); });
     if (done || timeout >= 0) return result;
   }
   const timespec time = from_milliseconds(timeout);
@@ -258,12 +257,12 @@ WARREN_EXPORT int pselect(int count, fd_set *to_read, fd_set *to_write, fd_set *
 // Linux leaves in *timeout what is left of it.
 WARREN_EXPORT int select(int count, fd_set *to_read, fd_set *to_write, fd_set *special, timeval *timeout) {
   if (int result; collector_sleeps()) {
-    const bool done = ends(&result, [&] { return __select(count, to_read, to_write, special, timeout); });
+    const bool done = ends(&result, [&] { return next_select(count, to_read, to_write, special, timeout); });
     if (done || timeout != nullptr) return result;
   }
   if (timeout == nullptr) return pselect(count, to_read, to_write, special, nullptr, nullptr);
   const timespec time{timeout->tv_sec, timeout->tv_usec * kMicrosecond};
-  if (only_looks(&time)) return __select(count, to_read, to_write, special, timeout);
+  if (only_looks(&time)) return next_select(count, to_read, to_write, special, timeout);
   const Deadline end(time);
   const int result = pselect(count, to_read, to_write, special, &time, nullptr);
   const timespec rest = end.left();
@@ -311,7 +310,7 @@ WARREN_EXPORT int sigsuspend(const sigset_t *mask) {
 }
 
 WARREN_EXPORT int nanosleep(const timespec *length, timespec *left) {
-  if (collector_sleeps() || !is_valid(*length)) return __nanosleep(length, left);
+  if (collector_sleeps() || !is_valid(*length)) return next_nanosleep(length, left);
   return sleep_for(CLOCK_REALTIME, *length, left);
 }
 
