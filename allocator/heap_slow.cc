@@ -244,6 +244,10 @@ void *allocate_aligned_uncounted(size_t align, size_t size) {
 
 WARREN_NOINLINE void *count_and_allocate(size_t size) { return sampling::counted(size, allocate_uncounted); }
 
+WARREN_NOINLINE void *count_and_allocate_aligned(size_t align, size_t size) {
+  return sampling::counted(size, [align](size_t bytes) { return allocate_aligned_uncounted(align, bytes); });
+}
+
 }  // namespace
 
 WARREN_NOINLINE void *allocate_slow(size_t size) {
@@ -263,7 +267,7 @@ void *allocate_aligned(size_t align, size_t size) {
   DCHECK(is_power_of_two(align));
   if (size == 0) size = 1;
   if (WARREN_LIKELY(!sampling::counts())) return allocate_aligned_uncounted(align, size);
-  return sampling::counted(size, [align](size_t bytes) { return allocate_aligned_uncounted(align, bytes); });
+  return count_and_allocate_aligned(align, size);
 }
 
 WARREN_NOINLINE void release_slow(void *block, const char *function) {

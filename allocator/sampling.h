@@ -85,14 +85,21 @@ WARREN_COLD void *allocate_sampled(size_t size, Allocate allocate) {
   return block;
 }
 
-// allocate(size), counted: what slow functions do while counts().
+template <class Allocate>
+WARREN_COLD void *allocate_watched(size_t size, bool due, Allocate allocate) {
+  void *block = due ? allocate_sampled(size, allocate) : allocate(size);
+  auto *note = each_block.load(std::memory_order_relaxed);
+  if (note != nullptr && block != nullptr) note(block, size);
+  return block;
+}
+
+// allocate(size), counted: what slow functions do while counts(). Nearly always that is all they do, and the last thing: kept apart
+// from the rest, it needs no frame.
 template <class Allocate>
 WARREN_ALWAYS_INLINE void *counted(size_t size, Allocate allocate) {
   const bool due = WARREN_LIKELY(size <= size_t{PTRDIFF_MAX}) && is_due(size);
-  void *block = WARREN_UNLIKELY(due) ? allocate_sampled(size, allocate) : allocate(size);
-  auto *note = each_block.load(std::memory_order_relaxed);
-  if (WARREN_UNLIKELY(note != nullptr) && block != nullptr) note(block, size);
-  return block;
+  if (WARREN_LIKELY(!due && each_block.load(std::memory_order_relaxed) == nullptr)) return allocate(size);
+  return allocate_watched(size, due, allocate);
 }
 
 // Of a sampled block that is freed, whose mark is the caller's to change. kRaced: another free of it came first. kBusy: this is a
