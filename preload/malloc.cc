@@ -33,6 +33,9 @@ WARREN_NOINLINE void *malloc_slow(size_t size) {
   return warren::allocate_counted<malloc_otherwise>(size);
 }
 
+// In malloc's place for ever (counted_entries.h): small blocks first, and no look at whether somebody counts.
+WARREN_NOINLINE void *malloc_counted(size_t size) { return warren::allocate_counted<malloc_otherwise>(size); }
+
 WARREN_NOINLINE void free_otherwise(void *block) {
   if (WARREN_UNLIKELY(bypass::is_foreign(block))) return bypass::next<void(void *)>(bypass::Name::k_free)(block);
   warren::release_slow(block, "free");
@@ -161,4 +164,4 @@ __attribute__((alias("free"))) void warren_own_free(void *block) noexcept;
 
 }  // extern "C"
 
-void warren::counted_entries::redirect_malloc(Redirection &redirection) { redirection.jump(warren_own_malloc, malloc_slow); }
+void warren::counted_entries::redirect_malloc(Redirection &redirection) { redirection.jump(warren_own_malloc, malloc_counted); }

@@ -59,6 +59,10 @@ void *slow(size_t size) {
 WARREN_NOINLINE void *new_slow(size_t size) { return slow<new_otherwise>(size); }
 WARREN_NOINLINE void *nothrow_new_slow(size_t size) { return slow<nothrow_new_otherwise>(size); }
 
+// In the place of the operators for ever, as malloc_counted.
+WARREN_NOINLINE void *new_counted(size_t size) { return warren::allocate_counted<new_otherwise>(size); }
+WARREN_NOINLINE void *nothrow_new_counted(size_t size) { return warren::allocate_counted<nothrow_new_otherwise>(size); }
+
 WARREN_NOINLINE void delete_otherwise(void *block) {
   if (WARREN_UNLIKELY(bypass::active())) return ::free(block);
   if (WARREN_UNLIKELY(bypass::is_foreign(block))) return bypass::next<void(void *)>(bypass::Name::k_free)(block);
@@ -141,8 +145,8 @@ void warren_own_delete_sized_aligned_array(void *block, size_t size, std::align_
 }  // extern "C"
 
 void warren::counted_entries::redirect_new(Redirection &redirection) {
-  redirection.jump(warren_own_new, new_slow);
-  redirection.jump(warren_own_new_array, new_slow);
-  redirection.jump(warren_own_new_nothrow, nothrow_new_slow);
-  redirection.jump(warren_own_new_nothrow_array, nothrow_new_slow);
+  redirection.jump(warren_own_new, new_counted);
+  redirection.jump(warren_own_new_array, new_counted);
+  redirection.jump(warren_own_new_nothrow, nothrow_new_counted);
+  redirection.jump(warren_own_new_nothrow_array, nothrow_new_counted);
 }
