@@ -120,7 +120,7 @@ struct Fibers {
       const GroupItem &group = self.job.groups[i];
       if (group.kind == GroupKind::kThread && group.low - low < bytes) return;
     }
-    inspect::note(self.job, GroupKind::kFiber, g->id, address_of(g->sp), low + bytes);
+    inspect::note(self.job, GroupKind::kFiber, g->id, scheduler::stacks::in_use_from(g), low + bytes);
   }
 };
 

@@ -16,6 +16,7 @@
 #include "gc/paged_array.h"
 #include "gc/rooted_memory.h"
 #include "gc/specials.h"
+#include "gc/stacks.h"
 #include "inspect/frame_names.h"
 #include "inspect/leak_roots.h"
 #include "inspect/reach.h"
@@ -57,6 +58,9 @@ gc::PagedArray<Candidate> candidates;
 gc::PagedArray<const G *> running;  // or will by themselves
 bool out_of_memory = false;
 
+// In a coroutine of the program's, whose stack may hold what nobody knows of.
+bool is_elsewhere(const G *g) { return scheduler::stacks::in_use_from(g) != address_of(g->sp); }
+
 void sort_out(G *g, void *) {
   const GStatus status = g->status.load(std::memory_order_relaxed);  // the threads are stopped
   if (status == GStatus::kDead) return;
@@ -64,11 +68,11 @@ void sort_out(G *g, void *) {
     out_of_memory |= !running.push_back(g);
   } else if (g->generation != scheduler::sched.generation.load(std::memory_order_relaxed)) {
     return;  // of a run that has ended
-  } else if (scheduler::woken_by(g) == WokenBy::kOthers) {
+  } else if (scheduler::woken_by(g) == WokenBy::kOthers || is_elsewhere(g)) {
     out_of_memory |= !running.push_back(g);
   } else {
     out_of_memory |= !candidates.push_back({g, false});
-    reach::add_mapping(address_of(g->sp), address_of(g));
+    reach::add_mapping(scheduler::stacks::in_use_from(g), address_of(g));
   }
 }
 
@@ -76,9 +80,13 @@ void scan_argument(const G *g) { reach::scan_word(address_of(g->argument)); }
 
 void scan_stack(const G *g) {
   scan_argument(g);
+  if (is_elsewhere(g)) {
+    const auto scan = [](uintptr_t low, uintptr_t high, void *) { reach::scan_range(low, high); };
+    gc::stacks::for_each_range_elsewhere(address_of(g->sp), scan, nullptr);
+  }
   const GStatus status = g->status.load(std::memory_order_relaxed);
   const bool runs = status == GStatus::kRunning || status == GStatus::kReadied;
-  if (!runs) return reach::scan_range(address_of(g->sp), address_of(g));
+  if (!runs) return reach::scan_range(scheduler::stacks::in_use_from(g), address_of(g));
   // What a thread is on was searched with the thread. Else its thread has left it for another stack, nobody knows where.
   if (snapshot::any_thread_on(address_of(g->low), address_of(g))) return;
   reach::scan_touched(address_of(g->low), address_of(g));

@@ -288,6 +288,12 @@ void give_back_unused(const G *g) {
   if (bytes != 0) os_calls::madvise(at_address<void>(unused.low), bytes, MADV_DONTNEED);
 }
 
+uintptr_t in_use_from(const G *g) {
+  const uintptr_t low = address_of(g->low) + guard_bytes(g->stack_order);
+  const uintptr_t sp = __atomic_load_n(reinterpret_cast<const uintptr_t *>(&g->sp), __ATOMIC_RELAXED);
+  return sp >= low && sp < address_of(g) ? sp : low;
+}
+
 bool in_guard(const void *address) {
   uint32_t index;
   const Slab *slab = slab_of(address, index);
@@ -362,11 +368,10 @@ void for_each_parked_stack(void (*visit)(char *low, char *high, void *context),
     if (g->status.load(std::memory_order_relaxed) == GStatus::kDead) return;
     const uintptr_t sp = __atomic_load_n(reinterpret_cast<const uintptr_t *>(&g->sp), __ATOMIC_RELAXED);
     if (sp == 0) return;
-    const uintptr_t low = address_of(g->low) + stacks::guard_bytes(g->stack_order);
-    const bool elsewhere = sp < low || sp >= address_of(g);
+    const uintptr_t low = stacks::in_use_from(g);
     // To the end of the G: behind it there is only the colour.
-    visit(at_address<char>(elsewhere ? low : sp), at_address<char>(address_of(g + 1)), context);
-    if (elsewhere && visit_elsewhere != nullptr) visit_elsewhere(at_address<char>(sp), context);
+    visit(at_address<char>(low), at_address<char>(address_of(g + 1)), context);
+    if (sp != low && visit_elsewhere != nullptr) visit_elsewhere(at_address<char>(sp), context);
     const bool on_stack = address_of(g->argument) - address_of(g->low) < stacks::bytes_of(g->stack_order);
     if (visit_argument != nullptr && g->argument != nullptr && !on_stack) visit_argument(g->argument, context);
   });

@@ -51,6 +51,10 @@ Scavenged scavenge();
 bool may_have_unused(const G *g);
 void give_back_unused(const G *g);
 
+// Of a fiber's own stack that does not run: from here to its G it is in use. All of it is, where the fiber was saved on another one, in
+// a coroutine of the program's: where it was left is unknown. At any time.
+uintptr_t in_use_from(const G *g);
+
 // Whether an address lies in the guard of a stack.
 bool in_guard(const void *address);
 

@@ -16,7 +16,9 @@
 #include <string>
 #include <sys/mman.h>
 #include <thread>
+#include <ucontext.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -189,6 +191,31 @@ int on_stack() {
   c.close();
   settle(0);
   return found;
+}
+
+ucontext_t fibers_context, coroutines_context;
+chan<int> *handed_over = nullptr;
+
+void sleep_with_what_was_handed_over() {
+  const chan<int> mine = std::move(*handed_over);
+  warren::sleep_for(kLong);
+}
+
+// In another library's coroutine, on a stack that nobody knows.
+int coroutine_holds() {
+  return look(2, 0, [] {
+    chan<int> c = make_chan<int>();
+    start_receiver(c);
+    go([c]() mutable {
+      constexpr size_t kBytes = 128 << 10;
+      handed_over = &c;
+      getcontext(&coroutines_context);
+      coroutines_context.uc_stack.ss_sp = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      coroutines_context.uc_stack.ss_size = kBytes;
+      makecontext(&coroutines_context, sleep_with_what_was_handed_over, 0);
+      swapcontext(&fibers_context, &coroutines_context);
+    });
+  });
 }
 
 int sleeper_holds() {
@@ -435,6 +462,7 @@ const struct {
     {"global_channel", global_channel},
     {"heap_channel", heap_channel},
     {"on_stack", on_stack},
+    {"coroutine_holds", coroutine_holds},
     {"sleeper_holds", sleeper_holds},
     {"descriptor_holds", descriptor_holds},
     {"thread_holds", thread_holds},
