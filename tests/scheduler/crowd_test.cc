@@ -4,10 +4,31 @@
 
 #include <warren/scheduler.h>
 
+#include <cerrno>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <fstream>
+#include <pthread.h>
 #include <sys/resource.h>
+#include <thread>
+
+namespace {
+
+std::atomic<bool> no_threads_left{false};
+std::atomic<int> threads_refused{0};
+
+}  // namespace
+
+// In place of libc's: fails where a test says so.
+extern "C" int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument) {
+  if (no_threads_left) {
+    ++threads_refused;
+    return EAGAIN;
+  }
+  static const auto of_libc = reinterpret_cast<decltype(&pthread_create)>(dlsym(RTLD_NEXT, "pthread_create"));
+  return of_libc(thread, attributes, body, argument);
+}
 
 namespace {
 
@@ -114,6 +135,83 @@ uint64_t context_switches() {
   }
   closedir(tasks);
   return sum;
+}
+
+// Fibers that have something to do keep to the threads that run: in what follows the others are woken now and then by the
+// watchman's slices, and not by each yield or hand-over.
+constexpr int kRounds = 50000;
+constexpr uint64_t kFew = kRounds / 10;
+
+TEST(Crowd, YieldsWakeNobody) {
+  if (kSanitized) GTEST_SKIP() << "they have threads of their own";
+  run_on(4, [] {
+    std::atomic<int> done{0};
+    const uint64_t before = context_switches();
+    for (int i = 0; i < 2; ++i) {
+      go([&] {
+        for (int round = 0; round < kRounds; ++round) wr_yield();
+        ++done;
+      });
+    }
+    while (done != 2) wr_sleep_ns(1000000);
+    EXPECT_LT(context_switches() - before, kFew);
+  });
+}
+
+TEST(Crowd, APairHandsOverWithoutWakingThreads) {
+  if (kSanitized) GTEST_SKIP() << "they have threads of their own";
+  run_on(4, [] {
+    const chan<int> there = make_chan<int>(), back = make_chan<int>();
+    go([&] {
+      for (const int value : there) back.send(value);
+    });
+    const uint64_t before = context_switches();
+    for (int round = 0; round < kRounds; ++round) {
+      there.send(round);
+      back.recv();
+    }
+    EXPECT_LT(context_switches() - before, kFew);
+    there.close();
+  });
+}
+
+// More fibers block than there are threads, and there are no more to be had. The rest wait until the first come back; then
+// threads are started as before.
+TEST(Crowd, BlockingCallsWhereNoThreadIsToBeHad) {
+  run_on(2, [] {
+    constexpr int kFibers = 60;
+    std::atomic<bool> release{false};
+    std::atomic<int> done{0}, inside{0};
+    threads_refused = 0;
+    std::thread releaser([&] {
+      while (threads_refused == 0) usleep(1000);
+      release = true;
+    });
+    no_threads_left = true;
+    for (int i = 0; i < kFibers; ++i) {
+      go([&] {
+        wr_enter_blocking();
+        while (!release) usleep(1000);
+        wr_exit_blocking();
+        ++done;
+      });
+    }
+    while (done != kFibers) wr_sleep_ns(1000000);
+    no_threads_left = false;
+    for (int i = 0; i < kFibers; ++i) {
+      go([&] {
+        wr_enter_blocking();
+        ++inside;
+        while (inside < kFibers) usleep(1000);
+        wr_exit_blocking();
+        ++done;
+      });
+    }
+    while (done != 2 * kFibers) wr_sleep_ns(1000000);
+    wr_enter_blocking();
+    releaser.join();
+    wr_exit_blocking();
+  });
 }
 
 // A busy machine only makes it fewer.
