@@ -51,7 +51,8 @@ void idle_p_put(P *p) {
   sched.idle_p_count.fetch_add(1, std::memory_order_seq_cst);
 }
 
-bool acquire_idle_p(M *m) {
+// Not inlined: who calls it may switch afterwards, and the lock reads where the thread's block lies.
+WARREN_NOINLINE bool acquire_idle_p(M *m) {
   P *p;
   {
     MutexLock hold(sched.lock);
