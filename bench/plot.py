@@ -164,7 +164,8 @@ def percentile_curves(series, title, floor_ns, width=620, height=320):
         parts.append(text(x_of(point), height - bottom + 16, point, "middle"))
     for power in range(lowest, highest + 1):
         value = 10.0 ** power
-        label = f"{value:g} ns" if power < 3 else f"{value / 1e3:g} µs" if power < 6 else f"{value / 1e6:g} ms"
+        unit, factor = next(each for each in (("s", 9), ("ms", 6), ("µs", 3), ("ns", 0)) if power >= each[1])
+        label = f"{value / 10 ** factor:g} {unit}"
         parts.append(line(left, y_of(value), width - right, y_of(value)))
         parts.append(text(left - 6, y_of(value) + 4, label, "end"))
     ends = []
