@@ -64,9 +64,12 @@ uint64_t Pace::work_for(uint64_t bytes) const {
 
 uint64_t Pace::bytes_for(uint64_t work) const { return to_bytes(bytes_per_work * static_cast<double>(work)); }
 
+// What was allocated while marking was on is kept, dead or not, and the heap grows for what is known to be reachable: but for half of what
+// is kept at least, or a heap that grows fast would be in a cycle always.
 uint64_t Pacer::percent_goal() const {
   if (percent_ < 0) return kNever;
-  const uint64_t base = plus(plus(heap_marked_, last_scan_.stacks), last_scan_.globals);
+  const uint64_t known = most(minus(heap_marked_, heap_new_), heap_marked_ / 2);
+  const uint64_t base = plus(plus(known, last_scan_.stacks), last_scan_.globals);
   return most(plus(heap_marked_, percent_of(base, percent_)), percent_of(kLeastHeap, percent_));
 }
 
@@ -190,6 +193,7 @@ Pacer::Summary Pacer::end_cycle(const End &end) {
   }
 
   heap_marked_ = end.heap_marked;
+  heap_new_ = end.heap_new;
   last_scan_ = end.done;
   has_history_ = true;
   triggered_ = kNever;

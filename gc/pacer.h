@@ -1,8 +1,8 @@
 // When a collection begins and how fast it goes on: Go's pacer (mgcpacer.go), for a heap that kernel threads share.
 //
-// The heap may grow by `percent` of what was live, up to the goal. Marking begins at the trigger, so much before the
-// goal as the program is expected to allocate while workers on a quarter of the processors mark. What these leave,
-// the allocating threads do: for each byte taken they scan so much that marking ends when the heap reaches the goal.
+// The heap may grow by `percent` of what marking has reached, up to the goal; in Go also of what was allocated meanwhile. Marking begins
+// at the trigger, so much before the goal as the program is expected to allocate while workers on a quarter of the processors mark.
+// What these leave, the allocating threads do: for each byte taken they scan so much that marking ends when the heap reaches the goal.
 //
 //   bytes    0 ------- marked ------------ trigger --------- goal ---- hard goal
 //                      live at the end     marking           marking   the goal of a heap that
@@ -100,6 +100,7 @@ class Pacer {
     uint64_t now = 0;
     uint64_t heap_live = 0;      // before dead objects are taken off
     uint64_t heap_marked = 0;    // what is left: marked, or allocated since marking began
+    uint64_t heap_new = 0;       // of it: allocated since, and not known to be reachable
     ScanBytes done;
     uint64_t assist_time = 0;
     uint64_t background_time = 0;  // of dedicated and fractional workers; 0: not known, a quarter is assumed
@@ -127,6 +128,7 @@ class Pacer {
   uint64_t limit_;
   bool has_history_ = false;        // a cycle has ended
   uint64_t heap_marked_ = 0;
+  uint64_t heap_new_ = 0;
   ScanBytes last_scan_;             // done in the last cycle; globals are those of the current one
   uint64_t triggered_ = kNever;     // live heap when marking began; kNever: not marking
   uint64_t started_ = 0;

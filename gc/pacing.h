@@ -29,6 +29,7 @@ uint64_t goal();
 struct End {
   uint64_t heap, heap_scannable;  // live bytes when marking ended, dead ones among them, and those that may hold pointers
   uint64_t marked, scannable;     // of these
+  uint64_t black;                 // of the marked: taken since marking began
   ScanBytes done;
   uint64_t assist_time, background_time, elapsed;
 };

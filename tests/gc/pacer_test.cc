@@ -39,6 +39,17 @@ TEST(Targets, GoalCountsStacksAndGlobals) {
   EXPECT_EQ(pacer.targets(kNothing).goal, 100 * kMiB + 116 * kMiB / 2);
 }
 
+TEST(Targets, TheHeapGrowsForWhatIsKnownToBeReachable) {
+  for (const auto &[fresh, growth] : {std::pair{20, 80}, {0, 100}, {60, 50}}) {
+    Pacer pacer;
+    pacer.start_cycle({.now = 0, .heap_live = 100 * kMiB, .procs = 4});
+    const auto new_bytes = static_cast<uint64_t>(fresh) * kMiB;
+    pacer.end_cycle({.now = 1'000'000, .heap_live = 130 * kMiB, .heap_marked = 100 * kMiB, .heap_new = new_bytes,
+                     .done = {}});
+    EXPECT_EQ(pacer.targets(kNothing).goal, (100 + static_cast<uint64_t>(growth)) * kMiB);
+  }
+}
+
 TEST(Targets, OffNeverTriggers) {
   const Targets targets = after_cycle(Pacer(-1), 100 * kMiB).targets(kNothing);
   EXPECT_EQ(targets.goal, kNever);
@@ -327,7 +338,7 @@ TEST(Pacer, AnyInputGivesFiniteOrderedResults) {
           break;
         }
         default: {
-          const auto summary = pacer.end_cycle({any_number(random), any_number(random), any_number(random),
+          const auto summary = pacer.end_cycle({any_number(random), any_number(random), any_number(random), any_number(random),
             any_bytes(random), any_number(random), any_number(random), any_number(random)});
           ASSERT_TRUE(std::isfinite(summary.utilization) && std::isfinite(summary.cons_mark));
           break;
