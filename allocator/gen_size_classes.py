@@ -52,7 +52,7 @@ def span_pages(size):
     then its pages serve no other class.  (Measured with `./warren bench malloc --only fragmentation`:
     targets of 64 small or 8 medium objects peaked at 1.30 of jemalloc's memory, two pages or 4 medium objects at 1.11,
     these at 1.00; time was the same on twelve workloads and programs.)  Above a page a span has as few objects as fit it: one where
-    the size is whole pages. (3 of each: medium_ring peaked 6% higher, aligned_blocks 4%; a medium_ring of 60,000 steps took 401
+    the size is whole pages. (3 of each: medium_ring peaked 6% higher, aligned_blocks 4%; a medium_ring of 60,000 steps took 405
     instructions a step, with one 441.)  1024 objects are the most the bitmap has
     bits for (kBitmapBytesPerPage).
     """

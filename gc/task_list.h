@@ -10,6 +10,9 @@ namespace warren::gc {
 
 inline constexpr uint64_t kThisProcess = 0;
 
+// Walks in a row that find nobody new but are not complete(): after so many the kernel's count is not to be believed.
+inline constexpr int kMostCutShort = 64;
+
 class TaskList {
  public:
   explicit TaskList(uint64_t process = kThisProcess);

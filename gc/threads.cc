@@ -52,9 +52,6 @@ constexpr uint64_t kFirstPatience = 100 * kMillisecond, kLastPatience = 10 * kSe
 
 constexpr uint64_t kWarnAfter = kSecond;
 
-// Walks in a row that find nobody new but cannot be known to have seen all: then the kernel's count is not to be believed.
-constexpr int kMostCutShort = 64;
-
 // --- records: one for each thread asked in this stop ---
 
 enum class State : uint64_t { kAsked, kArrived, kDropped };

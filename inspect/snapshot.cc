@@ -171,9 +171,6 @@ bool await_all(uint64_t deadline) {
 
 enum class Attached : uint8_t { kAll, kLate, kForbidden };
 
-// Lists in a row that show nobody new but were cut short by threads that end.
-constexpr int kMostCutShort = 64;
-
 Attached attach(uint64_t deadline) {
   for (int cut_short = 0;;) {
     const size_t before = threads.size();
@@ -192,7 +189,7 @@ Attached attach(uint64_t deadline) {
       allowed = threads.push_back(fresh);
     });
     if (!listed || !allowed) return Attached::kForbidden;
-    if (threads.size() == before && (tasks.complete() || ++cut_short == kMostCutShort)) return Attached::kAll;
+    if (threads.size() == before && (tasks.complete() || ++cut_short == gc::kMostCutShort)) return Attached::kAll;
     for (size_t i = before; i < threads.size(); ++i) os_calls::trace(PTRACE_INTERRUPT, threads[i].id, 0, 0);
     if (!await_all(deadline)) return Attached::kLate;
   }

@@ -4,6 +4,7 @@
 // timeout.
 #include "herd.h"
 #include "tests/allocator/own_process.h"
+#include "tests/allocator/tasks.h"
 
 #include <gtest/gtest.h>
 
@@ -114,16 +115,6 @@ TEST(Shapes, AMillionInOneArrayAndEachItsOwnReferent) {
 }
 
 // --- the program's calls ---
-
-char state_of(int id) {
-  char path[64], text[256] = "";
-  snprintf(path, sizeof path, "/proc/self/task/%d/stat", id);
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (read(fd, text, sizeof text - 1) < 0) text[0] = '\0';
-  close(fd);
-  const char *name_end = strrchr(text, ')');
-  return name_end == nullptr ? '?' : name_end[2];
-}
 
 // A thread that blocks sleeps on through cycles, and its call ends as it should.
 template <class Block, class Finish>

@@ -179,16 +179,6 @@ TEST(World, AThreadInsideNoStopIsWaitedFor) {
 
 // --- blocked threads ---
 
-char state_of(int id) {
-  char path[64], text[256] = "";
-  snprintf(path, sizeof path, "/proc/self/task/%d/stat", id);
-  const int fd = open(path, O_RDONLY);
-  if (read(fd, text, sizeof text - 1) < 0) text[0] = '\0';
-  close(fd);
-  const char *name_end = strrchr(text, ')');
-  return name_end == nullptr ? '?' : name_end[2];
-}
-
 // A thread inside block() is stopped many times, sleeps on, and ends when finish() lets it.
 template <class Block, class Finish>
 void stop_while_in(Block block, Finish finish) {

@@ -27,15 +27,17 @@ struct Truth {
   std::atomic<uint64_t> allocated{0}, bytes{0}, freed{0}, freed_bytes{0};
 };
 
-#define SITE(name, allocation)                                          \
+#define COUNTED_SITE(name, allocation, counted)                         \
   Truth name##_truth;                                                   \
   extern "C" __attribute__((noinline)) void *name(size_t size) {        \
     void *block = allocation;                                           \
     asm volatile("" : "+r"(block) : : "memory");                        \
     name##_truth.allocated++;                                           \
-    name##_truth.bytes += size;                                         \
+    name##_truth.bytes += counted;                                      \
     return block;                                                       \
   }
+
+#define SITE(name, allocation) COUNTED_SITE(name, allocation, size)
 
 SITE(site_malloc, malloc(size))
 SITE(site_tiny, malloc(size))
@@ -47,15 +49,7 @@ SITE(site_page, operator new(size, std::align_val_t{8192}))
 SITE(site_large, malloc(size))
 
 // The collector's objects count with their whole blocks.
-#define GC_SITE(name, allocation)                                       \
-  Truth name##_truth;                                                   \
-  extern "C" __attribute__((noinline)) void *name(size_t size) {        \
-    void *object = allocation;                                          \
-    asm volatile("" : "+r"(object) : : "memory");                       \
-    name##_truth.allocated++;                                           \
-    name##_truth.bytes += wr_gc_size(object);                           \
-    return object;                                                      \
-  }
+#define GC_SITE(name, allocation) COUNTED_SITE(name, allocation, wr_gc_size(block))
 
 GC_SITE(site_gc, wr_gc_malloc(size))
 GC_SITE(site_gc_noscan, wr_gc_malloc_noscan(size))
