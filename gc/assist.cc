@@ -58,9 +58,9 @@ WARREN_NOINLINE size_t mark_slice(size_t most) {
 }
 
 size_t scan_slice(size_t most) {
-  const uint64_t begin = os_calls::now();
+  const uint64_t begin = os_calls::thread_time();
   const size_t scanned = mark_slice(most);
-  nanoseconds.fetch_add(os_calls::now() - begin, std::memory_order_relaxed);
+  nanoseconds.fetch_add(os_calls::thread_time() - begin, std::memory_order_relaxed);
   forget_dead_frames();
   return scanned;
 }

@@ -352,7 +352,7 @@ class Cycle {
     trace_.cpu.last_pause = trace_.clock.last_pause * trace_.procs;
     collector_time.fetch_add(trace_.cpu.assist + trace_.cpu.background, std::memory_order_relaxed);
     pacing::end({trace_.heap_at_end, scannable_at_end_, marked, scannable + assist::marked(), black, done(), trace_.cpu.assist,
-                 trace_.cpu.background, os_calls::now() - began_});
+                 trace_.cpu.background});
     if (specials::any_ready()) finalizer_thread::wake();
   }
 

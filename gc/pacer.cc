@@ -215,10 +215,10 @@ void CpuLimiter::resize(unsigned procs) {
   fill_ = least(fill_, most_fill());
 }
 
-void CpuLimiter::note(uint64_t elapsed, uint64_t collector_time, uint64_t idle_time) {
-  uint64_t available;
-  if (__builtin_mul_overflow(elapsed, uint64_t{procs_}, &available)) available = kNever;
-  const uint64_t program_time = minus(minus(available, idle_time), collector_time);
+void CpuLimiter::note(uint64_t process_time, uint64_t collector_time) {
+  if (process_time < noted_) noted_ = 0;  // a forked child's begins anew
+  const uint64_t program_time = minus(process_time - noted_, collector_time);
+  noted_ = process_time;
   if (collector_time < program_time) {
     fill_ = minus(fill_, program_time - collector_time);
     return;

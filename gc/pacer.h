@@ -162,8 +162,9 @@ class CpuLimiter {
   explicit constexpr CpuLimiter(unsigned procs) : procs_(procs == 0 ? 1 : procs), capacity_(procs_ * kSecond) {}
   void resize(unsigned procs);
 
-  // For an interval that all processors shared: what the collector took of it and what nobody took.
-  void note(uint64_t elapsed, uint64_t collector_time, uint64_t idle_time);
+  // Processor time that the process has had so far, and what the collector had of it since the last call. What passes between
+  // cycles is the program's.
+  void note(uint64_t process_time, uint64_t collector_time);
   bool is_limiting() const { return fill_ >= capacity_; }
   uint64_t overflow() const { return overflow_; }  // collector time that the bucket did not hold
 
@@ -173,6 +174,7 @@ class CpuLimiter {
 
   unsigned procs_ = 1;
   uint64_t capacity_ = kSecond;
+  uint64_t noted_ = 0;
   uint64_t fill_ = 0;
   uint64_t overflow_ = 0;
 };

@@ -116,7 +116,7 @@ void end(const End &end) {
   heap::live_bytes.fetch_sub(end.heap - end.marked, std::memory_order_relaxed);
   heap::scannable_bytes.fetch_sub(end.heap_scannable - end.scannable, std::memory_order_relaxed);
   pacer.end_cycle({os_calls::now(), end.heap, end.marked, end.black, end.done, end.assist_time, end.background_time, 0});
-  limiter.note(end.elapsed, end.assist_time + end.background_time, 0);
+  limiter.note(os_calls::process_time(), end.assist_time + end.background_time);
   publish_targets();
 }
 

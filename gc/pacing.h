@@ -31,7 +31,7 @@ struct End {
   uint64_t marked, scannable;     // of these
   uint64_t black;                 // of the marked: taken since marking began
   ScanBytes done;
-  uint64_t assist_time, background_time, elapsed;
+  uint64_t assist_time, background_time;
 };
 void end(const End &end);
 

@@ -72,9 +72,10 @@ struct Capabilities {
 Capabilities capabilities(uint64_t thread);  // 0: the calling one; a process's id names its first
 bool filtered();  // whether a filter decides on this thread's system calls (seccomp)
 
-// Nanoseconds of a clock that never goes back, and of processor time this thread has had.
+// Nanoseconds of a clock that never goes back, and of processor time this thread has had, and this process.
 uint64_t now();
 uint64_t thread_time();
+uint64_t process_time();
 void sleep(uint64_t nanoseconds);
 
 // The mask before.

@@ -171,6 +171,7 @@ bool filtered() { return call(SYS_prctl, PR_GET_SECCOMP) > 0; }
 
 uint64_t now() { return read_clock(CLOCK_MONOTONIC); }
 uint64_t thread_time() { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
+uint64_t process_time() { return read_clock(CLOCK_PROCESS_CPUTIME_ID); }
 
 void sleep(uint64_t nanoseconds) {
   const timespec time{static_cast<time_t>(nanoseconds / kSecond), static_cast<long>(nanoseconds % kSecond)};

@@ -74,7 +74,7 @@ class Simulation {
   // All processors, for so many nanoseconds.
   void pass(double nanoseconds, double collector_time, int cycle) {
     now_ += nanoseconds;
-    limiter_.note(static_cast<uint64_t>(nanoseconds), static_cast<uint64_t>(collector_time), 0);
+    limiter_.note(static_cast<uint64_t>(now_ * procs_), static_cast<uint64_t>(collector_time));
     if (cycle >= kWarmUp) {
       collector_time_ += collector_time;
       all_time_ += nanoseconds * procs_;

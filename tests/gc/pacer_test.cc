@@ -270,31 +270,49 @@ TEST(EndCycle, ACycleInWhichNothingHappenedTeachesNothing) {
 
 // --- the limiter ---
 
-TEST(CpuLimiter, LimitsWhenTheBucketIsFull) {
-  constexpr uint64_t kSecond = 1'000'000'000;
-  CpuLimiter limiter(2);
-  limiter.note(kSecond, 2 * kSecond - 1, 0);
-  EXPECT_FALSE(limiter.is_limiting());
-  limiter.note(kSecond, 2 * kSecond, 0);
-  EXPECT_TRUE(limiter.is_limiting());
-  EXPECT_GT(limiter.overflow(), 0u);
-  limiter.note(kSecond / 2, kSecond / 2, 0);  // half is allowed, and leaves things as they are
-  EXPECT_TRUE(limiter.is_limiting());
-  limiter.note(kSecond / 10, 0, 0);  // what did not fit goes first
-  EXPECT_TRUE(limiter.is_limiting());
-  limiter.note(kSecond / 20, 0, 0);
-  EXPECT_FALSE(limiter.is_limiting());
-  limiter.note(10 * kSecond, 0, 0);
-  limiter.note(kSecond / 2, kSecond, 0);
-  EXPECT_FALSE(limiter.is_limiting());
+class CpuLimiterTest : public testing::Test {
+ protected:
+  static constexpr uint64_t kSecond = 1'000'000'000;
+  void note(uint64_t program_time, uint64_t collector_time) {
+    process_time_ += program_time + collector_time;
+    limiter_.note(process_time_, collector_time);
+  }
+  uint64_t process_time_ = 0;
+  CpuLimiter limiter_{2};
+};
+
+TEST_F(CpuLimiterTest, LimitsWhenTheBucketIsFull) {
+  note(1, 2 * kSecond - 1);
+  EXPECT_FALSE(limiter_.is_limiting());
+  note(0, 2 * kSecond);
+  EXPECT_TRUE(limiter_.is_limiting());
+  EXPECT_GT(limiter_.overflow(), 0u);
+  note(kSecond / 2, kSecond / 2);  // half is allowed, and leaves things as they are
+  EXPECT_TRUE(limiter_.is_limiting());
+  note(kSecond / 5, 0);  // what did not fit goes first
+  EXPECT_TRUE(limiter_.is_limiting());
+  note(kSecond / 10, 0);
+  EXPECT_FALSE(limiter_.is_limiting());
+  note(20 * kSecond, 0);
+  note(0, kSecond);
+  EXPECT_FALSE(limiter_.is_limiting());
 }
 
-TEST(CpuLimiter, IdleTimeDrainsNothing) {
-  CpuLimiter limiter(1);
-  limiter.note(4'000'000'000, 1'000'000'000, 3'000'000'000);
-  EXPECT_TRUE(limiter.is_limiting());
-  limiter.note(4'000'000'000, 0, 4'000'000'000);
-  EXPECT_TRUE(limiter.is_limiting());
+// Cycles that take nearly all while they last, and as long again without one.
+TEST_F(CpuLimiterTest, CountsWhatPassesBetweenCycles) {
+  for (int cycle = 0; cycle < 1000; ++cycle) {
+    note(kSecond / 10 + kSecond / 1000, kSecond / 10);
+    ASSERT_FALSE(limiter_.is_limiting());
+  }
+}
+
+TEST_F(CpuLimiterTest, AForkedChildsTimeBeginsAnew) {
+  note(kSecond, 0);
+  note(0, 3 * kSecond);
+  EXPECT_TRUE(limiter_.is_limiting());
+  process_time_ = 0;
+  note(kSecond / 4 + 1, 0);
+  EXPECT_FALSE(limiter_.is_limiting());
 }
 
 // --- any input ---
