@@ -57,6 +57,8 @@ size_t least_room(unsigned bin) {
   return blocks > kLeastRoom ? blocks : kLeastRoom;
 }
 
+void *sentinel() { return at_address<void>(arena.start); }
+
 size_t share() {
   const size_t equal = kAllCaches / threads::cache_count();
   return equal < kLeastShare ? kLeastShare : equal > kMostShare ? kMostShare : equal;
@@ -83,7 +85,7 @@ void Cache::open(unsigned bin) {
   const unsigned half = slots_of(bin) / 2;
   batch_[bin] = static_cast<uint8_t>(half < kFirstBatch ? half : kFirstBatch);
   top[bin] = limit[bin] = bottom(bin);
-  top[bin][-1] = at_address<void>(arena.start);
+  top[bin][-1] = sentinel();
   set_room(bin, 2 * batch_[bin]);
   make_room(0, bin, 2 * kBinCount);  // in two turns all others can lose; that happens once
 }
@@ -97,8 +99,8 @@ bool Cache::refill(unsigned bin) {
   const size_t fetched = central_of(class_of_bin(bin)).fetch(end, batch_[bin]);
   if (fetched == 0) return false;
   if (fetched != batch_[bin]) memmove(begin, end - fetched, fetched * sizeof(void *));
-  top[bin] = begin + fetched;
-  if (limit[bin] < top[bin]) set_room(bin, fetched);
+  set_top(bin, begin + fetched);
+  if (limit[bin] <= top[bin]) set_room(bin, fetched + 1);
   const unsigned half = slots_of(bin) / 2;
   const unsigned larger = batch_[bin] * 2u < half ? batch_[bin] * 2u : half;
   if (larger <= room(bin) || make_room((larger - room(bin)) * block_size(bin), bin, kLooks)) batch_[bin] = static_cast<uint8_t>(larger);
@@ -123,6 +125,9 @@ void Cache::push(unsigned bin, void *block) {
 // Takes half of their room from other bins, in turn, until there is so much more for this one: from bins that have missed
 // nothing since the last turn. A bin that is used wins room back; one that is not ends up with little. False: none of
 // the next few has room to lose.
+//
+// This may be a signal handler's allocation, which has interrupted a fast path in just that bin. So if there is a block on top it stays
+// there, and what was not full does not become full.
 bool Cache::make_room(size_t bytes, unsigned for_bin, unsigned looks) {
   const size_t allowed = share();
   for (unsigned looked_at = 0; allowed_bytes_ + bytes > allowed; ++looked_at) {
@@ -133,8 +138,9 @@ bool Cache::make_room(size_t bytes, unsigned for_bin, unsigned looks) {
       missed_[hand_] = false;
       continue;
     }
-    const size_t rest = room(hand_) / 2;
-    if (size(hand_) > rest) give_back_oldest(hand_, size(hand_) - rest);
+    const size_t rest = room(hand_) / 2, most = top[hand_] == limit[hand_] ? rest : rest - 1;
+    if (size(hand_) != 0 && most == 0) continue;
+    if (size(hand_) > most) give_back_oldest(hand_, size(hand_) - most);
     set_room(hand_, rest);
     if (batch_[hand_] > rest) batch_[hand_] = static_cast<uint8_t>(rest);
   }
@@ -143,20 +149,40 @@ bool Cache::make_room(size_t bytes, unsigned for_bin, unsigned looks) {
 
 void Cache::give_back_oldest(unsigned bin, size_t count) {
   const size_t rest = size(bin) - count;
-  central_of(class_of_bin(bin)).give_back(bottom(bin), count);
+  size_t blocks = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (bottom(bin)[i] != sentinel()) bottom(bin)[blocks++] = bottom(bin)[i];
+  }
+  central_of(class_of_bin(bin)).give_back(bottom(bin), blocks);
   memmove(bottom(bin), bottom(bin) + count, rest * sizeof(void *));
-  top[bin] = bottom(bin) + rest;
+  set_top(bin, bottom(bin) + rest);
+}
+
+// A push that a signal handler has interrupted before it raised the top, raises this one.
+void Cache::set_top(unsigned bin, void **at) {
+  top[bin] = at;
+  *at = sentinel();
+}
+
+void *Cache::pop(unsigned bin) {
+  while (size(bin) != 0) {
+    if (void *block = *--top[bin]; WARREN_LIKELY(block != sentinel())) return block;
+  }
+  return nullptr;
 }
 
 template <class Give>
 void Cache::empty_bins(Give give) {
   for (unsigned bin = 0; bin < kBinCount; ++bin) {
-    while (size_t count = size(bin)) {
-      void *batch[kMaxBatch];
-      if (count > kMaxBatch) count = kMaxBatch;
-      for (size_t i = 0; i < count; ++i) batch[i] = pop(bin);
+    void *batch[kMaxBatch];
+    size_t count = 0;
+    while (void *block = pop(bin)) {
+      batch[count++] = block;
+      if (count < kMaxBatch) continue;
       give(central_of(class_of_bin(bin)), batch, count);
+      count = 0;
     }
+    if (count != 0) give(central_of(class_of_bin(bin)), batch, count);
   }
 }
 

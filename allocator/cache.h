@@ -10,6 +10,10 @@
 // says "not free" of it for ever, so the check that a popped block is free (that it was not freed
 // twice and handed out twice) is at the same time the check that the bin is not empty.
 //
+// Another S lies where a slow path has left the top. A push may have been interrupted by a signal handler
+// whose allocation led there: it has written its block to where the top was before, and raises the new
+// one. That block is lost then, and S is in the bin instead.
+//
 // Invariant: a block in a bin has no mark in the object map. Only the owning thread touches its
 // cache; other threads read `top` and `frees` for statistics and may see them a moment old.
 #pragma once
@@ -87,7 +91,8 @@ struct Cache : CacheHead {
   // its oldest half.
   void push(unsigned bin, void *block);
 
-  void *pop(unsigned bin) { return *--top[bin]; }
+  // The last block that came, or nullptr.
+  void *pop(unsigned bin);
   size_t size(unsigned bin) const { return is_open(bin) ? static_cast<size_t>(top[bin] - bottom(bin)) : 0; }
 
   // Returns everything to the centrals.
@@ -113,6 +118,7 @@ struct Cache : CacheHead {
   void **bottom(unsigned bin) { return slots_ + cache_detail::kSlotOffsets.of[bin] + 1; }
   size_t room(unsigned bin) const { return static_cast<size_t>(limit[bin] - bottom(bin)); }
   void set_room(unsigned bin, size_t blocks);
+  void set_top(unsigned bin, void **at);
   bool make_room(size_t bytes, unsigned for_bin, unsigned looks);
   void give_back_oldest(unsigned bin, size_t count);
   template <class Give>

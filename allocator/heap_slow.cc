@@ -72,7 +72,8 @@ void *take_from_central(SizeClass size_class) {
 
 void *take_from_cache(Cache *cache, SizeClass size_class) {
   const unsigned bin = bin_of(size_class);
-  return cache->size(bin) != 0 || cache->refill(bin) ? cache->pop(bin) : nullptr;
+  if (void *block = cache->pop(bin)) return block;
+  return cache->refill(bin) ? cache->pop(bin) : nullptr;
 }
 
 void *allocate_object(SizeClass size_class, CacheAccess &access) {
