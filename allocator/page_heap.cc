@@ -12,6 +12,8 @@
 #include "allocator/page_map.h"
 #include "allocator/scavenger.h"
 
+#include <atomic>
+
 namespace warren::page_heap {
 
 constinit Mutex lock(LockRank::kPageHeap);
@@ -142,6 +144,9 @@ WARREN_SHOW_ADDRESS("page_heap.hole_pages", &hole_pages);
 WARREN_SHOW_ADDRESS("page_heap.large_pages", &large_pages);
 WARREN_SHOW_ADDRESS("page_heap.scavenged_pages", &scavenged_pages);
 
+// used_pages() for who has not got the lock, stored by whoever has. relaxed: a figure that is a moment old serves as well.
+std::atomic<uint64_t> used_pages_now{0};
+
 // Of call_when_used().
 UseMark use_mark GUARDED_BY(lock) = {kNever, nullptr}, next_use_mark GUARDED_BY(lock) = {kNever, nullptr};
 
@@ -172,6 +177,7 @@ bool much_is_warm() REQUIRES(lock) {
 }
 
 void note_use() REQUIRES(lock) {
+  used_pages_now.store(used_pages(), std::memory_order_relaxed);
   while (WARREN_UNLIKELY(use_mark.pages != kNever) && used_pages() >= use_mark.pages) {
     use_mark.reached();
     use_mark = next_use_mark;
@@ -394,6 +400,7 @@ void free_locked(Span *span) REQUIRES(lock) {
   if (span->state == SpanState::kLarge) large_pages -= span->count.value;
   span->zero = false;
   insert_free(span);
+  used_pages_now.store(used_pages(), std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -500,6 +507,8 @@ MoveResult move(Span *from, Span *to, PageCount pages) {
   insert_free(from);
   return MoveResult::kMoved;
 }
+
+size_t used_bytes() { return used_pages_now.load(std::memory_order_relaxed) << kPageShift; }
 
 size_t release_all() {
   MutexLock guard(lock);

@@ -66,6 +66,9 @@ struct UseMark {
 };
 void call_when_used(UseMark first, UseMark second) EXCLUDES(lock);
 
+// Bytes of the spans in use, a moment old. Needs no lock.
+size_t used_bytes();
+
 // In a forked child: takes back what the scavenger, which did not come along, had in its hands.
 void reset_in_child() EXCLUDES(lock);
 

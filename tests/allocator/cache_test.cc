@@ -159,24 +159,46 @@ TEST(Cache, NoBinRunsIntoItsNeighbour) {
   });
 }
 
-// 300 threads with a cache each leave this one the least share.
+// With a cache each.
 template <class Body>
-void among_many_threads(Body body) {
-  constexpr int kThreads = 300;
+void among_threads(int count, Body body) {
   std::atomic<int> alive{0};
   std::atomic<bool> done{false};
   std::vector<std::thread> others;
-  for (int i = 0; i < kThreads; ++i) {
+  for (int i = 0; i < count; ++i) {
     others.emplace_back([&] {
       CacheAccess access;
       ++alive;
-      while (!done) std::this_thread::yield();
+      done.wait(false);
     });
   }
-  while (alive != kThreads) std::this_thread::yield();
+  while (alive != count) std::this_thread::yield();
   body();
   done = true;
+  done.notify_all();
   for (std::thread &other : others) other.join();
+}
+
+// They leave this one the least share.
+template <class Body>
+void among_many_threads(Body body) {
+  among_threads(300, body);
+}
+
+// The bins together would like to hold 2 MiB, and all caches 8. (Large blocks would blur it: of each, some stay.)
+TEST(Cache, OfASmallHeapLittleIsCached) {
+  with_cache([](Cache &cache) { among_threads(4, [&cache] {
+    for (int round = 0; round < 20; ++round) {
+      for (unsigned bin = 0; bin < kBinCount; ++bin) {
+        if (!bin_is_used(bin) || info(class_of_bin(bin)).object_size > 4096) continue;
+        while (cache.size(bin) != 0) central_of(class_of_bin(bin)).give_back(std::array<void *, 1>{cache.pop(bin)}.data(), 1);
+        ASSERT_TRUE(cache.refill(bin));
+      }
+    }
+    ASSERT_LE(page_heap::used_bytes(), size_t{4} << 20);
+    EXPECT_LE(cache.allowed_bytes(), size_t{768} << 10) << "a quarter of two mebibytes, and what a bin is not robbed of";
+    EXPECT_GE(cache.allowed_bytes(), size_t{384} << 10) << "and most of that";
+  }); });
 }
 
 TEST(Cache, AmongManyThreadsOneHoldsLittle) {
