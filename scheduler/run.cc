@@ -79,7 +79,6 @@ void forget_fibers() {
   }
   sched.live_elsewhere.store(0, std::memory_order_relaxed);
   sched.next_id.store(1, std::memory_order_relaxed);
-  if (timer_thread::pending()) timer_thread::wake();
   MutexLock hold(sched.lock);
   sched.global = {};
   sched.global_size.store(0, std::memory_order_relaxed);
@@ -169,6 +168,7 @@ int wr_run(int (*main)(void *argument), void *argument) {
   }
   if (started) {
     note_sleep(run.ended);
+    if (timer_thread::pending()) timer_thread::wake();
   } else {
     sched.active.store(false, std::memory_order_seq_cst);
     run.result = -EAGAIN;

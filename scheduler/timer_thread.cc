@@ -1,7 +1,7 @@
 // See timer_thread.h.
 #include "scheduler/timer_thread.h"
 
-#include "allocator/base/check.h"
+#include "allocator/base/os_calls.h"
 #include "scheduler/fork.h"
 #include "scheduler/note.h"
 #include "scheduler/kernel_threads.h"
@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <new>
 #include <pthread.h>
+#include <warren/scheduler_core.h>
 
 namespace warren::scheduler::timer_thread {
 namespace {
@@ -33,9 +34,16 @@ void run() {
   }
 }
 
+// As patient as Go where there is no thread to be had. Without one what waits for a timer would wait for ever.
+constexpr uint64_t kTries = 20, kLongerPause = 1'000'000;
+
 void start() {
   fork_handlers::install();
-  CHECK(threads::start_plain(run, "warren-timers"));
+  for (uint64_t i = 1; i <= kTries; ++i) {
+    if (threads::start_plain(run, "warren-timers")) return;
+    os_calls::sleep(i * kLongerPause);
+  }
+  wr_fatal_error("no thread to be had for timers where no run is under way");
 }
 
 }  // namespace

@@ -214,6 +214,31 @@ TEST(Crowd, BlockingCallsWhereNoThreadIsToBeHad) {
   });
 }
 
+int outlive_a_run_without_threads() {
+  warren::run([] {
+    static warren::timer timer = warren::after_func(std::chrono::milliseconds(1), [] { _exit(7); });
+    no_threads_left = true;
+  });
+  std::this_thread::sleep_for(std::chrono::hours(1));
+  return 1;
+}
+
+TEST(CrowdDeathTest, ATimersThreadIsWaitedFor) {
+  EXPECT_EXIT(
+      {
+        std::thread([] {
+          while (threads_refused < 3) usleep(1000);
+          no_threads_left = false;
+        }).detach();
+        _exit(outlive_a_run_without_threads());
+      },
+      testing::ExitedWithCode(7), "");
+}
+
+TEST(CrowdDeathTest, NoThreadForTimers) {
+  EXPECT_DEATH(_exit(outlive_a_run_without_threads()), "no thread to be had for timers where no run is under way");
+}
+
 // A busy machine only makes it fewer.
 TEST(Crowd, NothingToDoIsDoneAsleep) {
   if (kSanitized) GTEST_SKIP() << "they have threads of their own";
