@@ -7,7 +7,9 @@
 #include "allocator/base/os_memory.h"
 #include "gc/mutation_mechanism.h"
 
+#include <cerrno>
 #include <csignal>
+#include <fcntl.h>
 
 namespace warren::gc::mutation {
 namespace {
@@ -132,6 +134,14 @@ bool take(Mechanism mechanism) {
   return true;
 }
 
+// Whether the process is at its limit just now. Nothing is asked in a sandbox.
+bool lacks_descriptors() {
+  if (os_calls::filtered()) return false;
+  const long fd = os_calls::open(kPagemapPath, O_RDONLY);
+  if (!os_calls::failed(fd)) os_calls::close(static_cast<int>(fd));
+  return fd == -EMFILE || fd == -ENFILE;
+}
+
 void complain(Mechanism mechanism) {
   LogLine line;
   line << "warren: gc_tracking=" << name(mechanism)
@@ -162,11 +172,12 @@ Mechanism set_up(Choice choice) {
     case Choice::kSoftDirty:
     case Choice::kProtect: {
       const auto wanted = static_cast<Mechanism>(choice);
-      if (!take(wanted)) complain(wanted);
+      if (!take(wanted) && !lacks_descriptors()) complain(wanted);
       break;
     }
     case Choice::kStop: break;
   }
+  if (choice != Choice::kStop && chosen == nullptr && lacks_descriptors()) is_set_up = false;  // the next cycle tries again
   return chosen_mechanism;
 }
 static_assert(static_cast<int>(Choice::kUserfault) == static_cast<int>(Mechanism::kUserfault) &&

@@ -14,6 +14,7 @@
 #include <string>
 #include <sys/ioctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -222,6 +223,20 @@ TEST_F(MutationChoice, WhatTheKernelHasIsTaken) {
   close(fd);
   if (!has_it) GTEST_SKIP() << "a kernel before 6.7, or a sandbox";
   EXPECT_EQ(mutation::set_up(Choice::kAuto), Mechanism::kUserfault);
+}
+
+// A limit that was reached when it was first asked for.
+TEST_F(MutationChoice, IsTriedAgainWhenDescriptorsAreToBeHad) {
+  const Mechanism usual = mutation::set_up(Choice::kAuto);
+  start_afresh();
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{0, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const Mechanism first = mutation::set_up(Choice::kAuto);
+  setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_EQ(first, Mechanism::kNone);
+  EXPECT_EQ(mutation::set_up(Choice::kAuto), usual);
 }
 
 TEST_F(MutationChoice, StoppingKnowsNothing) {
