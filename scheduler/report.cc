@@ -68,13 +68,17 @@ constinit Question question;
 struct sigaction before_segv;
 struct sigaction before_urg;
 
-// In frames that are not worth showing: how one got to the switch, or to the watch for exceptions that nobody catches.
+// In frames that are not worth showing: how one got to the switch, to the watch for exceptions that nobody catches, or to the report.
 bool is_plumbing(uintptr_t address) {
   const char *name = symbol_name(address);
   for (const char *plumbing : {"warren_switch", "warren_call_on_saved", "warren_fiber_start", "warren_fiber_main", "wr_stack_here",
                                "wr_call_watched", "warren_watch_throw", "_Unwind_RaiseException",
-                               "_Unwind_Resume_or_Rethrow", "__cxa_throw", "__cxa_rethrow"}) {
+                               "_Unwind_Resume_or_Rethrow", "__cxa_throw", "__cxa_rethrow", "wr_report_terminate",
+                               "__gxx_personality_v0"}) {
     if (strcmp(name, plumbing) == 0) return true;
+  }
+  for (const char *face : {"_ZN6warren6detail14tell_exception", "_ZN6warren6detail16terminate_report"}) {
+    if (strncmp(name, face, strlen(face)) == 0) return true;
   }
   return strstr(name, "warren9scheduler") != nullptr && strncmp(name, "_ZN6warren9scheduler", 20) == 0;
 }
@@ -204,15 +208,18 @@ void print_all(int fd, const Frames *frames) {
   stacks::for_each(print_block, &printing);
 }
 
-// One thread reports; others that come here wait for the end.
-void claim_report() {
-  static std::atomic<uint32_t> claimed{0};
+// One thread reports; others that come here wait for the end. False: it is this thread's second report.
+bool claim_report() {
+  static std::atomic<uint32_t> claimed{0};  // relaxed: decides who prints, and publishes nothing
   static std::atomic<uint32_t> never{0};
-  if (claimed.exchange(1, std::memory_order_relaxed) != 0) note_sleep(never);
+  uint32_t claimant = 0;
+  const uint32_t me = os_calls::thread_id();
+  if (claimed.compare_exchange_strong(claimant, me, std::memory_order_relaxed)) return true;
+  while (claimant != me) note_sleep(never);
+  return false;
 }
 
-[[noreturn]] void report_and_exit(const char *kind, const char *text, const Frames *frames = nullptr) {
-  claim_report();
+void print_title(const char *kind, const char *text) {
   LogLine line;
   line << kind;
   const size_t length = strlen(text);
@@ -224,11 +231,31 @@ void claim_report() {
   }
   blank_line(2);
   blank_line(2);
+}
+
+// False: the world has not come to a stop in time.
+bool report(const char *kind, const char *text, const Frames *frames) {
+  print_title(kind, text);
   M *m = this_m();
   if (m != nullptr) enter_runtime(m);
-  stop_world(kLongestStop);
+  const bool stopped = stop_world(kLongestStop);
   print_all(2, frames);
+  return stopped;
+}
+
+[[noreturn]] void report_and_exit(const char *kind, const char *text, const Frames *frames = nullptr) {
+  claim_report();
+  report(kind, text, frames);
   _exit(kStatus);
+}
+
+Frames frames_of(void *const *frames, int count) {
+  Frames given;
+  while (given.count < count && given.count < Frames::kMost) {
+    given.address[given.count] = reinterpret_cast<uintptr_t>(frames[given.count]);
+    ++given.count;
+  }
+  return given;
 }
 
 // A large array may reach beyond the guard: then the address lies between the stack pointer and the stack.
@@ -334,14 +361,18 @@ extern "C" {
 void wr_fatal_panic(const char *text) { report_and_exit("panic: ", text); }
 
 void wr_fatal_panic_at(const char *text, void *const *frames, int count) {
-  Frames given;
-  while (given.count < count && given.count < Frames::kMost) {
-    given.address[given.count] = reinterpret_cast<uintptr_t>(frames[given.count]);
-    ++given.count;
-  }
+  const Frames given = frames_of(frames, count);
   const G *g = calling_fiber();
   const Frames *thrown_at = g != nullptr ? g->thrown_at : nullptr;
   report_and_exit("panic: ", text, given.count != 0 ? &given : thrown_at);
+}
+
+void wr_report_terminate(const char *text, void *const *frames, int count) {
+  if (!claim_report()) return;
+  const Frames given = frames_of(frames, count);
+  const bool stopped = report("fatal error: std::terminate: ", text, given.count != 0 ? &given : nullptr);
+  if (stopped) start_world(sched.p_count.load(std::memory_order_relaxed));
+  if (M *m = this_m()) leave_runtime_quietly(m);
 }
 
 int wr_stack_here(void **frames, int most) {

@@ -1,6 +1,6 @@
 // warren/fiber_cxx.h: run, go, blocking, panic, defer: the C++ face of warren/scheduler_core.h. Part of
 // warren/scheduler.h. A fiber's function is called inside a frame that nothing leaves: exit_fiber ends there, and any
-// other exception ends the process with "panic: ", its text and the stacks of all fibers.
+// other exception ends the process with "panic: ", its text and the stacks of all fibers; so does std::terminate, its own way.
 #ifndef WARREN_FIBER_CXX_H
 #define WARREN_FIBER_CXX_H
 
@@ -10,8 +10,10 @@
 #include <cxxabi.h>
 #include <pthread.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -50,22 +52,64 @@ namespace detail {
 // What exit_fiber throws. Not an std::exception: only catch (...) sees it, and has to rethrow it.
 struct fiber_exit {};
 
-// The end of the process for the exception being handled. Out of line: what it takes costs those nothing that end well.
-[[noreturn]] __attribute__((noinline, cold)) inline void end_by_exception() {
+// Hands the exception being handled to `tell`: its text, and the calls around its throw where it knows them.
+inline void tell_exception(void (*tell)(const char *text, void *const *frames, int count)) {
   try {
     throw;
   } catch (const panic_error &error) {
-    wr_fatal_panic_at(error.what(), error.frames(), error.frame_count());
+    tell(error.what(), error.frames(), error.frame_count());
   } catch (const std::exception &error) {
-    wr_fatal_panic_at(error.what(), nullptr, 0);
+    tell(error.what(), nullptr, 0);
   } catch (const std::string &text) {
-    wr_fatal_panic_at(text.c_str(), nullptr, 0);
+    tell(text.c_str(), nullptr, 0);
   } catch (const char *text) {
-    wr_fatal_panic_at(text, nullptr, 0);
+    tell(text, nullptr, 0);
+  } catch (const fiber_exit &) {
+    tell("exit_fiber where nothing may be thrown", nullptr, 0);
   } catch (...) {
-    wr_fatal_panic_at("an exception of unknown type", nullptr, 0);
+    tell("an exception of unknown type", nullptr, 0);
   }
 }
+
+// The end of the process for the exception being handled. Out of line: what it takes costs those nothing that end well.
+[[noreturn]] __attribute__((noinline, cold)) inline void end_by_exception() {
+  tell_exception([](const char *text, void *const *frames, int count) { wr_fatal_panic_at(text, frames, count); });
+  __builtin_unreachable();
+}
+
+// std::terminate() during a run: an exception that may not leave where it got to, or has nobody to take it. On a fiber all
+// fibers are shown first; how the process ends is for the handler that was there before.
+class terminate_report {
+ public:
+  terminate_report() {
+    const std::terminate_handler found = std::get_terminate();
+    if (found == report) return;  // a run is under way already
+    before_.store(found, std::memory_order_release);  // pairs with report()
+    std::set_terminate(report);
+    installed_ = true;
+  }
+  terminate_report(const terminate_report &) = delete;
+  terminate_report &operator=(const terminate_report &) = delete;
+  ~terminate_report() {
+    if (installed_ && std::get_terminate() == report) std::set_terminate(before_.load(std::memory_order_relaxed));
+  }
+
+ private:
+  [[noreturn]] static void report() {
+    if (wr_fiber_id() != 0) {
+      if (std::current_exception() != nullptr) {
+        tell_exception(wr_report_terminate);
+      } else {
+        wr_report_terminate("no exception is being handled", nullptr, 0);
+      }
+    }
+    if (const std::terminate_handler before = before_.load(std::memory_order_acquire)) before();
+    std::abort();
+  }
+
+  static inline std::atomic<std::terminate_handler> before_{nullptr};
+  bool installed_ = false;
+};
 
 template <class F>
 int call_until_exit(void *f) {
@@ -165,6 +209,7 @@ int run(F &&f) {
     std::remove_reference_t<F> *f;
     int result = 0;
   } main{std::addressof(f)};
+  const detail::terminate_report while_running;
   const int error = wr_run(
       [](void *argument) -> int {
         auto *m = static_cast<Main *>(argument);

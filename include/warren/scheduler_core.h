@@ -128,6 +128,10 @@ WR_NORETURN void wr_fatal_panic(const char *text);
  * are none, with those that wr_call_watched has seen. */
 WR_NORETURN void wr_fatal_panic_at(const char *text, void *const *frames, int count);
 
+/* Prints "fatal error: std::terminate: TEXT" and the stacks of all fibers, and returns; they go on. For a handler that is about to
+ * end the process: of several threads one prints, and the others wait for that end. Its second call does nothing. */
+void wr_report_terminate(const char *text, void *const *frames, int count);
+
 /* Calls fn(argument) and returns what it does. For who catches what is thrown there in order to report it: of an exception that
  * nothing within catches, the calls around the throw are kept for wr_fatal_panic_at. Not on plain threads. */
 int wr_call_watched(int (*fn)(void *argument), void *argument);

@@ -4,10 +4,15 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
+#include <cstdio>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <thread>
+#include <unistd.h>
 
 namespace warren {
 namespace {
@@ -243,6 +248,85 @@ TEST(FiberDeathTest, AnyExceptionShowsTheFramesItLeft) {
                 }
               }),
               testing::ExitedWithCode(2), "^panic: out of wine\n\nfiber 1 .running. main:\n    ");
+}
+
+__attribute__((noinline)) void sell_cheese(int kind) noexcept {
+  if (kind == 0) buy_cheese(0);
+  if (kind == 1) buy_wine(0);
+  exit_fiber();
+}
+
+__attribute__((noinline)) void throw_while_unwinding() {
+  struct Throws {
+    ~Throws() noexcept(false) { throw std::runtime_error("second"); }
+  } throws;
+  buy_wine(0);
+}
+
+// What the language ends by std::terminate. The program's own handler comes after the report, and may wait.
+TEST(FiberDeathTest, TerminateShowsTheFibers) {
+  const auto run_terminating = [](int kind) {
+    run([kind] {
+      go(fiber_options{.name = "waiter"}, [] { sleep_for(1h); });
+      go([kind] {
+        yield();
+        kind < 3 ? sell_cheese(kind) : throw_while_unwinding();
+      });
+      sleep_for(1h);
+    });
+  };
+  const auto report = [](const char *text, const char *function) {
+    return std::string("^fatal error: std::terminate: ") + text + "\n\nfiber [0-9]+ .running.:\n(    .*\n)*    .*" + function +
+           ".*\n(    .*\n)*\n(.*\n)*fiber [0-9]+ .sleep.*. waiter:";
+  };
+  EXPECT_EXIT(run_terminating(0), testing::KilledBySignal(SIGABRT), report("out of cheese", "buy_cheese"));
+  EXPECT_EXIT(run_terminating(1), testing::KilledBySignal(SIGABRT), report("out of wine", "sell_cheese"));
+  EXPECT_EXIT(run_terminating(2), testing::KilledBySignal(SIGABRT), report("exit_fiber where nothing may be thrown", "sell_cheese"));
+  EXPECT_EXIT(run_terminating(3), testing::KilledBySignal(SIGABRT), report("second", "throw_while_unwinding"));
+  EXPECT_EXIT(run([] { std::terminate(); }), testing::KilledBySignal(SIGABRT),
+              "^fatal error: std::terminate: no exception is being handled\n\nfiber 1 .running. main:\n    ");
+  const auto with_own_handler = [&run_terminating](int kind) {
+    std::set_terminate([] {
+      sleep_for(1us);
+      fprintf(stderr, "mine\n");
+      _exit(7);
+    });
+    if (kind < 0) {
+      run([] { std::thread([] { std::terminate(); }).join(); });
+    } else {
+      run_terminating(kind);
+    }
+  };
+  EXPECT_EXIT(with_own_handler(1), testing::ExitedWithCode(7), report("out of wine", "sell_cheese") + "(\n.*)*\nmine\n$");
+  EXPECT_EXIT(with_own_handler(-1), testing::ExitedWithCode(7), "^mine\n$");
+  const auto terminating_again = [&run_terminating] {
+    std::set_terminate([] {
+      fprintf(stderr, "again\n");
+      std::set_terminate(nullptr);
+      std::terminate();
+    });
+    run_terminating(1);
+  };
+  EXPECT_EXIT(terminating_again(), testing::KilledBySignal(SIGABRT), report("out of wine", "sell_cheese") + "(\n.*)*\nagain\n");
+}
+
+void handler_one() { _exit(1); }
+void handler_two() { _exit(2); }
+
+TEST(Run, TerminateHandlersAreThoseOfTheProgramAfterwards) {
+  const std::terminate_handler before = std::set_terminate(handler_one);
+  for (int i = 0; i < 2; ++i) {
+    run([] { EXPECT_NE(std::get_terminate(), handler_one); });
+    EXPECT_EQ(std::get_terminate(), handler_one);
+  }
+  run([] { std::set_terminate(handler_two); });
+  EXPECT_EQ(std::get_terminate(), handler_two) << "what the program sets meanwhile stays";
+  run([] {
+    EXPECT_THROW(run([] {}), std::system_error);
+    EXPECT_NE(std::get_terminate(), handler_two) << "a run that is refused changes nothing";
+  });
+  EXPECT_EQ(std::get_terminate(), handler_two);
+  std::set_terminate(before);
 }
 
 TEST(FiberDeathTest, Panics) {

@@ -165,6 +165,8 @@ void wr_fatal_panic(const char *text) {
 }
 void wr_fatal_panic_at(const char *text, void *const *, int) { wr_fatal_panic(text); }
 int wr_stack_here(void **, int) { return 0; }
+void wr_report_terminate(const char *, void *const *, int) {}
+
 int wr_call_watched(int (*fn)(void *argument), void *argument) { return fn(argument); }
 void wr_fatal_error(const char *text) {
   fprintf(stderr, "fatal error: %s\n", text);
