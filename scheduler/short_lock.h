@@ -27,9 +27,8 @@ class CAPABILITY("mutex") ShortLock {
   }
 
   bool try_lock() TRY_ACQUIRE(true) {
-    uint32_t expected = 0;
-    // acquire: pairs with the release in unlock().
-    return word_.compare_exchange_strong(expected, 1, std::memory_order_acquire, std::memory_order_relaxed);
+    // acquire: pairs with the release in unlock(). One bit: a single instruction, whose result is in a flag.
+    return (word_.fetch_or(1, std::memory_order_acquire) & 1) == 0;
   }
 
   // release: pairs with the acquires in lock() and lock_slow().
