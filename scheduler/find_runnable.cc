@@ -180,8 +180,8 @@ bool wait_in_poll(M *m, G *&found) {
 // nullptr: look again, with or without a P.
 Found find(M *m, P *p) {
   run_timers(p);
-  if (--p->until_fair <= 0) {
-    p->until_fair = kFairnessTick;
+  if (--p->until_fair < 0) {
+    p->until_fair = kFairnessTick - 1;
     if (G *g = from_global(p, 1)) return {g, false};
   }
   const auto [local, inherits_slice] = p->queue.take(p->alone);

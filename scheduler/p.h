@@ -18,7 +18,7 @@ enum class PStatus : uint8_t { kIdle, kRunning, kStopped, kDead };
 
 struct alignas(128) P {
   RunQueue<G> queue;                      // shared with thieves
-  int32_t until_fair = 0;           // counts slices down, on the fast path and in the loop: at 0 the loop looks further
+  int32_t until_fair = 0;           // counts slices down, on the fast path and in the loop: below 0 the loop looks further
   std::atomic<uint32_t> slices{0};  // shared with sysmon: changes when a slice begins; owner adds without exchange
   std::atomic<uint32_t> blocking_calls{0};  // shared with sysmon: likewise for wr_enter_blocking
   std::atomic<uint32_t> attention{0};     // shared: the fast path is to go to the schedule loop

@@ -39,7 +39,7 @@ WARREN_ALWAYS_INLINE void finish_park(M *m, G *g) {
 bool nobody_else(M *m) {
   P *p = m->p.load(std::memory_order_relaxed);
   if (p == nullptr || m->locked_g != nullptr || m->picked != nullptr) return false;
-  if (p->attention.load(std::memory_order_relaxed) != 0 || p->until_fair <= 0 || !p->queue.empty()) return false;
+  if (p->attention.load(std::memory_order_relaxed) != 0 || p->until_fair < 0 || !p->queue.empty()) return false;
   bump(p->slices, 1u);
   m->slice_over = false;
   return true;

@@ -37,7 +37,7 @@ template <bool alone>
 WARREN_ALWAYS_INLINE G *pick(M *m, P *p) {
   if (WARREN_UNLIKELY(m->locked_g != nullptr)) return nullptr;
   if (WARREN_UNLIKELY(p->attention.load(std::memory_order_relaxed) != 0)) return nullptr;  // a hint: seen next time
-  if (WARREN_UNLIKELY(--p->until_fair <= 0)) return nullptr;
+  if (WARREN_UNLIKELY(--p->until_fair < 0)) return nullptr;
   G *g = p->queue.take_next(alone);
   if (g == nullptr) {
     g = p->queue.take_first(alone);
