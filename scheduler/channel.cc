@@ -42,8 +42,8 @@ WARREN_NOINLINE int wait_to_receive(wr_chan *c, void *out) {
   return woken;
 }
 
-// What is left of a send or receive that did not go ahead at once. Called with the lock held, give it up. They are called last,
-// so that who calls them saves no register for them.
+// What is left of a send or receive that is none of the plain ones. Called with the lock held, give it up. They are called last,
+// so that who calls them saves no register for them; so are the next two.
 WARREN_NOINLINE int send_rest(wr_chan *c, void *value) NO_THREAD_SAFETY_ANALYSIS {
   Waiter *wake = nullptr;
   const int status = send_locked(c, value, &wake);
@@ -60,6 +60,31 @@ WARREN_NOINLINE int receive_rest(wr_chan *c, void *out) NO_THREAD_SAFETY_ANALYSI
   c->lock.unlock();
   if (wake != nullptr) ready(wake->g);
   return status;
+}
+
+// Somebody waits on the other side, the ring is of no concern, and mostly the element is one to copy: it goes from stack to stack.
+WARREN_NOINLINE int send_to_first(wr_chan *c, void *value) NO_THREAD_SAFETY_ANALYSIS {
+  Waiter *receiver = c->receivers.first();
+  if (WARREN_UNLIKELY(receiver->select != nullptr || receiver->element == nullptr)) return send_rest(c, value);
+  if (WARREN_UNLIKELY(!copy_element(c, receiver->element, value))) return send_rest(c, value);
+  c->receivers.remove_first(receiver);
+  receiver->success = true;
+  G *g = receiver->g;
+  c->lock.unlock();
+  ready(g);
+  return WR_CHAN_DONE;
+}
+
+WARREN_NOINLINE int receive_from_first(wr_chan *c, void *out) NO_THREAD_SAFETY_ANALYSIS {
+  Waiter *sender = c->senders.first();
+  if (WARREN_UNLIKELY(sender->select != nullptr || out == nullptr)) return receive_rest(c, out);
+  if (WARREN_UNLIKELY(!copy_element(c, out, sender->element))) return receive_rest(c, out);
+  c->senders.remove_first(sender);
+  sender->success = true;
+  G *g = sender->g;
+  c->lock.unlock();
+  ready(g);
+  return WR_CHAN_DONE;
 }
 
 // Others hold the lock.
@@ -113,7 +138,7 @@ wr_chan *wr_chan_make_of(const wr_element *element, size_t capacity) {
   void *memory = element_memory(sizeof(wr_chan) + bytes);
   if (memory == nullptr) return nullptr;
   wr_chan *c = new (memory) wr_chan;
-  c->capacity = capacity;
+  c->capacity = c->room = capacity;
   c->element_size = element->size;
   c->ring_bytes = bytes;
   c->relocate = element->relocate;
@@ -141,20 +166,32 @@ void wr_chan_unref(wr_chan *c) {
   drop_reference(c);
 }
 
+// Each thing is looked at once, and which of the four it is is decided by few of them: while somebody waits to receive, the channel
+// is open and its ring is empty; while somebody waits to send, it is open and the ring full.
 int wr_chan_send(wr_chan *c, void *value) NO_THREAD_SAFETY_ANALYSIS {
   if (c == nullptr) wait_for_ever(WaitReason::kChanSendNil);
   if (WARREN_UNLIKELY(!c->lock.try_lock())) return send_contended(c, value);
-  if (!send_at_once(c, value)) return nobody_to_send_to(c) ? wait_to_send(c, value) : send_rest(c, value);
-  c->lock.unlock();
-  return WR_CHAN_DONE;
+  if (!c->receivers.empty()) return send_to_first(c, value);
+  const size_t count = c->count.load(std::memory_order_relaxed);  // written under this lock
+  if (count < c->room) {
+    if (WARREN_UNLIKELY(!copy_in(c, count, value))) return send_rest(c, value);
+    c->lock.unlock();
+    return WR_CHAN_DONE;
+  }
+  return WARREN_LIKELY(c->closed.load(std::memory_order_relaxed) == 0) ? wait_to_send(c, value) : send_rest(c, value);
 }
 
 int wr_chan_recv(wr_chan *c, void *out) NO_THREAD_SAFETY_ANALYSIS {
   if (c == nullptr) wait_for_ever(WaitReason::kChanReceiveNil);
   if (WARREN_UNLIKELY(!c->lock.try_lock())) return receive_contended(c, out);
-  if (!receive_at_once(c, out)) return nothing_to_receive(c) ? wait_to_receive(c, out) : receive_rest(c, out);
-  c->lock.unlock();
-  return WR_CHAN_DONE;
+  const size_t count = c->count.load(std::memory_order_relaxed);  // written under this lock
+  if (count != 0) {
+    if (!c->senders.empty() || WARREN_UNLIKELY(!copy_out(c, count, out))) return receive_rest(c, out);
+    c->lock.unlock();
+    return WR_CHAN_DONE;
+  }
+  if (!c->senders.empty()) return receive_from_first(c, out);
+  return WARREN_LIKELY(c->closed.load(std::memory_order_relaxed) == 0) ? wait_to_receive(c, out) : receive_rest(c, out);
 }
 
 int wr_chan_try_send(wr_chan *c, void *value) {
@@ -185,6 +222,7 @@ int wr_chan_close(wr_chan *c) {
     ShortLockGuard guard(c->lock);
     if (c->closed.load(std::memory_order_relaxed) != 0) return WR_CHAN_CLOSED;
     c->closed.store(1, std::memory_order_release);  // pairs with the acquire in may_send and may_receive
+    c->room = 0;
     for (WaiterQueue *queue : {&c->receivers, &c->senders}) {
       while (Waiter *waiter = queue->take()) {
         waiter->success = false;

@@ -81,15 +81,27 @@ class WaiterQueue {
     waiter->queued = false;
   }
 
+  Waiter *first() const { return first_.load(std::memory_order_relaxed); }
+
+  void remove_first(Waiter *waiter) {
+    first_.store(waiter->next, std::memory_order_relaxed);  // as in push_back
+    if (waiter->next != nullptr) {
+      waiter->next->prev = nullptr;
+    } else {
+      last_ = nullptr;
+    }
+    waiter->queued = false;
+  }
+
   // For who reads it from outside, safely: where the pointer to the first one lies.
   uintptr_t head() const { return reinterpret_cast<uintptr_t>(&first_); }
 
   // The first waiter that is still to be had; it is the caller's to make ready.
   Waiter *take() {
     for (;;) {
-      Waiter *waiter = first_.load(std::memory_order_relaxed);
+      Waiter *waiter = first();
       if (waiter == nullptr) return nullptr;
-      remove(waiter);
+      remove_first(waiter);
       if (waiter->select == nullptr) return waiter;
       uint32_t unclaimed = 0;
       // relaxed: decides who wins and publishes nothing; ready() publishes.
@@ -114,6 +126,7 @@ struct alignas(16) wr_chan {
   std::atomic<uint32_t> closed{0};
   std::atomic<size_t> count{0};
   size_t capacity = 0;
+  size_t room = 0;  // the capacity, 0 once it is closed. Guarded by lock
   // Guarded by lock: byte offsets into the ring.
   size_t send_offset = 0;
   size_t receive_offset = 0;
@@ -137,12 +150,14 @@ static_assert(sizeof(wr_chan) % 16 == 0, "the ring behind it is aligned for any 
 
 namespace warren::scheduler {
 
-// The sizes that are copied without a call. Compared one by one, the commonest first: a jump through a table costs more than the copy.
-// False: it is none of them.
+// The sizes that are copied without a call, the commonest first. False: it is none of them.
 WARREN_ALWAYS_INLINE bool copy_small(size_t size, void *to, const void *from) {
-  if (size == 8) {
+  if (WARREN_LIKELY(size == 8)) {
     memcpy(to, from, 8);
-  } else if (size == 4) {
+    return true;
+  }
+  asm("" : "+r"(size));  // else all these comparisons become one jump through a table, which costs more than the copy
+  if (size == 4) {
     memcpy(to, from, 4);
   } else if (size == 16) {
     memcpy(to, from, 16);
@@ -188,35 +203,20 @@ inline size_t next_offset(const wr_chan *c, size_t offset) {
   return next == c->ring_bytes ? 0 : next;
 }
 
-// The two operations, under the lock, where nobody waits and the element is copied into the ring or out of it. False: nothing
-// happened, look further.
-WARREN_ALWAYS_INLINE bool send_at_once(wr_chan *c, const void *value) REQUIRES(c->lock) {
-  const size_t count = c->count.load(std::memory_order_relaxed);  // written under this lock
-  if (!c->receivers.empty() || count == c->capacity || c->closed.load(std::memory_order_relaxed) != 0) return false;
+// The two halves of a ring's work, under the lock, where nobody waits on the other side and `count` says that there is room, or an
+// element. False: nothing happened, for its elements are not just copied.
+WARREN_ALWAYS_INLINE bool copy_in(wr_chan *c, size_t count, const void *value) REQUIRES(c->lock) {
   if (WARREN_UNLIKELY(!copy_element(c, c->ring() + c->send_offset, value))) return false;
   c->send_offset = next_offset(c, c->send_offset);
   c->count.store(count + 1, std::memory_order_relaxed);  // readers without the lock take it for a hint
   return true;
 }
 
-WARREN_ALWAYS_INLINE bool receive_at_once(wr_chan *c, void *out) REQUIRES(c->lock) {
-  const size_t count = c->count.load(std::memory_order_relaxed);  // written under this lock
-  if (count == 0 || !c->senders.empty() || WARREN_UNLIKELY(out == nullptr)) return false;
-  if (WARREN_UNLIKELY(!copy_element(c, out, c->ring() + c->receive_offset))) return false;
+WARREN_ALWAYS_INLINE bool copy_out(wr_chan *c, size_t count, void *out) REQUIRES(c->lock) {
+  if (WARREN_UNLIKELY(out == nullptr || !copy_element(c, out, c->ring() + c->receive_offset))) return false;
   c->receive_offset = next_offset(c, c->receive_offset);
-  c->count.store(count - 1, std::memory_order_relaxed);  // as in send_at_once
+  c->count.store(count - 1, std::memory_order_relaxed);  // as in copy_in
   return true;
-}
-
-// Whether they have to wait, for certain: a waiter that is no longer to be had makes it uncertain.
-WARREN_ALWAYS_INLINE bool nobody_to_send_to(const wr_chan *c) REQUIRES(c->lock) {
-  return c->closed.load(std::memory_order_relaxed) == 0 && c->receivers.empty() &&
-         c->count.load(std::memory_order_relaxed) == c->capacity;
-}
-
-WARREN_ALWAYS_INLINE bool nothing_to_receive(const wr_chan *c) REQUIRES(c->lock) {
-  return c->count.load(std::memory_order_relaxed) == 0 && c->senders.empty() &&
-         c->closed.load(std::memory_order_relaxed) == 0;
 }
 
 // The two operations, under the lock, as far as they go without waiting. *wake is the waiter they served: to be made
@@ -235,7 +235,7 @@ WARREN_ALWAYS_INLINE int send_locked(wr_chan *c, void *value, Waiter **wake) REQ
   if (count == c->capacity) return WR_CHAN_WOULD_BLOCK;
   move_element(c, c->ring() + c->send_offset, value);
   c->send_offset = next_offset(c, c->send_offset);
-  c->count.store(count + 1, std::memory_order_relaxed);  // as in send_at_once
+  c->count.store(count + 1, std::memory_order_relaxed);  // as in copy_in
   return WR_CHAN_DONE;
 }
 
@@ -251,7 +251,7 @@ WARREN_ALWAYS_INLINE int receive_locked(wr_chan *c, void *out, Waiter **wake) RE
       sender->success = true;
       *wake = sender;
     } else {
-      c->count.store(count - 1, std::memory_order_relaxed);  // as in send_at_once
+      c->count.store(count - 1, std::memory_order_relaxed);  // as in copy_in
     }
     return WR_CHAN_DONE;
   }

@@ -184,7 +184,13 @@ WARREN_NOINLINE int select_slow(wr_select_case *cases, uint32_t count, bool bloc
 WARREN_ALWAYS_INLINE bool try_at_once(wr_select_case &c) NO_THREAD_SAFETY_ANALYSIS {
   wr_chan *chan = c.chan;
   if (chan->copied_size == 0 || chan->capacity == 0 || WARREN_UNLIKELY(!chan->lock.try_lock())) return false;
-  const bool done = c.send != 0 ? send_at_once(chan, c.element) : receive_at_once(chan, c.element);
+  const size_t count = chan->count.load(std::memory_order_relaxed);  // written under this lock
+  bool done = false;
+  if (c.send != 0) {
+    if (count < chan->room && chan->receivers.empty()) done = copy_in(chan, count, c.element);
+  } else {
+    if (count != 0 && chan->senders.empty()) done = copy_out(chan, count, c.element);
+  }
   chan->lock.unlock();
   if (done) c.status = WR_CHAN_DONE;
   return done;
