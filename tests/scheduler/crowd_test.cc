@@ -5,11 +5,14 @@
 #include <warren/scheduler.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <fstream>
+#include <optional>
 #include <pthread.h>
+#include <random>
 #include <sys/resource.h>
 #include <thread>
 
@@ -84,6 +87,245 @@ TEST(Crowd, ManyAreWokenAtOnce) {
     held.done();
     through.wait();
     EXPECT_EQ(woken.load(), int{kWaiters});
+  });
+}
+
+// Each primitive with a hundred thousand in its queue, who then all go on; on one P, where a park is done before the switch, and
+// on several.
+class AHundredThousand : public testing::TestWithParam<int> {
+ protected:
+  static constexpr int kFibers = kSanitized ? 300 : 100000;
+
+  // Starts that many fibers of wait(i), each of which counts when it is through; calls wake() when all of them wait.
+  static void wait_and_wake(const char *what, const std::function<void(int)> &wait, const std::function<void()> &wake) {
+    run_on(GetParam(), [&] {
+      std::atomic<int> about_to_wait{0}, through{0};
+      for (int i = 0; i < kFibers; ++i) {
+        warren::go([&, i] {
+          ++about_to_wait;
+          wait(i);
+          ++through;
+        });
+        if (i % 256 == 0) wr_yield();
+      }
+      await(about_to_wait, kFibers);
+      for (int i = 0; i < 100; ++i) wr_yield();  // the last have a moment to get there; whoever has not must come through, too
+      EXPECT_EQ(through.load(), 0) << what;
+      wake();
+      await(through, kFibers);
+      while (wr_fiber_count() != 1) wr_yield();
+    });
+  }
+};
+
+TEST_P(AHundredThousand, Receivers) {
+  const chan<int> c = make_chan<int>();
+  wait_and_wake("receive", [&](int) { EXPECT_FALSE(c.recv().has_value()); }, [&] { c.close(); });
+}
+
+TEST_P(AHundredThousand, ReceiversWithAValueEach) {
+  const chan<int> c = make_chan<int>();
+  std::atomic<int64_t> sum{0};
+  wait_and_wake("receive", [&](int) { sum += *c.recv(); }, [&] {
+    for (int i = 0; i < kFibers; ++i) c.send(i);
+  });
+  EXPECT_EQ(sum.load(), int64_t{kFibers} * (kFibers - 1) / 2);
+}
+
+TEST_P(AHundredThousand, Senders) {
+  const chan<int> c = make_chan<int>(2);
+  c.send(0);
+  c.send(0);
+  std::atomic<int> refused{0};
+  const auto send = [&](int i) {
+    try {
+      c.send(i);
+    } catch (const warren::panic_error &error) {
+      EXPECT_STREQ(error.what(), "send on closed channel");
+      ++refused;
+    }
+  };
+  wait_and_wake("send", send, [&] {
+    for (int i = 0; i < kFibers / 2; ++i) EXPECT_TRUE(c.recv());
+    c.close();
+  });
+  EXPECT_EQ(refused.load(), kFibers - kFibers / 2);
+}
+
+TEST_P(AHundredThousand, Selects) {
+  const chan<int> one = make_chan<int>(), other = make_chan<int>(1), nil;
+  const auto take = [&](int) {
+    warren::select(warren::on_recv(one), warren::on_recv(nil), warren::on_recv(other));
+  };
+  wait_and_wake("select", take, [&] {
+    for (int i = 0; i < kFibers / 2; ++i) i % 2 == 0 ? one.send(i) : other.send(i);
+    one.close();
+  });
+  other.close();
+}
+
+TEST_P(AHundredThousand, Mutex) {
+  warren::mutex m;
+  int inside = 0;
+  m.lock();
+  const auto enter = [&](int i) {
+    m.lock();
+    EXPECT_EQ(++inside, 1);
+    if (i % 1000 == 0) wr_yield();
+    --inside;
+    m.unlock();
+  };
+  wait_and_wake("lock", enter, [&] { m.unlock(); });
+  EXPECT_TRUE(m.try_lock());
+  m.unlock();
+}
+
+TEST_P(AHundredThousand, ReadersAndWriters) {
+  warren::rw_mutex m;
+  std::atomic<int> readers{0}, writers{0};
+  m.lock();
+  const auto enter = [&](int i) {
+    if (i % 100 == 0) {
+      m.lock();
+      EXPECT_EQ(++writers, 1);
+      EXPECT_EQ(readers.load(), 0);
+      --writers;
+      m.unlock();
+    } else {
+      m.lock_shared();
+      ++readers;
+      EXPECT_EQ(writers.load(), 0);
+      --readers;
+      m.unlock_shared();
+    }
+  };
+  wait_and_wake("rw lock", enter, [&] { m.unlock(); });
+  EXPECT_TRUE(m.try_lock());
+  m.unlock();
+}
+
+TEST_P(AHundredThousand, Conditions) {
+  warren::mutex m;
+  warren::cond c(m);
+  bool go_on = false;
+  const auto wait = [&](int) {
+    m.lock();
+    while (!go_on) c.wait();
+    m.unlock();
+  };
+  wait_and_wake("cond", wait, [&] {
+    m.lock();
+    go_on = true;
+    m.unlock();
+    c.signal();
+    c.broadcast();
+  });
+}
+
+TEST_P(AHundredThousand, SemaphoreGroupAndContext) {
+  warren::semaphore s(0);
+  warren::wait_group group;
+  group.add(1);
+  const auto [context, cancel] = warren::with_cancel(warren::background());
+  const auto wait = [&, context = context](int i) {
+    switch (i % 3) {
+      case 0: s.acquire(); break;
+      case 1: group.wait(); break;
+      default: EXPECT_FALSE(context.done().recv()); break;
+    }
+  };
+  wait_and_wake("semaphore, group, context", wait, [&, cancel = cancel] {
+    s.release((kFibers + 2) / 3);
+    group.done();
+    cancel();
+  });
+}
+
+// All at one moment, and some of those that would sleep on are woken before.
+TEST_P(AHundredThousand, Sleepers) {
+  const chan<int> early = make_chan<int>();
+  const uint64_t moment = wr_now_ns() + 500000000;  // comes while they are being started, where the machine is slow
+  const auto sleep = [&](int i) {
+    if (i % 2 == 0) {
+      wr_sleep_until_ns(moment);
+    } else {
+      EXPECT_EQ(0, warren::select(warren::on_recv(early), warren::on_recv(warren::after(std::chrono::hours(1)))));
+    }
+  };
+  run_on(GetParam(), [&] {
+    warren::wait_group all;
+    for (int i = 0; i < kFibers; ++i) all.go([&, i] { sleep(i); });
+    early.close();
+    all.wait();
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Ps, AHundredThousand, testing::Values(1, 3));
+
+// One P and several have ways of their own to park, to yield and to lock; here they change in the midst of it.
+TEST(Crowd, ResizesWhileEveryPrimitiveIsAtWork) {
+  const unsigned seed = std::random_device{}();
+  std::printf("seed %u\n", seed);
+  run_on(1, [seed] {
+    constexpr int kItems = kSanitized ? 3000 : 100000;
+    const chan<int> first = make_chan<int>(), second = make_chan<int>(7);
+    warren::mutex m;
+    warren::cond turned(m);
+    warren::semaphore places(2);
+    wait_group pipeline, others;
+    std::atomic<bool> end{false};
+    int turn = 0;
+    int64_t sum = 0;
+    pipeline.go([&] {
+      for (int i = 0; i < kItems; ++i) first.send(i);
+      first.close();
+    });
+    pipeline.go([&] {
+      for (const int value : first) second.send(value);
+      second.close();
+    });
+    pipeline.go([&] {
+      const chan<int> never;
+      for (bool open = true; open;) {
+        warren::select(warren::on_recv(never), warren::on_recv(second, [&](std::optional<int> value) {
+                         open = value.has_value();
+                         sum += value.value_or(0);
+                       }));
+      }
+    });
+    for (int mine = 0; mine < 2; ++mine) {
+      others.go([&, mine] {
+        for (m.lock(); !end; turn = 1 - mine, turned.broadcast()) {
+          while (turn != mine && !end) turned.wait();
+        }
+        m.unlock();
+      });
+    }
+    for (int i = 0; i < 4; ++i) {
+      others.go([&] {
+        while (!end) {
+          places.acquire();
+          wr_yield();
+          places.release();
+        }
+      });
+    }
+    std::mt19937 random(seed);
+    std::atomic<bool> through{false};
+    go([&] {
+      pipeline.wait();
+      through = true;
+    });
+    do {
+      wr_max_procs(random() % 2 == 0 ? 1 : static_cast<int>(random() % 4) + 1);
+      for (uint32_t i = random() % 8; i != 0; --i) wr_yield();
+    } while (!through);
+    m.lock();
+    end = true;
+    turned.broadcast();
+    m.unlock();
+    others.wait();
+    EXPECT_EQ(sum, int64_t{kItems} * (kItems - 1) / 2);
   });
 }
 

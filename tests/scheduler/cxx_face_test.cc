@@ -65,6 +65,71 @@ TEST(Go, ArgumentsAreCopied) {
   });
 }
 
+// Descends for as long as there are that many bytes, and throws at the bottom.
+__attribute__((noinline)) void descend(const char *top, size_t bytes, int &destructors) {
+  volatile char frame[1000];
+  frame[0] = 1;
+  struct Count {
+    int &destructors;
+    ~Count() { ++destructors; }
+  } count{destructors};
+  const char *here = static_cast<const char *>(__builtin_frame_address(0));
+  if (static_cast<size_t>(top - here) > bytes) throw std::runtime_error("the bottom");
+  descend(top, bytes, destructors);
+}
+
+TEST(Go, ALargeStackIsThereToItsEnd) {
+  run([] {
+    constexpr size_t kStack = 32 << 20;
+    for (int again = 0; again < 2; ++again) {
+      wait_group g;
+      g.add(1);
+      go(fiber_options{.stack_size = kStack, .name = "deep"}, [&g] {
+        int destructors = 0;
+        yield();
+        try {
+          descend(static_cast<const char *>(__builtin_frame_address(0)), kStack - (64 << 10), destructors);
+        } catch (const std::runtime_error &error) {
+          yield();
+          EXPECT_STREQ(error.what(), "the bottom");
+        }
+        EXPECT_GT(destructors, 1000);
+        g.done();
+      });
+      g.wait();
+    }
+  });
+}
+
+// What one fiber could not deal with another may, on whichever thread.
+TEST(Exceptions, PassedFromFiberToFiber) {
+  run([] {
+    const chan<std::exception_ptr> errors = make_chan<std::exception_ptr>(1);
+    for (int i = 0; i < 100; ++i) {
+      go([errors, i] {
+        try {
+          throw std::runtime_error(std::to_string(i));
+        } catch (...) {
+          yield();
+          errors.send(std::current_exception());
+          EXPECT_NE(std::current_exception(), nullptr);
+        }
+        EXPECT_EQ(std::current_exception(), nullptr);
+      });
+    }
+    int sum = 0;
+    for (int i = 0; i < 100; ++i) {
+      try {
+        std::rethrow_exception(*errors.recv());
+      } catch (const std::runtime_error &error) {
+        yield();
+        sum += std::stoi(error.what());
+      }
+    }
+    EXPECT_EQ(sum, 4950);
+  });
+}
+
 TEST(Go, ClosuresAreDestroyed) {
   const auto token = std::make_shared<int>(1);
   run([&] {
