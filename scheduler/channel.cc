@@ -66,6 +66,7 @@ WARREN_NOINLINE int receive_rest(wr_chan *c, void *out) NO_THREAD_SAFETY_ANALYSI
 WARREN_NOINLINE int send_to_first(wr_chan *c, void *value) NO_THREAD_SAFETY_ANALYSIS {
   Waiter *receiver = c->receivers.first();
   if (WARREN_UNLIKELY(receiver->select != nullptr || receiver->element == nullptr)) return send_rest(c, value);
+  if (WARREN_UNLIKELY(is_abandoned(receiver->g))) return send_rest(c, value);
   if (WARREN_UNLIKELY(!copy_element(c, receiver->element, value))) return send_rest(c, value);
   c->receivers.remove_first(receiver);
   receiver->success = true;

@@ -224,7 +224,8 @@ WARREN_ALWAYS_INLINE bool copy_out(wr_chan *c, size_t count, void *out) REQUIRES
 WARREN_ALWAYS_INLINE int send_locked(wr_chan *c, void *value, Waiter **wake) REQUIRES(c->lock) {
   if (WARREN_UNLIKELY(c->closed.load(std::memory_order_relaxed) != 0)) return WR_CHAN_CLOSED;
   if (!c->receivers.empty()) {
-    if (Waiter *receiver = c->receivers.take()) {
+    while (Waiter *receiver = c->receivers.take()) {
+      if (WARREN_UNLIKELY(is_abandoned(receiver->g))) continue;  // what an abandoned one sends is sent, but it receives nothing
       move_element(c, receiver->element, value);
       receiver->success = true;
       *wake = receiver;

@@ -9,6 +9,8 @@
 //          bit 3 kWoken     one taken from the queue is on its way: no need to wake another
 //          bit 4 kStarving  hand over. Only while kLocked
 //
+//   woken_in            of kWoken, its owner's: the run that the one on its way is a fiber of. If that has ended, it never arrives.
+//
 // Invariant: while kQueue is set nobody else writes the word, for those who come by write only what is not locked, and
 // an unlock needs kQueue for all but the two plainest states. So the one store that gives up kQueue (and, in unlock,
 // kLocked) is the last touch, and the next owner may free the mutex.
@@ -120,7 +122,9 @@ WARREN_NOINLINE void lock_mutex(wr_mutex *m, WaitReason reason) {
 namespace {
 
 // An unlock only has to say that the mutex is free: nobody waits, or one is on its way already.
-bool wakes_nobody(uint32_t seen) { return (seen & kWaiting) == 0 || (seen & (kWoken | kStarving)) == kWoken; }
+bool wakes_nobody(const wr_mutex *m, uint32_t seen) {
+  return (seen & kWaiting) == 0 || ((seen & (kWoken | kStarving)) == kWoken && !has_ended(m->woken_in));
+}
 
 WARREN_NOINLINE void unlock_slow(wr_mutex *m) {
   std::atomic_ref<uint32_t> state = state_of(m);
@@ -131,7 +135,7 @@ WARREN_NOINLINE void unlock_slow(wr_mutex *m) {
       wait_for_queue(spins);
       continue;
     }
-    if (wakes_nobody(seen)) {
+    if (wakes_nobody(m, seen)) {
       // release: pairs with the acquire of the next owner.
       if (exchange(state, seen, seen & ~kLocked, std::memory_order_release)) return;
       continue;
@@ -141,6 +145,10 @@ WARREN_NOINLINE void unlock_slow(wr_mutex *m) {
 
     WaitList list(m->first, m->last);
     Place *place = list.pop_front();
+    if (WARREN_UNLIKELY(place == nullptr)) {  // all that waited have been left behind by their run
+      state.store(0, std::memory_order_release);  // as below
+      return;
+    }
     const uint32_t waiting = list.empty() ? 0u : uint32_t{kWaiting};
     const bool hand_over = (seen & kStarving) != 0;
     uint32_t next;
@@ -150,6 +158,7 @@ WARREN_NOINLINE void unlock_slow(wr_mutex *m) {
       place->granted = true;
     } else {
       next = waiting | kWoken;
+      m->woken_in = run_of(place->g);
     }
     G *g = place->g;
     state.store(next, std::memory_order_release);  // pairs with the acquire of the next owner
@@ -186,7 +195,7 @@ int wr_mutex_try_lock(wr_mutex *m) {
 void wr_mutex_unlock(wr_mutex *m) {
   uint32_t seen = state_of(m).load(std::memory_order_relaxed);  // as in wr_mutex_lock
   // release: pairs with the acquire of the next owner.
-  if ((seen & (kLocked | kQueue)) == kLocked && wakes_nobody(seen) &&
+  if ((seen & (kLocked | kQueue)) == kLocked && wakes_nobody(m, seen) &&
       exchange(state_of(m), seen, seen & ~kLocked, std::memory_order_release))
     return;
   unlock_slow(m);

@@ -19,6 +19,10 @@ G *current() {
   return thread_g();
 }
 
+uint32_t run_of(const G *g) { return g->on_thread ? 0 : g->generation + 1; }
+
+bool has_ended(uint32_t run) { return run != 0 && run != sched.generation.load(std::memory_order_relaxed) + 1; }
+
 namespace {
 
 // What park() does seldom is out of line, so that it saves one register and no more.

@@ -43,6 +43,14 @@ void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reaso
 // Makes a parked G runnable. From any fiber or thread; never blocks, never switches.
 void ready(G *g);
 
+// The run that the G is a fiber of, for who keeps a note of it; 0 for a plain thread's.
+uint32_t run_of(const G *g);
+
+// Whether that run has ended. Its fibers never go on, but lie in queues still: who is to give something to the first of a
+// queue passes over them.
+bool has_ended(uint32_t run);
+inline bool is_abandoned(const G *g) { return has_ended(run_of(g)); }
+
 // Each in a chain of those who wait, taken off their queues. It is gone once its G is ready.
 template <class Waiting>
 void ready_all(Waiting *first) {

@@ -46,10 +46,15 @@ void wr_rw_mutex_unlock(wr_rw_mutex *m) NO_THREAD_SAFETY_ANALYSIS {
   ShortLock &lock = lock_in(m->lock);
   lock.lock();
   if (m->writer == 0) wr_fatal_error("sync: Unlock of unlocked RWMutex");
-  Place *woken = readers_of(m).take_all();
+  Place *woken = nullptr;
+  Place **end = &woken;
+  for (WaitList readers = readers_of(m); Place *place = readers.pop_front(); end = &place->next) {
+    *end = place;
+    ++m->readers;
+  }
+  *end = nullptr;
   if (woken != nullptr) {
     m->writer = 0;
-    for (const Place *place = woken; place != nullptr; place = place->next) ++m->readers;
   } else {
     woken = writers_of(m).pop_front();
     if (woken != nullptr) {

@@ -1,6 +1,7 @@
 // A queue of parked Gs: the places lie on their stacks. Callers: mutex, rw_mutex, wait_group, cond, semaphore.
 // The public objects hold the list as two pointers and its lock as a word, so that C programs can declare them.
-// Invariant: guarded by the lock of the object it belongs to; a place is its G's again once that is ready.
+// Invariant: guarded by the lock of the object it belongs to; a place is its G's again once that is ready. Fibers that a run has left
+// behind are not in it, for who looks at its front or takes it.
 #pragma once
 
 #include "scheduler/park.h"
@@ -22,8 +23,11 @@ class WaitList {
  public:
   WaitList(void *&first, void *&last) : first_(first), last_(last) {}
 
-  bool empty() const { return first_ == nullptr; }
-  Place *front() const { return static_cast<Place *>(first_); }
+  bool empty() { return front() == nullptr; }
+  Place *front() {
+    while (first_ != nullptr && WARREN_UNLIKELY(is_abandoned(first()->g))) drop_first();
+    return first();
+  }
 
   void push_back(Place *place) {
     place->next = nullptr;
@@ -35,24 +39,29 @@ class WaitList {
     last_ = place;
   }
   void push_front(Place *place) {
-    place->next = front();
+    place->next = first();
     if (first_ == nullptr) last_ = place;
     first_ = place;
   }
   Place *pop_front() {
     Place *place = front();
-    if (place == nullptr) return nullptr;
-    first_ = place->next;
-    if (first_ == nullptr) last_ = nullptr;  // as an address it would lead to a stack for as long as nobody waits again
+    if (place != nullptr) drop_first();
     return place;
   }
+  // Those left behind among them; ready() passes over these.
   Place *take_all() {
-    Place *all = front();
+    Place *all = first();
     first_ = last_ = nullptr;
     return all;
   }
 
  private:
+  Place *first() const { return static_cast<Place *>(first_); }
+  void drop_first() {
+    first_ = first()->next;
+    if (first_ == nullptr) last_ = nullptr;  // as an address it would lead to a stack for as long as nobody waits again
+  }
+
   void *&first_;
   void *&last_;
 };

@@ -37,7 +37,8 @@ struct wr_fiber_options {
 };
 
 /* Starts the scheduler, runs main(argument) as fiber 1 and returns its result. Other fibers are then abandoned:
- * they never run again, their stacks are not unwound. Blocks the calling thread, which runs no fibers itself.
+ * they never run again, their stacks are not unwound. What they have locked stays locked, what they wait for is for others.
+ * Blocks the calling thread, which runs no fibers itself.
  * -EBUSY: a run is under way already. -EAGAIN, -ENOMEM: no thread or no memory to be had. Source: Go's main. */
 int wr_run(int (*main)(void *argument), void *argument);
 

@@ -23,7 +23,7 @@ extern "C" {
  * in their order. Unlocking what is not locked is a fatal error. Source: sync.Mutex. */
 typedef struct wr_mutex {
   uint32_t state;
-  uint32_t unused;
+  uint32_t woken_in;
   void *first;
   void *last;
 } wr_mutex;

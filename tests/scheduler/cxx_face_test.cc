@@ -65,6 +65,172 @@ TEST(Go, ArgumentsAreCopied) {
   });
 }
 
+// Fibers that a run leaves behind are in the queues of what outlives it. They get nothing that others of the next run wait for.
+class Abandoned : public testing::Test {
+ protected:
+  static constexpr int kLeft = 3;
+
+  // A run that ends while `kLeft` fibers of wait() wait; `last` is called when they do.
+  template <class Wait, class Last>
+  static void leave_behind(Wait wait, Last last) {
+    run([&] {
+      int about_to_wait = 0;
+      for (int i = 0; i < kLeft; ++i) {
+        go([&] {
+          ++about_to_wait;
+          wait();
+          ADD_FAILURE() << "it goes on in the next run";
+        });
+      }
+      while (about_to_wait != kLeft) yield();
+      for (int i = 0; i < 10; ++i) yield();
+      last();  // whom it wakes does not run any more
+    });
+  }
+
+  // A run in which several take turns at f, with a yield inside of what it locks.
+  template <class F>
+  static void all_come_through(F f) {
+    run([&] {
+      wait_group all;
+      for (int i = 0; i < 5; ++i) {
+        all.go([&] {
+          for (int round = 0; round < 20; ++round) f();
+        });
+      }
+      all.wait();
+    });
+  }
+
+  void SetUp() override { before_ = max_procs(1); }
+  void TearDown() override { max_procs(before_); }
+  int before_ = 0;
+};
+
+TEST_F(Abandoned, MutexWaiters) {
+  for (const bool unlocked_at_the_end : {true, false}) {
+    for (const bool starving : {false, true}) {
+      mutex m;
+      m.lock();
+      leave_behind(
+          [&] {
+            m.lock();
+            m.unlock();
+          },
+          [&] {
+            if (starving) {  // one is woken and comes too late, so that it is to get the mutex next
+              usleep(2000);
+              m.unlock();
+              m.lock();
+              yield();
+            }
+            if (unlocked_at_the_end && !starving) m.unlock();
+          });
+      if (!unlocked_at_the_end || starving) m.unlock();
+      all_come_through([&] {
+        m.lock();
+        yield();
+        m.unlock();
+      });
+      EXPECT_TRUE(m.try_lock());
+    }
+  }
+}
+
+TEST_F(Abandoned, ReadersAndWriters) {
+  for (const bool reads : {true, false}) {
+    rw_mutex m;
+    m.lock();
+    leave_behind([&] { reads ? m.lock_shared() : m.lock(); }, [] {});
+    m.unlock();
+    all_come_through([&] {
+      m.lock();
+      yield();
+      m.unlock();
+      m.lock_shared();
+      yield();
+      m.unlock_shared();
+    });
+    m.lock_shared();
+    leave_behind([&] { m.lock(); }, [] {});
+    m.lock_shared();  // behind nobody
+    m.unlock_shared();
+    m.unlock_shared();
+    EXPECT_TRUE(m.try_lock());
+  }
+}
+
+TEST_F(Abandoned, SemaphoreAndCondition) {
+  semaphore s(0);
+  leave_behind([&] { s.acquire(2); }, [] {});
+  s.release();
+  EXPECT_TRUE(s.try_acquire()) << "behind nobody";
+  s.release(2);
+  EXPECT_TRUE(s.try_acquire(2));
+
+  mutex m;
+  cond c(m);
+  leave_behind(
+      [&] {
+        m.lock();
+        c.wait();
+      },
+      [] {});
+  run([&] {
+    bool woken = false;
+    go([&] {
+      m.lock();
+      c.wait();
+      woken = true;
+      m.unlock();
+    });
+    for (int i = 0; i < 10; ++i) yield();
+    c.signal();
+    while (!woken) yield();
+  });
+}
+
+TEST_F(Abandoned, Receivers) {
+  for (const size_t capacity : {size_t{0}, size_t{1}}) {
+    const chan<int> c = make_chan<int>(capacity), other = make_chan<int>();
+    const chan<std::string> strings = make_chan<std::string>(capacity);
+    leave_behind([&] { c.recv(); }, [] {});
+    leave_behind([&] { select(on_recv(other), on_recv(c)); }, [] {});
+    leave_behind([&] { strings.recv(); }, [] {});
+    EXPECT_EQ(c.try_send(0), capacity != 0);
+    run([&] {
+      const chan<int> got = make_chan<int>(3);
+      if (capacity != 0) EXPECT_EQ(c.recv(), 0);
+      go([&] {
+        for (int i = 1; i <= 3; ++i) c.send(i);
+        select(on_send(strings, "four"));
+        strings.send("five");
+      });
+      for (int i = 1; i <= 3; ++i) EXPECT_EQ(c.recv(), i);
+      EXPECT_EQ(strings.recv(), "four");
+      EXPECT_EQ(strings.recv(), "five");
+    });
+  }
+}
+
+// Sent is sent.
+TEST_F(Abandoned, Senders) {
+  const chan<std::string> c = make_chan<std::string>(1);
+  leave_behind(
+      [&] {
+        c.send("one");
+        select(on_send(c, "two"));
+      },
+      [] {});
+  run([&] {
+    std::string got;
+    while (c.len() != 0) got += *c.recv();
+    EXPECT_EQ(got, "onetwooneone");
+    c.send("more");
+    EXPECT_EQ(c.recv(), "more");
+  });
+}
+
 // Descends for as long as there are that many bytes, and throws at the bottom.
 __attribute__((noinline)) void descend(const char *top, size_t bytes, int &destructors) {
   volatile char frame[1000];
