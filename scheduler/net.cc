@@ -25,14 +25,20 @@
 
 using namespace warren::scheduler;
 
+// Reading, or writing.
+struct Direction {
+  wr_mutex mutex = WR_INIT;
+  std::atomic<G *> holder{nullptr};  // of the mutex; nullptr for a moment after it is locked and before it is unlocked
+};
+
 struct wr_socket {
   std::atomic<uint32_t> references{1};
   std::atomic<uint32_t> uses{0};  // operations under way, and kClosed
   int fd = -1;
   wr_poll *poll = nullptr;
-  wr_mutex reading = WR_INIT;
+  Direction reading;
   bool drained = false;  // under `reading`: the last read took all there was, so the next may wait for an event first
-  wr_mutex writing = WR_INIT;
+  Direction writing;
   AddressText local;
   AddressText remote;
 };
@@ -60,18 +66,38 @@ void end(wr_socket *s) {
   if (s->uses.fetch_sub(1, std::memory_order_acq_rel) == (kClosed | 1)) close_descriptor(s);
 }
 
+// Ends the operation of a fiber that its run has left behind in it: the mutex is `heir`'s. One that runs still is not meant, for it
+// may come to the operation's end.
+bool take_over(wr_socket *s, Direction &of, G *heir) {
+  G *holder = of.holder.load(std::memory_order_acquire);  // pairs with the store of who locked, for its status
+  if (holder == nullptr || !is_abandoned(holder)) return false;
+  const GStatus status = holder->status.load(std::memory_order_acquire);  // pairs with set_status()
+  if (status != GStatus::kWaiting && status != GStatus::kRunnable) return false;
+  if (!of.holder.compare_exchange_strong(holder, heir, std::memory_order_acq_rel)) return false;
+  end(s);
+  return true;
+}
+
+void give_up(Direction &direction) {
+  direction.holder.store(nullptr, std::memory_order_release);  // as in take_over()
+  wr_mutex_unlock(&direction.mutex);
+}
+
 // One operation in one direction.
 class Use {
  public:
   Use(wr_socket *s, wr_poll_direction direction)
-      : socket_(s), direction_(direction), mutex_(direction == WR_POLL_READ ? s->reading : s->writing) {
-    if (!begin(s)) return;
-    wr_mutex_lock(&mutex_);
-    begun_ = true;
+      : socket_(s), direction_(direction), mine_(direction == WR_POLL_READ ? s->reading : s->writing) {
+    // Counted when it is its turn: who is left behind before that is in nobody's way.
+    G *g = current();
+    if (wr_mutex_try_lock(&mine_.mutex) == 0 && !take_over(s, mine_, g)) wr_mutex_lock(&mine_.mutex);
+    mine_.holder.store(g, std::memory_order_release);  // as in take_over()
+    begun_ = begin(s);
+    if (!begun_) give_up(mine_);
   }
   ~Use() {
     if (!begun_) return;
-    wr_mutex_unlock(&mutex_);
+    give_up(mine_);
     end(socket_);
   }
   Use(const Use &) = delete;
@@ -85,7 +111,7 @@ class Use {
  private:
   wr_socket *socket_;
   wr_poll_direction direction_;
-  wr_mutex &mutex_;
+  Direction &mine_;
   bool begun_ = false;
 };
 
@@ -291,7 +317,12 @@ void wr_net_close(wr_socket *s) {
   // One use of our own, so that the descriptor is there while those who wait are woken.
   if (!begin(s)) return;
   // acq_rel: as in end(). Of two who close at once, one is told so here.
-  if ((s->uses.fetch_or(kClosed, std::memory_order_acq_rel) & kClosed) == 0) wr_poll_cancel(s->poll);
+  if ((s->uses.fetch_or(kClosed, std::memory_order_acq_rel) & kClosed) == 0) {
+    wr_poll_cancel(s->poll);
+    for (Direction *direction : {&s->reading, &s->writing}) {
+      if (take_over(s, *direction, current())) give_up(*direction);
+    }
+  }
   end(s);
 }
 

@@ -108,6 +108,11 @@ int wait(wr_poll *poll, Side &s) {
     if (const int error = error_of(poll, s)) return error;
     uintptr_t old = kReady;
     if (s.word.compare_exchange_strong(old, kNothing, std::memory_order_seq_cst)) return 0;
+    if (old > kWaiting && is_abandoned(at_address<G>(old))) {  // its run has left it here, as in net.cc's take_over()
+      if (s.word.compare_exchange_strong(old, kNothing, std::memory_order_seq_cst))
+        netpoll::waiters.fetch_sub(1, std::memory_order_relaxed);
+      continue;
+    }
     CHECK(old == kNothing);  // one waiter a direction
     if (!s.word.compare_exchange_strong(old, kWaiting, std::memory_order_seq_cst)) continue;
     // Again, now that who cancels or lets a deadline pass can see that somebody is about to wait.
@@ -265,7 +270,8 @@ int wr_poll_prepare(struct wr_poll *poll, enum wr_poll_direction direction) {
     if ((direction & one) == 0) continue;
     Side &s = side(poll, one);
     if (const int error = error_of(poll, s)) return error;
-    s.word.store(kNothing, std::memory_order_seq_cst);
+    // One that its run has left here, if any: it has been counted.
+    if (s.word.exchange(kNothing, std::memory_order_seq_cst) > kWaiting) netpoll::waiters.fetch_sub(1, std::memory_order_relaxed);
   }
   return 0;
 }

@@ -231,6 +231,33 @@ TEST_F(Abandoned, Senders) {
   });
 }
 
+TEST_F(Abandoned, ReadersAndAcceptersOfSockets) {
+  net::listener listener;
+  net::conn there, here;
+  run([&] {
+    listener = net::listen("127.0.0.1:0");
+    there = net::dial(listener.addr());
+    here = listener.accept();
+  });
+  std::byte byte{};
+  for (int round = 0; round < 3; ++round) {
+    leave_behind([&] { listener.accept(); }, [] {});
+    leave_behind([&] { here.read({&byte, 1}); }, [] {});
+    if (round == 1) there.write("x");  // wakes one of those that are gone
+    run([&] {
+      wait_group both;
+      both.go([&] { listener.accept(); });
+      both.go([&] { EXPECT_EQ(here.read({&byte, 1}), 1u); });
+      yield();
+      const net::conn another = net::dial(listener.addr());
+      if (round != 1) there.write("x");
+      both.wait();
+    });
+  }
+  here.close();
+  EXPECT_EQ(there.read({&byte, 1}), 0u) << "it was closed although some read from it for ever";
+}
+
 // Descends for as long as there are that many bytes, and throws at the bottom.
 __attribute__((noinline)) void descend(const char *top, size_t bytes, int &destructors) {
   volatile char frame[1000];
