@@ -113,6 +113,10 @@ long clone_thread(unsigned long flags, void *stack_end, uint32_t *id, void *thre
 void leave_working_directory();  // the process's: setns to another mount namespace wants it unshared
 void name_thread(const char *name);  // the calling one; at most 15 characters
 
+// The calling thread asks for short turns on the processor, and so for early ones, not for more of it (Linux 6.12; an older kernel
+// takes no notice). Threads that it starts are as any other. A thread that is no ordinary one (real-time) stays what it is.
+void take_short_turns();
+
 long signal_thread(uint64_t thread, int signal);
 
 // A copy of this process, with the calling thread only: 0 in the copy, which runs on the same stack. Its end is told to

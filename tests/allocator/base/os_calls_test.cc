@@ -7,8 +7,11 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
+#include <sys/syscall.h>
+#include <thread>
 #include <unistd.h>
 
 namespace warren {
@@ -85,6 +88,38 @@ TEST_F(OsCalls, PersonalityIsAskedNotSet) {
   EXPECT_FALSE(os_calls::failed(before));
   EXPECT_EQ(before, ::personality(0xffffffff));
   EXPECT_EQ(os_calls::personality(), before);
+}
+
+// The kernel's, of the calling thread. `turn`: 0 where the kernel has one length for all.
+struct Turns {
+  uint32_t size, policy;
+  uint64_t flags;
+  int32_t nice;
+  uint32_t priority;
+  uint64_t turn, deadline, period;
+};
+
+Turns turns() {
+  Turns mine{};
+  EXPECT_EQ(syscall(SYS_sched_getattr, 0, &mine, sizeof mine, 0), 0);
+  return mine;
+}
+
+TEST_F(OsCalls, ShortTurnsChangeNothingElseAndAreNotInherited) {
+  const Turns before = turns();
+  Turns after{}, inherited{};
+  std::thread([&] {
+    os_calls::take_short_turns();
+    after = turns();
+    std::thread([&] { inherited = turns(); }).join();
+  }).join();
+  EXPECT_EQ(after.policy, before.policy);
+  EXPECT_EQ(after.nice, before.nice);
+  if (before.policy == SCHED_OTHER) EXPECT_EQ(after.turn, before.turn == 0 ? 0 : 100'000);
+  EXPECT_EQ(inherited.policy, before.policy);
+  EXPECT_EQ(inherited.nice, before.nice);
+  EXPECT_EQ(inherited.turn, before.turn);
+  EXPECT_EQ(turns().turn, before.turn) << "another thread's";
 }
 
 }  // namespace
