@@ -79,15 +79,16 @@ WARREN_SHOW_ADDRESS("gc.is_set_up", &ready);
 // What the collector's thread scans between two looks at its own account.
 constexpr size_t kSlice = size_t{64} << 10;
 
-// Passes over dirty pages before the program is stopped for the last one: until one finds few, or they do not become fewer.
-// In the first ones the program runs freely, and in the very first, threads that allocate take part.
-constexpr int kMostPasses = 12;
+// Passes over dirty pages before the program is stopped for the last one: until one finds few, or they do not become
+// fewer at all. In the first ones the program runs freely, and in the very first, threads that allocate take part.
+constexpr int kMostPasses = 16;
 constexpr int kFreePasses = 2;
 constexpr size_t kFewPages = 96;
 
-// In later passes the program runs and stands still in turns, so that fewer pages are written to than scanned. Longer stops:
-// longer pauses. Longer runs: the passes never end.
-constexpr uint64_t kThrottledRun = 100'000, kThrottledStop = 400'000;
+// In later passes the program runs and stands still in turns, so that fewer pages are written to than scanned. It stands still
+// longer once they hardly become fewer: the runs last as long as threads take to be stopped, which on a busy machine is more
+// than is meant here. Longer stops: longer pauses. Longer runs: the passes never end.
+constexpr uint64_t kThrottledRun = 100'000, kThrottledStop = 400'000, kLongestThrottledStop = 800'000;
 
 // The world may not be had just now: there is no descriptor, or a thread sits in a system call that cannot be interrupted. The second,
 // before marking has begun: each attempt watches the whole heap.
@@ -153,7 +154,7 @@ void add_length(uintptr_t low, uintptr_t high, void *context) { *static_cast<uin
 // Lets the program run and stops it in turns, as long as that succeeds.
 class Throttle {
  public:
-  explicit Throttle(bool *succeeds) : succeeds_(succeeds) {}
+  Throttle(bool *succeeds, uint64_t stop) : succeeds_(succeeds), stop_(stop) {}
   ~Throttle() { release(); }
 
   void look() {
@@ -162,7 +163,7 @@ class Throttle {
       if (!*succeeds_ || now - since_ < kThrottledRun) return;
       *succeeds_ = world::stop(kLongestWait);
       if (!*succeeds_) return;
-    } else if (now - since_ < kThrottledStop) {
+    } else if (now - since_ < stop_) {
       return;
     } else {
       note_pause(now - since_);
@@ -182,6 +183,7 @@ class Throttle {
  private:
   bool stopped_ = false;
   bool *succeeds_;
+  uint64_t stop_;
   uint64_t since_ = os_calls::now();
 };
 
@@ -212,7 +214,11 @@ class Cycle {
       assist::set_brake(true);
       for (int pass = 1; pages_before > kFewPages && pass < kMostPasses; ++pass) {
         const size_t pages = rescan(pass);
-        if (pages <= kFewPages || (pass > kFreePasses && pages > pages_before / 4 * 3)) break;
+        if (pages <= kFewPages) break;
+        if (pass > kFreePasses && pages > pages_before / 4 * 3) {
+          if (throttled_stop_ == kLongestThrottledStop && pages >= pages_before) break;  // the mechanism clears nothing, say
+          throttled_stop_ = kLongestThrottledStop;
+        }
         pages_before = pages;
       }
       assist::set_brake(false);
@@ -284,7 +290,7 @@ class Cycle {
     background_lock.lock();
     size_t pages;
     {
-      Throttle throttle(&can_throttle_);
+      Throttle throttle(&can_throttle_, throttled_stop_);
       pages = dirty_pages::rescan_running(marker_, [](void *context) { static_cast<Throttle *>(context)->look(); }, &throttle);
     }
     background_lock.unlock();
@@ -394,6 +400,7 @@ class Cycle {
   bool paying_ = true;
   bool concurrent_ = false;
   bool can_throttle_ = true;
+  uint64_t throttled_stop_ = kThrottledStop;
   unsigned dedicated_ = 0;  // workers that the pacer wants for this cycle
   Marker marker_;
   CycleTrace trace_;
