@@ -29,7 +29,11 @@ PROGRAMS = {
     "binary trees, 1 thread": ("binary_trees", ["18", "1"], ["16", "1"]),
     "binary trees, 2 threads": ("binary_trees", ["18", "2"], ["16", "2"]),
     "pauses, 600 MiB": ("pauses", ["600", "15000000", "2"], ["600", "6000000", "2"]),
+    "slowdown, all processors": ("slowdown", ["600", "6", "0"], ["300", "3", "0"]),
+    "slowdown, one processor": ("slowdown", ["600", "6", "1"], ["300", "3", "1"]),
 }
+# Of the other heaps nobody could tell when marking is on.
+OF_WARREN_ALONE = {"slowdown"}
 BASELINE = "malloc"
 UNDER_TEST = "warren"
 
@@ -73,6 +77,10 @@ def find_heaps(library, include, scratch):
     return found, missing
 
 
+def heaps_for(source, heaps):
+    return [heap for heap in heaps if source not in OF_WARREN_ALONE or heap.name == UNDER_TEST]
+
+
 def compile_all(heaps, include, scratch, build_dir):
     build_dir.mkdir(parents=True, exist_ok=True)
     def build(*command):
@@ -81,7 +89,7 @@ def compile_all(heaps, include, scratch, build_dir):
     build("g++", "-std=c++20", "-O2", "-static", BENCH / "launch.cc", "-o", build_dir / "launch")
     libraries = {"warren": [f"-I{include}", f"-L{scratch}", "-lwarren"], "boehm": ["-lgc"], "malloc": []}
     for program in sorted({source for source, _, _ in PROGRAMS.values()}):
-        for built_as in sorted({heap.built_as for heap in heaps}):
+        for built_as in sorted({heap.built_as for heap in heaps_for(program, heaps)}):
             binary = build_dir / f"{program}-{built_as}"
             if built_as == "go":
                 build("go", "build", "-o", binary, f"{program}.go")
@@ -89,24 +97,37 @@ def compile_all(heaps, include, scratch, build_dir):
                 build("g++", *FLAGS, f'-DHEAP="heap_{built_as}.h"', f"{program}.cc", "-o", binary, *libraries[built_as])
 
 
-def run_once(launcher, heap, binary, arguments):
-    sample = launcher.run([str(binary), *arguments], heap.preload, heap.env)
+def note_slowdown(sample, output):
+    """How much of the time with cycles marking was on, by the trace, and what a step then took, in parts of what it takes without."""
+    marking = [float(ms) for ms, forced in re.findall(r"^gc \d+ .*?: [\d.]+\+([\d.]+)\+[\d.]+ ms clock(.*)$", output, re.M)
+               if "(forced)" not in forced]
+    sample["marking_share"] = sum(marking) * 1e6 / sample["on_ns"]
+    for clock, name in (("ns", "step_ratio"), ("cpu_ns", "step_cpu_ratio")):
+        sample[name] = sample[f"on_{clock}"] / sample["on_steps"] / (sample[f"off_{clock}"] / sample["off_steps"])
+
+
+def run_once(launcher, heap, source, binary, arguments):
+    environment = {**heap.env, "WARREN_CONF": "gctrace=1"} if source in OF_WARREN_ALONE else heap.env
+    sample = launcher.run([str(binary), *arguments], heap.preload, environment)
     output = sample.pop("output").decode(errors="replace")
     if sample["status"] != 0:
         return None, f"status {sample['status']}: {output[-300:].strip()}"
     sample["checksum"] = re.search(r"^operations \d+ checksum \d+$", output, re.M).group(0)
     sample.update({name: int(value) for name, value in re.findall(r"^(\w[\w.]*) (\d+)$", output, re.M)})
+    if source in OF_WARREN_ALONE:
+        note_slowdown(sample, output)
     return sample, None
 
 
 def measure(launcher, heaps, source, arguments, rounds, build_dir):
+    heaps = heaps_for(source, heaps)
     samples, failures = {heap.name: [] for heap in heaps}, {}
     for round_number in range(rounds):
         shift = round_number % len(heaps)
         for heap in heaps[shift:] + heaps[:shift]:
             if heap.name in failures:
                 continue
-            sample, failure = run_once(launcher, heap, build_dir / f"{source}-{heap.built_as}", arguments)
+            sample, failure = run_once(launcher, heap, source, build_dir / f"{source}-{heap.built_as}", arguments)
             if failure:
                 failures[heap.name] = failure
             else:
@@ -129,13 +150,15 @@ COLUMNS = [("wall_s", "wall s", 1, 2), ("cpu_s", "cpu s", 1, 2), ("peak_rss_kib"
 PAUSE_COLUMNS = [("work_ns", "work s", 1e-9, 2)] + [
     (f"{who}_{part}_ns", f"{short} {part}", 1e-6, 3) for who, short in (("late", "late"), ("operation", "op"))
     for part in ("p50", "p99", "p99.9", "p99.99", "max")]
+SLOWDOWN_COLUMNS = [("marking_share", "marking %", 100, 0), ("step_ratio", "time x", 1, 2), ("step_cpu_ratio", "cpu x", 1, 2),
+                    ("store_ns", "store ns", 1, 0), ("first_store_ns", "first ns", 1, 0), ("first_stores", "first no", 1, 0)]
 
 
 def print_table(title, result):
     runs = result["samples"]
-    columns = [column for column in COLUMNS + PAUSE_COLUMNS
+    columns = [column for column in COLUMNS + PAUSE_COLUMNS + SLOWDOWN_COLUMNS
                if any(typical(samples, column[0]) is not None for samples in runs.values())]
-    print(f"\n{title}" + (" (late, op: milliseconds)" if len(columns) > len(COLUMNS) else ""))
+    print(f"\n{title}" + (" (late, op: milliseconds)" if any(column in PAUSE_COLUMNS for column in columns) else ""))
     widths = [max(9, len(column[1])) for column in columns]
     print(f"{'':20}" + "".join(f" {column[1]:>{width}}" for column, width in zip(columns, widths)))
     for name, samples in runs.items():

@@ -18,6 +18,11 @@ PAUSES = {
     "late": "How late a thread woke that sleeps 100 us at a time and does nothing else: what the whole program felt.",
     "operation": "What one step of a thread took that changes pointers and allocates: what the collector asks of who allocates.",
 }
+SLOWDOWN = [("marking_share", "of the time with cycles, marking", lambda share: f"{share:.0%}"),
+            ("step_ratio", "a step's time with cycles, in parts of its time without", lambda ratio: f"{ratio:.2f}"),
+            ("step_cpu_ratio", "the same of processor time", lambda ratio: f"{ratio:.2f}"),
+            ("store_ns", "a store to a page in the cache, ns", lambda ns: f"{ns:.0f}"),
+            ("first_store_ns", "the first store to a watched page, ns", lambda ns: f"{ns:.0f}")]
 FLOOR_NS = 1000  # below that a pause is none
 
 
@@ -51,12 +56,19 @@ def pauses(samples, who, title):
             + report.side_by_side(plot.percentile_curves(series, f"{title}: {who}", FLOOR_NS), report.table_of(head, rows, None)))
 
 
+def slowdown(samples):
+    rows = [[what, *(shown(value(runs, metric)) for runs in samples.values())] for metric, what, shown in SLOWDOWN
+            if all(value(runs, metric) is not None for runs in samples.values())]
+    return report.table_of(["what marking costs", *map(class_of, samples)], rows, None) if rows and samples else ""
+
+
 def program_section(title, result):
     samples = {name: runs for name, runs in result["samples"].items() if runs}
     parts = [f"<h2>{html.escape(title)}</h2>",
              report.side_by_side(bars(samples, "wall_s", 1, "s", "Time"),
                                  bars(samples, "peak_rss_kib", 1 / 1024, "MiB", "Peak memory"))]
     parts += [pauses(samples, who, title) for who in PAUSES]
+    parts.append(slowdown(samples))
     parts += [f"<p>{html.escape(f'{name}: {why}')}</p>" for name, why in result["failures"].items()]
     return "\n".join(parts)
 

@@ -1,5 +1,5 @@
 // Times in nanoseconds, counted in buckets that are a sixteenth of their size wide; it allocates nothing.
-// Included by pauses.cc; pauses.go has the same. Invariant: the greatest time is exact, and no percentile exceeds it.
+// Included by pauses.cc and slowdown.cc; pauses.go has the same. Invariant: the greatest time is exact, and no percentile exceeds it.
 #pragma once
 
 #include <bit>
@@ -36,6 +36,18 @@ class Histogram {
     std::printf("%s_max_ns %" PRIu64 "\n", name, greatest_);
   }
 
+  std::uint64_t total() const { return total_; }
+
+  std::uint64_t at(double part) const {
+    const auto wanted = static_cast<std::uint64_t>(part * static_cast<double>(total_));
+    std::uint64_t seen = 0;
+    for (unsigned i = 0; i < kBuckets; ++i) {
+      seen += counts_[i];
+      if (seen > wanted) return upper(i) < greatest_ ? upper(i) : greatest_;
+    }
+    return greatest_;
+  }
+
  private:
   static constexpr unsigned kBuckets = 64 * 16;
 
@@ -49,16 +61,6 @@ class Histogram {
     if (bucket < 16) return bucket;
     const unsigned shift = bucket / 16 - 1;
     return ((std::uint64_t{16} + bucket % 16 + 1) << shift) - 1;
-  }
-
-  std::uint64_t at(double part) const {
-    const auto wanted = static_cast<std::uint64_t>(part * static_cast<double>(total_));
-    std::uint64_t seen = 0;
-    for (unsigned i = 0; i < kBuckets; ++i) {
-      seen += counts_[i];
-      if (seen > wanted) return upper(i) < greatest_ ? upper(i) : greatest_;
-    }
-    return greatest_;
   }
 
   std::uint64_t counts_[kBuckets] = {};

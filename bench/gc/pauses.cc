@@ -7,8 +7,7 @@
 // faults).
 // On malloc the same two say what the machine itself adds.
 // Usage: pauses MIB OPERATIONS THREADS. Run by bench/gc.py.
-#include HEAP
-
+#include "forest.h"
 #include "histogram.h"
 
 #include <pthread.h>
@@ -18,59 +17,16 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
-#include <new>
-#include <utility>
 #include <vector>
 
 namespace {
 
-constexpr unsigned kDepth = 3;  // of a tree's leaves: 15 nodes
-constexpr std::uint64_t kNodes = 15;
 constexpr unsigned kShortLived = 4;
 constexpr std::uint64_t kPeriod = 100'000;  // of the thread that looks how late it wakes
-
-struct Node {
-  Node *left;
-  Node *right;
-  std::uint64_t values[4];
-};
-static_assert(sizeof(Node) == 48);
-
-struct Random {
-  std::uint64_t state;
-  std::uint64_t next() {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
-  }
-};
-
-std::uint64_t now() {
-  timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
-}
-
-Node *make(Node *left, Node *right, std::uint64_t value) {
-  return new (heap::make(sizeof(Node))) Node{left, right, {value, 0, 0, 0}};
-}
-
-Node *build(unsigned depth, std::uint64_t &value) {
-  Node *left = nullptr, *right = nullptr;
-  if (depth > 0) {
-    left = build(depth - 1, value);
-    right = build(depth - 1, value);
-  }
-  return make(left, right, value++);
-}
 
 std::uint64_t sum(const Node *node) {
   return node == nullptr ? 0 : node->values[0] + 3 * sum(node->left) + 5 * sum(node->right);
 }
-
-Node *&child(Node *node, std::uint64_t bit) { return (bit & 1) != 0 ? node->left : node->right; }
 
 struct Worker {
   Node **trees;  // on the heap
@@ -85,12 +41,7 @@ void operate(Worker &worker) {
   const std::uint64_t dice = worker.random.next();
   Node *one = worker.trees[(dice >> 8) % worker.count];
   Node *other = worker.trees[(dice >> 32) % worker.count];
-  std::swap(child(one, dice), child(other, dice >> 1));
-  Node *above = child(child(one, dice >> 2), dice >> 3);
-  Node *&leaf = child(above, dice >> 4);
-  Node *old = leaf;
-  leaf = make(nullptr, nullptr, old->values[0] + 1);
-  heap::drop(old);
+  rewire(one, other, dice);
   for (unsigned i = 0; i < kShortLived; ++i) {
     Node *node = make(nullptr, nullptr, i);
     worker.checksum += node->values[0];
