@@ -3,6 +3,7 @@
 
 #include "allocator/base/os_calls.h"
 #include "allocator/base/stop_gate.h"
+#include "gc/mark_workers.h"
 #include "gc/marker.h"
 #include "gc/pacing.h"
 #include "gc/phase.h"
@@ -24,7 +25,7 @@ constexpr uint64_t kNap = 50'000;
 ScanCredit credit;
 
 // relaxed, all: sums.
-std::atomic<uint64_t> object_bytes{0}, rescanned_bytes{0}, marked_bytes{0}, nanoseconds{0};
+std::atomic<uint64_t> object_bytes{0}, rescanned_bytes{0}, marked_bytes{0}, nanoseconds{0}, idle_nanoseconds{0};
 std::atomic<bool> brake{false};  // relaxed: a moment later serves as well
 
 // Overwrites what calls have left below. The next pause searches this stack: objects that were marked here would look as if the
@@ -91,6 +92,7 @@ void begin() {
   rescanned_bytes.store(0, std::memory_order_relaxed);
   marked_bytes.store(0, std::memory_order_relaxed);
   nanoseconds.store(0, std::memory_order_relaxed);
+  idle_nanoseconds.store(0, std::memory_order_relaxed);
 }
 
 void note_background(uint64_t scanned) { credit.add(scanned); }
@@ -99,6 +101,8 @@ uint64_t scanned() { return object_bytes.load(std::memory_order_relaxed); }
 uint64_t rescanned() { return rescanned_bytes.load(std::memory_order_relaxed); }
 uint64_t marked() { return marked_bytes.load(std::memory_order_relaxed); }
 uint64_t time() { return nanoseconds.load(std::memory_order_relaxed); }
+
+uint64_t idle_time() { return idle_nanoseconds.load(std::memory_order_relaxed); }
 
 void set_brake(bool on) { brake.store(on, std::memory_order_relaxed); }
 
@@ -137,6 +141,17 @@ void pay(size_t bytes) {
 void mark_in_background() {
   if (!mark_work::any_full()) return nap();
   credit.add(mark_slice(kSlice));
+}
+
+bool is_wanted_of_idle(unsigned busy, unsigned processors) {
+  return phase::is_marking() && busy + 1 + mark_workers::count() <= processors && mark_work::any_full();
+}
+
+void mark_when_idle() {
+  const uint64_t begin = os_calls::now();
+  credit.add(mark_slice(kSlice));
+  idle_nanoseconds.fetch_add(os_calls::now() - begin, std::memory_order_relaxed);
+  forget_dead_frames();
 }
 
 void help_once() {

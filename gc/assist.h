@@ -5,7 +5,7 @@
 // hand it waits for the one or the other. So a program that allocates faster than it can be marked is slowed down, not
 // the heap blown up.
 //
-// Callers: cycle.cc, marker.cc (hungry). Invariant: nobody owes anything once marking is over.
+// Callers: cycle.cc, marker.cc (hungry), and through preload/ the scheduler's threads that find no fiber. Invariant: nobody owes anything once marking is over.
 #pragma once
 
 #include "gc/cache.h"
@@ -34,6 +34,14 @@ void help_once();
 
 // A mark worker (mark_workers.h): scans a slice, or sleeps for a moment.
 void mark_in_background();
+
+// A thread of the scheduler's that has no fiber to run: whether it should mark, with so many of its processors busy, itself included;
+// where the collector's own threads have the rest, it would only take time from them. And scans a slice.
+bool is_wanted_of_idle(unsigned busy, unsigned processors);
+void mark_when_idle();
+
+// Nanoseconds that such threads have marked in this cycle.
+uint64_t idle_time();
 
 // Those who waited are not there.
 void reset_in_child();

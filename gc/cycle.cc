@@ -354,6 +354,7 @@ class Cycle {
     trace_.heap_live = marked;
     trace_.cpu.assist = assist::time();
     trace_.cpu.background = os_calls::thread_time() - thread_time_ + (concurrent_ ? mark_workers::time() : 0);
+    trace_.cpu.idle = assist::idle_time();
     trace_.cpu.first_pause = trace_.clock.first_pause * trace_.procs;
     trace_.cpu.last_pause = trace_.clock.last_pause * trace_.procs;
     collector_time.fetch_add(trace_.cpu.assist + trace_.cpu.background, std::memory_order_relaxed);

@@ -65,6 +65,8 @@ void rest() {
   }
 }
 
+unsigned count() { return wanted.load(std::memory_order_relaxed); }
+
 uint64_t time() { return nanoseconds.load(std::memory_order_relaxed); }
 
 void reset_in_child() {

@@ -2,7 +2,7 @@
 // They sleep between cycles. While one marks it is not stopped, and does not keep others from being stopped: it touches mark bits,
 // buffers of grey objects, and the words it reads.
 //
-// Caller: cycle.cc. Invariant: between rest() and the next wake() none of them marks.
+// Callers: cycle.cc; assist.cc (count). Invariant: between rest() and the next wake() none of them marks.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,9 @@ void wake(unsigned count);
 
 // Returns when they have stopped marking.
 void rest();
+
+// How many there are in this cycle. Any thread.
+unsigned count();
 
 // Processor time that they have had in this cycle, in nanoseconds, after rest().
 uint64_t time();

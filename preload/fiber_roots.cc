@@ -1,11 +1,14 @@
-// Tells the collector of the scheduler's stacks, which lies above it, and the scheduler of the collector's cycles.
+// Tells the collector of the scheduler's stacks, which lies above it, and the scheduler of the collector's cycles, in which
+// its idle threads help.
 // Caller: start.cc. Invariant: where no fiber was ever started, nothing is visited.
 #include "preload/fiber_roots.h"
 
+#include "gc/assist.h"
 #include "gc/cycle.h"
 #include "gc/held_blocks.h"
 #include "gc/stacks.h"
 #include "gc/world.h"
+#include "scheduler/find_runnable.h"
 #include "scheduler/stacks.h"
 #include "warren/sync.h"
 
@@ -60,6 +63,7 @@ void for_each_parked_stack(VisitRange visit, void *context) {
   warren::scheduler::for_each_parked_stack(visit_stack, nullptr, nullptr, &call);
 }
 
+constexpr warren::scheduler::IdleWork kMarking{warren::gc::assist::is_wanted_of_idle, warren::gc::assist::mark_when_idle};
 constexpr warren::gc::world::FiberStacks kStacks{bounds_of, bounds_of_thread, for_each_parked, for_each_parked_stack};
 
 }  // namespace
@@ -69,6 +73,7 @@ namespace warren::fiber_roots {
 void install() {
   gc::world::set_fiber_stacks(&kStacks);
   gc::cycle::at_end(wr_pool_cycle);
+  scheduler::set_idle_work(&kMarking);
 }
 
 }  // namespace warren::fiber_roots

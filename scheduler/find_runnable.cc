@@ -6,6 +6,7 @@
 //   the global queue             this P's share of it
 //   the network                  without waiting
 //   other Ps                     half of a ring; in the last round also their next one and their timers
+//   the collector                marks a little, and looks from the beginning
 //   all queues again             after this thread is counted as spinning no more: see idle.h
 //   the network                  waiting, until the first timer: one thread at a time
 //   sleep                        until somebody hands over a P
@@ -37,6 +38,8 @@ uint32_t random(M *m) {
   x ^= x << 5;
   return m->random = x;
 }
+
+std::atomic<const IdleWork *> idle_work{nullptr};  // relaxed: set before there are threads
 
 int p_count() { return sched.p_count.load(std::memory_order_relaxed); }  // changes while the world is stopped
 P *p_number(int i) { return sched.ps[i].load(std::memory_order_relaxed); }
@@ -122,6 +125,21 @@ bool any_queue_has_work() {
   return false;
 }
 
+// Does some of the collector's work, if it wants that. True: look again. The P is kept meanwhile, so who makes work finds it
+// neither idle nor spinning, as one that runs a fiber; what was made while it still spun is looked at first.
+bool mark_meanwhile(M *m) {
+  const IdleWork *work = idle_work.load(std::memory_order_relaxed);
+  const auto count = static_cast<unsigned>(p_count());
+  if (work == nullptr || !work->wanted(count - sched.idle_p_count.load(std::memory_order_relaxed), count)) return false;
+  if (m->spinning) {
+    m->spinning = false;
+    sched.spinning.fetch_sub(1, std::memory_order_seq_cst);  // the fence of idle.h
+    if (any_queue_has_work()) return true;
+  }
+  work->do_some();
+  return true;
+}
+
 uint64_t first_timer() {
   uint64_t first = kNever;
   for (int i = 0; i < p_count(); ++i) {
@@ -191,6 +209,7 @@ Found find(M *m, P *p) {
   if (start_spinning(m)) {
     if (G *g = steal(m, p)) return {g, false};
   }
+  if (mark_meanwhile(m)) return {nullptr, false};
   if (G *g = release_unless_global(m, p)) return {g, false};
   if (m->p.load(std::memory_order_relaxed) != nullptr) return {nullptr, false};
   if (m->spinning && spin_again(m)) return {nullptr, false};
@@ -238,6 +257,8 @@ Found next_fiber(M *m) {
     return found;
   }
 }
+
+void set_idle_work(const IdleWork *work) { idle_work.store(work, std::memory_order_relaxed); }
 
 void wake_poller(uint64_t when) {
   if (sched.last_poll.load(std::memory_order_seq_cst) != 0) return wake_p();
