@@ -80,7 +80,7 @@ WARREN_SHOW_ADDRESS("gc.is_set_up", &ready);
 constexpr size_t kSlice = size_t{64} << 10;
 
 // Passes over dirty pages before the program is stopped for the last one: until one finds few, or they do not become
-// fewer at all. In the first ones the program runs freely, and in the very first, threads that allocate take part.
+// fewer because nothing is cleared. In the first ones the program runs freely, and in the very first, threads that allocate take part.
 constexpr int kMostPasses = 16;
 constexpr int kFreePasses = 2;
 constexpr size_t kFewPages = 96;
@@ -89,6 +89,11 @@ constexpr size_t kFewPages = 96;
 // longer once they hardly become fewer: the runs last as long as threads take to be stopped, which on a busy machine is more
 // than is meant here. Longer stops: longer pauses. Longer runs: the passes never end.
 constexpr uint64_t kThrottledRun = 100'000, kThrottledStop = 400'000, kLongestThrottledStop = 800'000;
+
+// Between the last pass and the second pause somebody else may have had this thread's processor, and the program may have written to
+// any number of pages. When there are more than so many the pause is broken off for another pass, a few times at most.
+constexpr size_t kMostLastPages = 256;
+constexpr int kMostTries = 4;
 
 // The world may not be had just now: there is no descriptor, or a thread sits in a system call that cannot be interrupted. The second,
 // before marking has begun: each attempt watches the whole heap.
@@ -213,13 +218,12 @@ class Cycle {
       paying_ = false;
       assist::set_brake(true);
       for (int pass = 1; pages_before > kFewPages && pass < kMostPasses; ++pass) {
-        const size_t pages = rescan(pass);
-        if (pages <= kFewPages) break;
-        if (pass > kFreePasses && pages > pages_before / 4 * 3) {
-          if (throttled_stop_ == kLongestThrottledStop && pages >= pages_before) break;  // the mechanism clears nothing, say
+        const size_t before_it = pages_before;
+        pages_before = rescan(pass);
+        if (pass > kFreePasses && pages_before > before_it / 4 * 3) {
+          if (!mutation::clears()) break;
           throttled_stop_ = kLongestThrottledStop;
         }
-        pages_before = pages;
       }
       assist::set_brake(false);
     }
@@ -309,16 +313,30 @@ class Cycle {
     assist::set_brake(false);
   }
 
+  // The same, and all that is dirty is scanned.
+  void stop_and_rescan() NO_THREAD_SAFETY_ANALYSIS {
+    for (int tries = mutation::clears() ? 0 : kMostTries;; ++tries) {
+      stop_at_last();
+      trace_.clock.mark += watch_.lap();
+      if (dirty_pages::rescan_stopped(marker_, tries < kMostTries ? kMostLastPages : ~size_t{0})) return;
+      assist::set_brake(true);
+      const uint64_t stood = watch_.lap();
+      world::start(kThrottledRun);
+      background_lock.unlock();
+      note_pause(stood);
+      trace_.clock.mark += stood;
+      drain_all();
+      rescan(kFreePasses);
+    }
+  }
+
   // Pause 2. Not concurrent: begin_marking() has left background_lock held.
   void end_marking(bool concurrent) NO_THREAD_SAFETY_ANALYSIS {
     if (concurrent) {
       mark_workers::rest();
-      stop_at_last();
-    }
-    trace_.clock.mark = watch_.lap();
-    if (concurrent) {
-      dirty_pages::rescan_stopped(marker_);
+      stop_and_rescan();
     } else {
+      trace_.clock.mark = watch_.lap();
       specials::scan_roots(marker_);
     }
     const uint64_t before = marker_.scanned_bytes();

@@ -77,15 +77,17 @@ struct Pass {
   void (*between)(void *context);
   void *context;
   size_t pages;
+  size_t most = ~size_t{0};  // pages to be scanned
 };
 
 void rescan(Range dirty, void *context) {
   auto *pass = static_cast<Pass *>(context);
+  pass->pages += (dirty.end - dirty.start) / kOsPageSize;
+  if (pass->pages > pass->most) return;
   for (uintptr_t at = dirty.start; at < dirty.end; at += kStride) {
     pass->marker->rescan_page_range(at, dirty.end - at < kStride ? dirty.end : at + kStride);
     if (pass->between != nullptr) pass->between(pass->context);
   }
-  pass->pages += (dirty.end - dirty.start) / kOsPageSize;
 }
 
 void list(Range dirty, void *context) {
@@ -139,10 +141,11 @@ size_t list_running(Marker &marker) {
   return fetch(pass, list);
 }
 
-void rescan_stopped(Marker &marker) {
-  Pass pass{&marker, nullptr, nullptr, 0};
+bool rescan_stopped(Marker &marker, size_t most) {
+  Pass pass{&marker, nullptr, nullptr, 0, most};
   for_each_run(is_new, [&](Range range) { rescan(range, &pass); });
   for_each_run(is_watched, [&](Range range) { mutation::for_each_dirty(range, false, rescan, &pass); });
+  return pass.pages <= most;
 }
 
 void end() {

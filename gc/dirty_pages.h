@@ -1,7 +1,7 @@
 // Which pages of the collector's heap have been written to since their objects were scanned.
 // Pages of scanned spans are watched at the beginning of a cycle, and their tags say so; a page without
 // that tag (its span is younger than the watch) counts as dirty until a pass watches it.
-// Caller: the cycle. Invariant: at the end of rescan_stopped() every marked object's referents are marked or grey.
+// Caller: the cycle. Invariant: at the end of rescan_stopped(), when true, every marked object's referents are marked or grey.
 #pragma once
 
 #include "gc/marker.h"
@@ -18,8 +18,8 @@ size_t rescan_running(Marker &marker, void (*between)(void *context), void *cont
 // The same, but for the scanning: that is left to those who drain.
 size_t list_running(Marker &marker);
 
-// The same at last, with the program stopped, watching nothing.
-void rescan_stopped(Marker &marker);
+// The same at last, with the program stopped, watching nothing. False: more than `most` pages are dirty, and not all were scanned.
+bool rescan_stopped(Marker &marker, size_t most);
 
 void end();
 

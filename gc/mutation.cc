@@ -227,6 +227,8 @@ void reset_in_child() {
   is_set_up = watching = false;
 }
 
+bool clears() { return chosen != nullptr && chosen->clears; }
+
 Mechanism mechanism() { return chosen_mechanism; }
 
 const char *name(Mechanism mechanism) {

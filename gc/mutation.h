@@ -63,6 +63,9 @@ bool for_each_dirty(Range in, bool clear, Visit visit, void *context);
 // In a forked child, which has one thread. Nothing is watched; the next set_up() begins anew.
 void reset_in_child();
 
+// Whether `clear` is heeded: else dirty pages do not become fewer.
+bool clears();
+
 Mechanism mechanism();
 const char *name(Mechanism mechanism);
 
