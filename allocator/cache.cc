@@ -16,7 +16,7 @@ namespace warren {
 #pragma GCC diagnostic ignored "-Winvalid-offsetof"
 struct Cache::Layout {
   static constexpr size_t kNext = offsetof(Cache, next), kPrev = offsetof(Cache, prev), kBatch = offsetof(Cache, batch_);
-  static constexpr size_t kSlots = offsetof(Cache, slots_);
+  static constexpr size_t kSlots = offsetof(Cache, slots_), kCountedTable = offsetof(Cache, counted_class_of);
 };
 #pragma GCC diagnostic pop
 WARREN_SHOW_NUMBER("bins", kBinCount);
@@ -76,7 +76,9 @@ size_t share() {
 }  // namespace
 
 void Cache::set_up() {
-  memcpy(static_cast<CacheHead *>(this), &hot.empty, sizeof(CacheHead));
+  memcpy(static_cast<CacheHead *>(this), &hot.empty, Layout::kCountedTable);
+  // Metadata is zero, and so is the table until then.
+  if (sampling::counted_once.load(std::memory_order_relaxed)) memcpy(counted_class_of, hot.empty.counted_class_of, sizeof counted_class_of);
   memset(batch_, 0, sizeof batch_);
   memset(missed_, 0, sizeof missed_);
   random = rate = 0;

@@ -50,9 +50,12 @@ struct CacheHead {
   uint64_t frees[kBinCount];  // blocks freed; with the blocks that live, this gives the blocks allocated
   // The same in every cache: here they are reached from the register that reaches the bins.
   uint8_t *fine_from_zero;  // Arena's
-  uint8_t class_of[kMaxSmallSize + 1];  // all 0 while allocations are counted (sampling.h)
-  int64_t countdown;  // then: bytes to the next one that is sampled
-  uint8_t counted_class_of[kMaxSmallSize / kTinySize + 1];  // of sizes rounded up to words; all 0 except then
+  uint8_t class_of[kMaxSmallSize + 1];  // all kSampledBin while allocations are counted (sampling.h)
+  // Then only. The table last: without sampling nothing reads it, nor is it copied.
+  int64_t countdown;  // bytes to the next one that is sampled
+  uint8_t counted_class_of[kMaxSmallSize + 1];  // all 0 except then, and when each block is noted
+
+  bool counts_quickly() const { return counted_class_of[0] != 0; }
 };
 
 namespace cache_detail {

@@ -24,6 +24,9 @@ namespace sampling {
 extern std::atomic<bool> counting;
 inline bool counts() { return counting.load(std::memory_order_relaxed); }  // whether allocations are counted, see sampling.h
 
+// Whether they ever were: the tables for that have been written to.
+extern std::atomic<bool> counted_once;
+
 }  // namespace sampling
 
 // The distance of the thread's cache from hot.empty: 0, as in a thread that has just begun or is
@@ -86,23 +89,55 @@ WARREN_ALWAYS_INLINE void release_sized(void *block, size_t size) {
   if (WARREN_UNLIKELY(!push_freed(block, mark, size_class))) return Slow(block);
 }
 
-// What a slow function does first while allocations are counted: all of the above once more with the table of those days, and
-// the count. `Slow` takes over whenever the block is not at hand or due to be sampled, or nobody counts; nothing has changed then.
-template <void *(*Slow)(size_t)>
-WARREN_ALWAYS_INLINE void *allocate_counted(size_t size) {
-  if (size > kMaxSmallSize) return Slow(size);
-  CacheHead *cache = current_cache();
-  const size_t size_class = cache->counted_class_of[(size + kTinySize - 1) / kTinySize];
-  void *block = bin::top_block(cache, size_class);
-  uint8_t *mark = cache->fine_from_zero + (address_of(block) >> kFineShift);
-  if (WARREN_UNLIKELY(*mark != 0)) return Slow(size);
+// The two halves of a malloc that is counted, around a block at hand: false, it is due to be sampled, and nothing has changed.
+WARREN_ALWAYS_INLINE bool take_counted(CacheHead *cache, size_t size_class, uint8_t *mark, size_t size) {
   if (WARREN_UNLIKELY(bin::count_down(cache, size))) {
     cache->countdown += static_cast<int64_t>(size);
-    return Slow(size);
+    return false;
   }
   bin::lower_top(cache, size_class);
   *mark = static_cast<uint8_t>(size_class);
+  return true;
+}
+
+// allocate() for a small block while allocations are counted: all of it once more with the table of those days, and the count. `Slow`
+// takes over whenever the block is not at hand or due to be sampled, or nobody counts; nothing has changed then.
+template <void *(*Slow)(size_t)>
+WARREN_ALWAYS_INLINE void *allocate_small_counted(size_t size) {
+  CacheHead *cache = current_cache();
+  const size_t size_class = cache->counted_class_of[size];
+  void *block = bin::top_block(cache, size_class);
+  uint8_t *mark = cache->fine_from_zero + (address_of(block) >> kFineShift);
+  if (WARREN_UNLIKELY(*mark != 0)) return Slow(size);
+  if (WARREN_UNLIKELY(!take_counted(cache, size_class, mark, size))) return Slow(size);
   return block;
+}
+
+// Likewise a block of any class but the tiny one, for a request of `size` bytes. nullptr instead of `Slow`.
+template <uint8_t *(*MarkOf)(uintptr_t)>
+WARREN_ALWAYS_INLINE void *allocate_marked_counted(SizeClass size_class, size_t size) {
+  CacheHead *cache = current_cache();
+  if (!cache->counts_quickly()) return nullptr;
+  void *block = bin::top_block(cache, size_class.value);
+  uint8_t *mark = MarkOf(address_of(block));
+  if (WARREN_UNLIKELY(*mark != 0)) return nullptr;
+  return WARREN_LIKELY(take_counted(cache, size_class.value, mark, size)) ? block : nullptr;
+}
+
+WARREN_ALWAYS_INLINE void *allocate_of_class_counted(SizeClass size_class, size_t size) {
+  if (info(size_class).object_size <= kMaxSmallSize) return allocate_marked_counted<object_map::fine>(size_class, size);
+  return allocate_marked_counted<object_map::coarse>(size_class, size);
+}
+
+constexpr bool is_medium(size_t size) { return size - (kMaxSmallSize + 1) <= kMaxClassSize - (kMaxSmallSize + 1); }
+
+// What a slow function does first while allocations are counted.
+template <void *(*Slow)(size_t)>
+WARREN_ALWAYS_INLINE void *allocate_counted(size_t size) {
+  if (size <= kMaxSmallSize) return allocate_small_counted<Slow>(size);
+  if (size > kMaxClassSize) return Slow(size);
+  void *block = allocate_marked_counted<object_map::coarse>(class_of_medium_size(size), size);
+  return WARREN_LIKELY(block != nullptr) ? block : Slow(size);
 }
 
 // A block of a class whose marks lie in the plane that MarkOf reads. nullptr: not at hand.
@@ -133,11 +168,13 @@ WARREN_ALWAYS_INLINE bool release_medium(void *block) {
   return push_freed(block, mark, size_class);
 }
 
-// What slow functions try first for requests above kMaxSmallSize, before they look at anything else. nullptr: not at hand, no such
-// request, or allocations are counted.
-WARREN_ALWAYS_INLINE void *allocate_medium(size_t size) {
-  if (size - (kMaxSmallSize + 1) > kMaxClassSize - (kMaxSmallSize + 1) || sampling::counts()) return nullptr;
-  return allocate_marked<object_map::coarse>(class_of_medium_size(size));
+// What is behind the fast path of malloc and new: `Otherwise` is the rest.
+template <void *(*Otherwise)(size_t)>
+WARREN_ALWAYS_INLINE void *allocate_beyond(size_t size) {
+  if (!is_medium(size)) return size <= kMaxSmallSize ? allocate_small_counted<Otherwise>(size) : Otherwise(size);
+  if (WARREN_UNLIKELY(sampling::counts())) return allocate_counted<Otherwise>(size);
+  void *block = allocate_marked<object_map::coarse>(class_of_medium_size(size));
+  return WARREN_LIKELY(block != nullptr) ? block : Otherwise(size);
 }
 
 // The whole of each operation, for the `Slow`s of preload/. nullptr: no memory, or an impossible size.

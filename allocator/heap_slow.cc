@@ -243,10 +243,26 @@ void *allocate_aligned_uncounted(size_t align, size_t size) {
   return block;
 }
 
-WARREN_NOINLINE void *count_and_allocate(size_t size) { return sampling::counted(size, allocate_uncounted); }
+WARREN_NOINLINE void *count_and_allocate(size_t size) {
+  const bool due = WARREN_LIKELY(is_possible(size)) && sampling::is_due(size);
+  if (WARREN_LIKELY(!due && !sampling::notes())) return allocate_uncounted(size);
+  // The small one that is due is at hand, as a rule.
+  return sampling::allocate_watched(size, due, [](size_t bytes) {
+    void *block = bytes - (kTinySize + 1) < kMaxSmallSize - kTinySize ? allocate_of_class(class_of_small_size(bytes)) : nullptr;
+    return block != nullptr ? block : allocate_uncounted(bytes);
+  });
+}
 
 WARREN_NOINLINE void *count_and_allocate_aligned(size_t align, size_t size) {
   return sampling::counted(size, [align](size_t bytes) { return allocate_aligned_uncounted(align, bytes); });
+}
+
+WARREN_NOINLINE void *allocate_aligned_counted(size_t align, size_t size) {
+  const size_t least = size < align ? align : size;
+  if (align <= kPageSize && least <= kMaxClassSize && least > kTinySize) {
+    if (void *block = allocate_of_class_counted(aligned_class(align, class_of_size(least)), size)) return block;
+  }
+  return count_and_allocate_aligned(align, size);
 }
 
 }  // namespace
@@ -268,7 +284,7 @@ void *allocate_aligned(size_t align, size_t size) {
   DCHECK(is_power_of_two(align));
   if (size == 0) size = 1;
   if (WARREN_LIKELY(!sampling::counts())) return allocate_aligned_uncounted(align, size);
-  return count_and_allocate_aligned(align, size);
+  return allocate_aligned_counted(align, size);
 }
 
 WARREN_NOINLINE void release_slow(void *block, const char *function) {
@@ -277,7 +293,10 @@ WARREN_NOINLINE void release_slow(void *block, const char *function) {
   if (WARREN_UNLIKELY(emergency::contains(address))) return emergency::free(block);
   const Block found = find_block(address);
   if (WARREN_UNLIKELY(found.kind == Block::Kind::kNone)) return misuse::report(function, block);
-  if (WARREN_UNLIKELY(found.sampled) && !remove_sample(block, found, function)) return;
+  if (WARREN_UNLIKELY(found.sampled)) {
+    if (!remove_sample(block, found, function)) return;
+    if (found.kind != Block::Kind::kLarge && !fills() && push_freed(block, found.mark, found.size_class.value)) return;
+  }
   if (WARREN_UNLIKELY(fills())) fill_freed(block, block_size(found, address));
   if (found.kind == Block::Kind::kLarge) return release_large(block, found, function);
   release_object(block, found);

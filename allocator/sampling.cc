@@ -10,13 +10,11 @@
 
 namespace warren::sampling {
 
-std::atomic<bool> counting{false};
+std::atomic<bool> counting{false}, counted_once{false};
 std::atomic<const Watcher *> watcher{nullptr};
 std::atomic<void (*)(void *block, size_t size)> each_block{nullptr};
 
 namespace {
-
-constexpr int64_t kNever = INT64_MAX;
 
 // While nobody samples (each block is noted, say): the countdown comes by now and then to see whether somebody does.
 constexpr int64_t kLookAgain = int64_t{1} << 30;
@@ -47,18 +45,17 @@ int64_t draw_for(Cache *cache) { return draw(cache->random, cache->rate); }
 
 // The tables from small sizes to classes, of one cache or of the threads that have none.
 void set_table(CacheHead &head, bool counted, bool noted) {
-  for (size_t words = 0; words <= kMaxSmallSize / kTinySize; ++words) {
-    const uint8_t size_class = counted && !noted ? class_of_small_size(words * kTinySize).value : uint8_t{0};
-    __atomic_store_n(&head.counted_class_of[words], size_class, __ATOMIC_RELAXED);
-  }
   for (size_t size = 0; size <= kMaxSmallSize; ++size) {
-    __atomic_store_n(&head.class_of[size], counted ? uint8_t{kSampledBin} : class_of_small_size(size).value, __ATOMIC_RELAXED);
+    const uint8_t size_class = class_of_small_size(size).value;
+    __atomic_store_n(&head.counted_class_of[size], counted && !noted ? size_class : uint8_t{0}, __ATOMIC_RELAXED);
+    __atomic_store_n(&head.class_of[size], counted ? uint8_t{kSampledBin} : size_class, __ATOMIC_RELAXED);
   }
 }
 
 void set_tables() {
   bool noted = each_block.load(std::memory_order_relaxed) != nullptr;
   const bool counted = noted || for_ever || sampling_on.load(std::memory_order_relaxed);
+  if (counted) counted_once.store(true, std::memory_order_relaxed);
   counting.store(counted, std::memory_order_relaxed);
   set_table(hot.empty, counted, noted);
   threads::for_each_cache([](Cache &cache, void *each_is_noted) {
@@ -123,25 +120,23 @@ WARREN_NOINLINE bool is_due_slow(size_t size) {
   return cache->countdown < 0 && cache->rate != 0;
 }
 
-void begin() {
+void begin_slow() {
   CacheAccess access;
   if (access.cache() != nullptr) access.cache()->countdown = kNever;
 }
 
-void end() {
+void add_and_end(void *block, size_t size, uint32_t stack) {
   CacheAccess access;
-  if (access.cache() != nullptr) access.cache()->countdown = draw_for(access.cache());
-}
-
-void add(void *block, size_t size, uint32_t stack) {
-  const Watcher *who = watcher.load(std::memory_order_relaxed);
-  CacheAccess access;
-  if (access.cache() == nullptr) return;
-  const uint64_t rate = access.cache()->rate;
-  if (rate == 0) return;  // meanwhile somebody has begun or ended to watch
-  const Block found = find_block(address_of(block));
-  if (found.kind == Block::Kind::kNone) return;  // of the emergency pool
-  if (who->add(block, size, rate, stack)) __atomic_store_n(found.mark, object_map::kSampledMark, __ATOMIC_RELAXED);
+  Cache *cache = access.cache();
+  if (cache == nullptr) return;
+  // rate 0: meanwhile somebody has begun or ended to watch.
+  if (const uint64_t rate = cache->rate; block != nullptr && rate != 0) {
+    const Watcher *who = watcher.load(std::memory_order_relaxed);
+    const Block found = find_block(address_of(block));
+    const bool is_here = found.kind != Block::Kind::kNone;  // not of the emergency pool
+    if (is_here && who->add(block, size, rate, stack)) __atomic_store_n(found.mark, object_map::kSampledMark, __ATOMIC_RELAXED);
+  }
+  cache->countdown = draw_for(cache);
 }
 
 Removal remove(const void *block) {

@@ -44,6 +44,8 @@ void watch(const Watcher *watcher);
 // nullptr: no longer.
 void watch_each(void (*note)(void *block, size_t size));
 
+inline bool notes() { return each_block.load(std::memory_order_relaxed) != nullptr; }
+
 // Allocations are counted from now on, whether anybody watches or not: the fast paths have been made to (preload/).
 void count_for_ever();
 
@@ -53,7 +55,8 @@ bool is_due_slow(size_t size);
 inline bool is_due(size_t size) {
   CacheHead *cache = current_cache();
   if (WARREN_UNLIKELY(cache == &hot.empty)) return is_due_slow(size);
-  return WARREN_UNLIKELY((cache->countdown -= static_cast<int64_t>(size)) < 0) && is_due_slow(0);
+  if (WARREN_LIKELY((cache->countdown -= static_cast<int64_t>(size)) >= 0)) return false;
+  return static_cast<Cache *>(cache)->rate != 0 || is_due_slow(0);
 }
 
 // For a heap that counts by itself, with a countdown for each thread: whether somebody samples, and the next countdown. `random`: the
@@ -66,11 +69,16 @@ int64_t draw(uint64_t &random, uint64_t &rate);
 bool add_unmarked(const void *object, size_t size, uint64_t rate, uint32_t stack);
 
 // No more allocations of this thread are due until end(), which draws the next countdown.
-void begin();
-void end();
+inline constexpr int64_t kNever = INT64_MAX;
+void begin_slow();
+inline void begin() {
+  CacheHead *cache = current_cache();
+  if (WARREN_UNLIKELY(cache == &hot.empty)) return begin_slow();
+  cache->countdown = kNever;
+}
 
-// Tells the watcher of a block that was due.
-void add(void *block, size_t size, uint32_t stack);
+// Tells the watcher of a block that was due, unless it is nullptr.
+void add_and_end(void *block, size_t size, uint32_t stack);
 
 // A block that the countdown chose. Tiny blocks are marked in planes of their own, so it is not a tiny one.
 template <class Allocate>
@@ -78,9 +86,9 @@ WARREN_COLD void *allocate_sampled(size_t size, Allocate allocate) {
   begin();
   const Watcher *who = watcher.load(std::memory_order_relaxed);
   const uint32_t stack = who->stack();
-  void *block = allocate(size <= kTinySize ? kTinySize + 1 : size);
-  if (block != nullptr) add(block, size, stack);
-  end();
+  const size_t bytes = size <= kTinySize ? kTinySize + 1 : size;
+  void *block = allocate(bytes);
+  add_and_end(block, size, stack);
   who->after();
   return block;
 }
@@ -98,7 +106,7 @@ WARREN_COLD void *allocate_watched(size_t size, bool due, Allocate allocate) {
 template <class Allocate>
 WARREN_ALWAYS_INLINE void *counted(size_t size, Allocate allocate) {
   const bool due = WARREN_LIKELY(size <= size_t{PTRDIFF_MAX}) && is_due(size);
-  if (WARREN_LIKELY(!due && each_block.load(std::memory_order_relaxed) == nullptr)) return allocate(size);
+  if (WARREN_LIKELY(!due && !notes())) return allocate(size);
   return allocate_watched(size, due, allocate);
 }
 

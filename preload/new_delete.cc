@@ -50,14 +50,8 @@ void *not_throwing(size_t size, size_t align) {
 WARREN_NOINLINE void *new_otherwise(size_t size) { return throwing(size, kUnaligned); }
 WARREN_NOINLINE void *nothrow_new_otherwise(size_t size) { return not_throwing(size, kUnaligned); }
 
-template <void *(*Otherwise)(size_t)>
-void *slow(size_t size) {
-  if (void *block = warren::allocate_medium(size)) return block;
-  return warren::allocate_counted<Otherwise>(size);
-}
-
-WARREN_NOINLINE void *new_slow(size_t size) { return slow<new_otherwise>(size); }
-WARREN_NOINLINE void *nothrow_new_slow(size_t size) { return slow<nothrow_new_otherwise>(size); }
+WARREN_NOINLINE void *new_slow(size_t size) { return warren::allocate_beyond<new_otherwise>(size); }
+WARREN_NOINLINE void *nothrow_new_slow(size_t size) { return warren::allocate_beyond<nothrow_new_otherwise>(size); }
 
 // In the place of the operators for ever, as malloc_counted.
 WARREN_NOINLINE void *new_counted(size_t size) { return warren::allocate_counted<new_otherwise>(size); }
