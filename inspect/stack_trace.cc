@@ -54,6 +54,7 @@ class Walk {
   Walk(uintptr_t pc, uintptr_t rsp, uintptr_t rbp) : pc_(pc), rsp_(rsp), rbp_(rbp) {}
 
   uintptr_t pc() const { return pc_; }
+  uintptr_t rsp() const { return rsp_; }
 
   // The object that holds pc(), or nullptr.
   const dl_find_object *object() {
@@ -62,15 +63,20 @@ class Walk {
     return have_object_ ? &object_ : nullptr;
   }
 
+  // How to go to the caller.
+  FrameRule rule() {
+    const dl_find_object *here = object();
+    return here != nullptr ? find_rule(pc_, *here) : FrameRule{};
+  }
+
   // To the caller. False: this was the outermost frame, or nobody knows.
   bool step() {
-    const dl_find_object *here = object();
-    const FrameRule rule = here != nullptr ? find_rule(pc_, *here) : FrameRule{};
+    const FrameRule rule = this->rule();
     uintptr_t cfa = 0;
     switch (rule.kind) {
       case FrameRule::Kind::kUnknown:
         // The collector's and the scheduler's own handlers return to code without a table.
-        if (here != nullptr && os_calls::returns_from_signal(at_address<void>(pc_ + 1))) return step_over_signal();
+        if (object() != nullptr && os_calls::returns_from_signal(at_address<void>(pc_ + 1))) return step_over_signal();
         return step_by_frame_pointer();
       case FrameRule::Kind::kEnd: return false;
       case FrameRule::Kind::kFromRsp: cfa = rsp_ + static_cast<uintptr_t>(int64_t{rule.cfa_offset}); break;
@@ -133,7 +139,75 @@ class Walk {
   dl_find_object object_{};
 };
 
+struct OwnCode {
+  uintptr_t start, end;
+  bool contains(uintptr_t pc) const { return pc - start < end - start; }
+};
+
 bool is_program(const dl_find_object &object) { return object.dlfo_link_map->l_name[0] == '\0'; }
+
+// The ways from capture() out of this library. They are few, and half of the frames of most stacks, and the library is never
+// unloaded: so they are kept, as what has to stand on the stack. Read without a lock: a way never changes once it is counted.
+struct WayOut {
+  static constexpr unsigned kMostFrames = 14;
+  static constexpr uint32_t kSameRbp = UINT32_MAX;
+  unsigned count;
+  uint32_t rbp;                   // where the rbp of the first frame outside is saved: bytes above capture()'s rsp
+  uint32_t place[kMostFrames];    // where return addresses are: likewise
+  uintptr_t address[kMostFrames];
+};
+constexpr unsigned kMostWays = 8;
+WayOut ways[kMostWays];
+std::atomic<unsigned> way_count{0};
+std::atomic<unsigned> last_way{0};  // relaxed: a guess
+std::atomic<bool> adding_way{false};
+
+// Each place is read only when the frames below it are those of the way, and so surely holds a return address.
+bool stands_on(uintptr_t rsp, const WayOut &way) {
+  for (unsigned i = 0; i < way.count; ++i) {
+    if (*at_address<const uintptr_t>(rsp + way.place[i]) != way.address[i]) return false;
+  }
+  return true;
+}
+
+const WayOut *find_way(uintptr_t rsp) {
+  const unsigned count = way_count.load(std::memory_order_acquire);  // pairs with the release in add_way()
+  if (count == 0) return nullptr;
+  const unsigned last = last_way.load(std::memory_order_relaxed);
+  if (WARREN_LIKELY(stands_on(rsp, ways[last]))) return &ways[last];
+  for (unsigned i = 0; i < count; ++i) {
+    if (!stands_on(rsp, ways[i])) continue;
+    last_way.store(i, std::memory_order_relaxed);
+    return &ways[i];
+  }
+  return nullptr;
+}
+
+// Only where all frames are found from rsp alone: then the addresses say all.
+WARREN_COLD void add_way(Walk walk, const OwnCode &own) {
+  const unsigned count = way_count.load(std::memory_order_relaxed);
+  if (count == kMostWays || adding_way.exchange(true, std::memory_order_acquire)) return;
+  // Once more: another thread may have been quicker.
+  if (count == way_count.load(std::memory_order_relaxed)) {
+    WayOut &way = ways[count];
+    way.count = 0;
+    way.rbp = WayOut::kSameRbp;
+    const uintptr_t rsp = walk.rsp();
+    while (way.count < WayOut::kMostFrames) {
+      const FrameRule rule = walk.rule();
+      if (rule.kind != FrameRule::Kind::kFromRsp || !walk.step()) break;
+      if (rule.rbp_words != FrameRule::kSameRbp) {
+        way.rbp = static_cast<uint32_t>(walk.rsp() - rsp + static_cast<uintptr_t>(int64_t{rule.rbp_words} * 8));
+      }
+      way.place[way.count] = static_cast<uint32_t>(walk.rsp() - 8 - rsp);
+      way.address[way.count++] = walk.pc() + 1;
+      if (own.contains(walk.pc())) continue;
+      way_count.store(count + 1, std::memory_order_release);  // pairs with the acquire in find_way()
+      break;
+    }
+  }
+  adding_way.store(false, std::memory_order_release);  // pairs with the exchange
+}
 
 }  // namespace
 
@@ -141,22 +215,34 @@ WARREN_NOINLINE unsigned capture(void **frames, unsigned most, unsigned skip) {
   if (_dl_find_object == nullptr) return 0;
   uintptr_t pc, rsp, rbp;
   asm volatile("lea 0(%%rip), %0\n\tmov %%rsp, %1\n\tmov %%rbp, %2" : "=&r"(pc), "=&r"(rsp), "=&r"(rbp));
-  Walk walk(pc, rsp, rbp);
-  const dl_find_object *own = walk.object();
-  if (own == nullptr) return 0;
-  // Linked into the program the library's own frames cannot be told from it: then only this function's is left out.
-  bool inside = !is_program(*own);
-  const uintptr_t own_start = address_of(own->dlfo_map_start), own_end = address_of(own->dlfo_map_end);
   unsigned count = 0;
-  while (count < most && walk.step()) {
-    inside = inside && walk.pc() - own_start < own_end - own_start;
-    if (inside) continue;
+  const auto add = [&](uintptr_t at) {
     if (skip != 0) {
       --skip;
     } else {
-      frames[count++] = at_address<void>(walk.pc());
+      frames[count++] = at_address<void>(at);
+    }
+  };
+  Walk walk(pc, rsp, rbp);
+  if (const WayOut *way = find_way(rsp)) {
+    walk = Walk(way->address[way->count - 1] - 1, rsp + way->place[way->count - 1] + 8,
+                way->rbp == WayOut::kSameRbp ? rbp : *at_address<const uintptr_t>(rsp + way->rbp));
+    if (most != 0) add(walk.pc());
+  } else {
+    const dl_find_object *found = walk.object();
+    if (found == nullptr) return 0;
+    const OwnCode own{address_of(found->dlfo_map_start), address_of(found->dlfo_map_end)};
+    // Linked into the program the library's own frames cannot be told from it: then only this function's is left out.
+    bool inside = !is_program(*found);
+    if (inside) add_way(walk, own);
+    while (count < most && walk.step()) {
+      inside = inside && own.contains(walk.pc());
+      if (inside) continue;
+      add(walk.pc());
+      break;
     }
   }
+  while (count < most && walk.step()) add(walk.pc());
   return count;
 }
 
