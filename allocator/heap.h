@@ -180,6 +180,7 @@ WARREN_ALWAYS_INLINE void *allocate_beyond(size_t size) {
 // The whole of each operation, for the `Slow`s of preload/. nullptr: no memory, or an impossible size.
 void *allocate_slow(size_t size);
 void *allocate_zeroed(size_t size);
+void *allocate_zeroed_counted(size_t size);  // the same where allocations are counted for ever: no try that must fail
 void *allocate_aligned(size_t align, size_t size);  // align: a power of two
 void release_slow(void *block, const char *function);  // what release_medium() has left
 

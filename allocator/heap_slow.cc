@@ -280,6 +280,12 @@ void *allocate_zeroed(size_t size) {
   return block == nullptr ? nullptr : memset(block, 0, size);
 }
 
+void *allocate_zeroed_counted(size_t size) {
+  if (size > kMaxClassSize) return allocate_zeroed(size);
+  void *block = allocate_counted<allocate_slow>(size);
+  return block == nullptr ? nullptr : memset(block, 0, size);
+}
+
 void *allocate_aligned(size_t align, size_t size) {
   DCHECK(is_power_of_two(align));
   if (size == 0) size = 1;

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <bit>
+#include <ctime>
 #include <link.h>
 
 // glibc 2.35. Weak: on an older one there are no stacks.
@@ -33,14 +34,38 @@ uint64_t place_of(uintptr_t pc, const dl_find_object &object) {
   return (pc ^ identity * 0x9e3779b97f4a7c15) * 0xff51afd7ed558ccd;
 }
 
-FrameRule find_rule(uintptr_t pc, const dl_find_object &object) {
-  const uint64_t place = place_of(pc, object);
-  CachedRule &slot = cached[place >> 51];
+// In code that is never unloaded the address alone says which.
+uint64_t place_for_ever(uintptr_t pc) { return pc * 0xff51afd7ed558ccd; }
+
+CachedRule &slot_of(uint64_t place) {
   static_assert(kCachedRules == uint64_t{1} << (64 - 51));
+  return cached[place >> 51];
+}
+
+bool is_known(uint64_t place, FrameRule &rule) {
+  const CachedRule &slot = slot_of(place);
   const uint64_t known = slot.rule.load(std::memory_order_relaxed);
-  if (WARREN_LIKELY((slot.check.load(std::memory_order_relaxed) ^ known) == place)) return std::bit_cast<FrameRule>(known);
-  const FrameRule rule = rule_at(pc, object);
+  rule = std::bit_cast<FrameRule>(known);
+  return (slot.check.load(std::memory_order_relaxed) ^ known) == place;
+}
+
+bool is_program(const dl_find_object &object) { return object.dlfo_link_map->l_name[0] == '\0'; }
+
+// The program, this library and the libc that it needs.
+bool is_for_ever(const dl_find_object &object) {
+  const auto holds = [&object](const void *what) {
+    return address_of(what) - address_of(object.dlfo_map_start) < address_of(object.dlfo_map_end) - address_of(object.dlfo_map_start);
+  };
+  return is_program(object) || holds(cached) || holds(reinterpret_cast<const void *>(&clock_gettime));
+}
+
+WARREN_NOINLINE FrameRule find_rule(uintptr_t pc, const dl_find_object &object) {
+  const uint64_t place = is_for_ever(object) ? place_for_ever(pc) : place_of(pc, object);
+  FrameRule rule;
+  if (is_known(place, rule)) return rule;
+  rule = rule_at(pc, object);
   const auto word = std::bit_cast<uint64_t>(rule);
+  CachedRule &slot = slot_of(place);
   slot.rule.store(word, std::memory_order_relaxed);
   slot.check.store(word ^ place, std::memory_order_relaxed);
   return rule;
@@ -51,20 +76,25 @@ constexpr uintptr_t kLargestFrame = uintptr_t{64} << 20;
 
 class Walk {
  public:
-  Walk(uintptr_t pc, uintptr_t rsp, uintptr_t rbp) : pc_(pc), rsp_(rsp), rbp_(rbp) {}
+  Walk(uintptr_t pc, uintptr_t rsp, uintptr_t rbp) : pc_(pc), rsp_(rsp), rbp_(rbp) {
+    object_.dlfo_map_start = object_.dlfo_map_end = nullptr;  // none yet
+  }
 
   uintptr_t pc() const { return pc_; }
   uintptr_t rsp() const { return rsp_; }
 
   // The object that holds pc(), or nullptr.
   const dl_find_object *object() {
-    if (have_object_ && pc_ - address_of(object_.dlfo_map_start) < size_of_object()) return &object_;
-    have_object_ = _dl_find_object(at_address<void>(pc_), &object_) == 0;
-    return have_object_ ? &object_ : nullptr;
+    if (pc_ - address_of(object_.dlfo_map_start) < size_of_object()) return &object_;
+    if (_dl_find_object(at_address<void>(pc_), &object_) == 0) return &object_;
+    object_.dlfo_map_start = object_.dlfo_map_end = nullptr;
+    return nullptr;
   }
 
   // How to go to the caller.
   FrameRule rule() {
+    FrameRule rule;
+    if (WARREN_LIKELY(is_known(place_for_ever(pc_), rule))) return rule;
     const dl_find_object *here = object();
     return here != nullptr ? find_rule(pc_, *here) : FrameRule{};
   }
@@ -135,16 +165,13 @@ class Walk {
 
   uintptr_t pc_, rsp_, rbp_;
   bool trusted_ = true;
-  bool have_object_ = false;
-  dl_find_object object_{};
+  dl_find_object object_;
 };
 
 struct OwnCode {
   uintptr_t start, end;
   bool contains(uintptr_t pc) const { return pc - start < end - start; }
 };
-
-bool is_program(const dl_find_object &object) { return object.dlfo_link_map->l_name[0] == '\0'; }
 
 // The ways from capture() out of this library. They are few, and half of the frames of most stacks, and the library is never
 // unloaded: so they are kept, as what has to stand on the stack. Read without a lock: a way never changes once it is counted.

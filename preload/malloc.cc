@@ -42,11 +42,15 @@ WARREN_NOINLINE void free_slow(void *block) {
   if (WARREN_UNLIKELY(!warren::release_medium(block))) free_otherwise(block);
 }
 
-void *calloc_checked(size_t count, size_t size) {
+template <void *(*Allocate)(size_t)>
+WARREN_ALWAYS_INLINE void *calloc_by(size_t count, size_t size) {
+  if (WARREN_UNLIKELY(bypass::active())) return bypass::next<void *(size_t, size_t)>(bypass::Name::k_calloc)(count, size);
   size_t bytes;
   if (WARREN_UNLIKELY(__builtin_mul_overflow(count, size, &bytes))) return fail(ENOMEM);
-  return or_no_memory(warren::allocate_zeroed(bytes));
+  return or_no_memory(Allocate(bytes));
 }
+
+WARREN_NOINLINE void *calloc_counted(size_t count, size_t size) { return calloc_by<warren::allocate_zeroed_counted>(count, size); }
 
 void *reallocate(void *block, size_t size) {
   if (block == nullptr) return or_no_memory(warren::allocate<warren::allocate_slow>(size));
@@ -81,10 +85,7 @@ WARREN_EXPORT void *malloc(size_t size) noexcept { return warren::allocate<mallo
 
 WARREN_EXPORT void free(void *block) noexcept { warren::release<free_slow>(block); }
 
-WARREN_EXPORT void *calloc(size_t count, size_t size) noexcept {
-  if (WARREN_UNLIKELY(bypass::active())) return bypass::next<void *(size_t, size_t)>(bypass::Name::k_calloc)(count, size);
-  return calloc_checked(count, size);
-}
+WARREN_EXPORT void *calloc(size_t count, size_t size) noexcept { return calloc_by<warren::allocate_zeroed>(count, size); }
 
 WARREN_EXPORT void *realloc(void *block, size_t size) noexcept {
   if (WARREN_UNLIKELY(bypass::is_foreign(block))) {
@@ -161,4 +162,7 @@ __attribute__((alias("free"))) void warren_own_free(void *block) noexcept;
 
 }  // extern "C"
 
-void warren::counted_entries::redirect_malloc(Redirection &redirection) { redirection.jump(warren_own_malloc, malloc_counted); }
+void warren::counted_entries::redirect_malloc(Redirection &redirection) {
+  redirection.jump(warren_own_malloc, malloc_counted);
+  redirection.jump(warren_own_calloc, calloc_counted);
+}
