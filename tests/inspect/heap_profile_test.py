@@ -87,6 +87,15 @@ class EveryAllocation(Case):
             self.assertIn("main", stack)
             self.assertEqual(stack[-1], "_start")
 
+    def test_stacks_are_whole_whichever_way_they_go_through_the_library(self):
+        self.run_victim("frames")
+        stacks = [stack for stack, _ in Profile(self.path).samples if stack[0] == "below_frames"]
+        # Each call of below_frames has a return address of its own, and tells its sizes apart by nothing.
+        self.assertEqual(len(stacks), 12)
+        for stack in stacks:
+            self.assertEqual([f for f in stack if f != "frames"][:3], ["below_frames", "outer_of_frames", "main"])  # it may be inlined
+            self.assertEqual(stack[-1], "_start")
+
     def test_mappings_name_files_and_build_ids(self):
         self.run_victim("sites", "10")
         profile = Profile(self.path)

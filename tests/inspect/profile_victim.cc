@@ -4,6 +4,7 @@
 #include "warren/gc.h"
 #include "warren/profile.h"
 
+#include <alloca.h>
 #include <atomic>
 #include <csignal>
 #include <cstdint>
@@ -12,6 +13,7 @@
 #include <cstring>
 #include <dlfcn.h>
 #include <link.h>
+#include <malloc.h>
 #include <map>
 #include <new>
 #include <string>
@@ -368,6 +370,44 @@ int by_hand(const char *path) {
   return wr_profile_dump((name + ".third").c_str());
 }
 
+// Frames that are found from rbp only, two of them, below calls that each go another way through the library.
+void *nowhere;
+extern "C" __attribute__((noinline)) void *below_frames(size_t size, int kind) {
+  auto *room = static_cast<volatile char *>(alloca(size % 80 + 16));
+  room[0] = 1;
+  switch (kind) {
+    case 0: nowhere = malloc(size); break;
+    case 1: nowhere = operator new(size); break;
+    case 2: nowhere = operator new[](size, std::nothrow); break;
+    case 3: nowhere = calloc(1, size); break;
+    case 4: nowhere = aligned_alloc(64, size); break;
+    case 5: nowhere = operator new(size, std::align_val_t{128}); break;
+    case 6: nowhere = realloc(nullptr, size); break;
+    case 7: nowhere = realloc(malloc(10), size); break;
+    case 8: nowhere = memalign(32, size); break;
+    case 9: nowhere = valloc(size); break;
+    default: if (posix_memalign(&nowhere, 16, size) != 0) abort();
+  }
+  room[1] = room[0];
+  return nowhere;
+}
+
+extern "C" __attribute__((noinline)) void outer_of_frames(size_t size, int kind) {
+  auto *room = static_cast<volatile char *>(alloca(size % 112 + 16));
+  room[0] = 1;
+  below_frames(size, kind);
+  room[1] = room[0];
+}
+
+int frames() {
+  for (size_t size = 40; size < 100000; size += size / 3) {
+    for (int round = 0; round < 3; ++round) {
+      for (int kind = 0; kind < 11; ++kind) outer_of_frames(size, kind);
+    }
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
@@ -386,6 +426,7 @@ int main(int argc, char **argv) {
   if (scene == "collected_threads") return collected(4, std::atoi(argument));
   if (scene == "loading") return loading(argument);
   if (scene == "handler") return handler();
+  if (scene == "frames") return frames();
   if (scene == "dumps_by_signal") return dumps_by_signal();
   if (scene == "by_hand") return by_hand(argument);
   return 99;
