@@ -150,7 +150,10 @@ SymbolTable::Function SymbolTable::at(uint64_t file_offset) {
   return unknown;
 }
 
-bool Symbols::read() { return modules_.read() && tables_.reserve(modules_.count() + 1); }
+bool Symbols::read() {
+  if (!modules_.read()) modules_.release();  // no /proc, as in a chroot: addresses without names
+  return tables_.reserve(modules_.count() + 1);
+}
 
 void Symbols::release() {
   for (size_t i = 0; i < modules_.count(); ++i) {

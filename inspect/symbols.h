@@ -60,7 +60,7 @@ class SymbolTable {
 // All of the process's, opened as they are asked for.
 class Symbols {
  public:
-  bool read();  // false: no memory, or no /proc
+  bool read();  // false: no memory
   void release();
 
   const Modules &modules() const { return modules_; }

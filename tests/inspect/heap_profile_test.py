@@ -204,6 +204,17 @@ class Processes(Case):
 
 
 class ByHand(Case):
+    @unittest.skipIf(os.geteuid() != 0, "only root may change its root")
+    def test_without_proc_there_are_addresses(self):
+        folder = os.path.dirname(self.path)
+        self.path = "/at_exit"
+        self.run_victim("jailed", folder)
+        for name in "by_hand", "at_exit":
+            profile = Profile(os.path.join(folder, name))
+            self.assertEqual(profile.mappings, {})
+            self.assertGreaterEqual(sum(values[0] for _, values in profile.samples), 1000)
+            self.assertGreaterEqual(sum(values[1] for _, values in profile.samples), 1000 * 1000)
+
     def test_start_stop_and_dump(self):
         self.run_victim("by_hand", self.path, conf="stats=off", prof=False)
         first, second = Profile(self.path + ".first"), Profile(self.path + ".second")

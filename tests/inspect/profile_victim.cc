@@ -399,6 +399,14 @@ extern "C" __attribute__((noinline)) void outer_of_frames(size_t size, int kind)
   room[1] = room[0];
 }
 
+// In a root directory of its own, where there is no /proc.
+int jailed(const char *folder) {
+  if (chroot(folder) != 0 || chdir("/") != 0) return 77;
+  wr_profile_start(1);
+  for (int i = 0; i < 1000; ++i) site_malloc(1000);
+  return wr_profile_dump("/by_hand");  // prof=/at_exit is the other
+}
+
 int frames() {
   for (size_t size = 40; size < 100000; size += size / 3) {
     for (int round = 0; round < 3; ++round) {
@@ -427,6 +435,7 @@ int main(int argc, char **argv) {
   if (scene == "loading") return loading(argument);
   if (scene == "handler") return handler();
   if (scene == "frames") return frames();
+  if (scene == "jailed") return jailed(argument);
   if (scene == "dumps_by_signal") return dumps_by_signal();
   if (scene == "by_hand") return by_hand(argument);
   return 99;
