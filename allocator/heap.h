@@ -168,11 +168,12 @@ WARREN_ALWAYS_INLINE bool release_medium(void *block) {
   return push_freed(block, mark, size_class);
 }
 
-// What is behind the fast path of malloc and new: `Otherwise` is the rest.
-template <void *(*Otherwise)(size_t)>
+// What is behind the fast path of malloc and new: `Otherwise` is the rest, `Counted` allocate_counted() for it, which kept apart
+// costs those nothing that do not count.
+template <void *(*Otherwise)(size_t), void *(*Counted)(size_t)>
 WARREN_ALWAYS_INLINE void *allocate_beyond(size_t size) {
   if (!is_medium(size)) return size <= kMaxSmallSize ? allocate_small_counted<Otherwise>(size) : Otherwise(size);
-  if (WARREN_UNLIKELY(sampling::counts())) return allocate_counted<Otherwise>(size);
+  if (WARREN_UNLIKELY(sampling::counts())) return Counted(size);
   void *block = allocate_marked<object_map::coarse>(class_of_medium_size(size));
   return WARREN_LIKELY(block != nullptr) ? block : Otherwise(size);
 }

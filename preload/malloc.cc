@@ -28,10 +28,10 @@ WARREN_NOINLINE void *malloc_otherwise(size_t size) {
   return or_no_memory(warren::allocate_slow(size));
 }
 
-WARREN_NOINLINE void *malloc_slow(size_t size) { return warren::allocate_beyond<malloc_otherwise>(size); }
-
 // In malloc's place for ever (counted_entries.h): small blocks first, and no look at whether somebody counts.
 WARREN_NOINLINE void *malloc_counted(size_t size) { return warren::allocate_counted<malloc_otherwise>(size); }
+
+WARREN_NOINLINE void *malloc_slow(size_t size) { return warren::allocate_beyond<malloc_otherwise, malloc_counted>(size); }
 
 WARREN_NOINLINE void free_otherwise(void *block) {
   if (WARREN_UNLIKELY(bypass::is_foreign(block))) return bypass::next<void(void *)>(bypass::Name::k_free)(block);

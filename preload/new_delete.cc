@@ -50,12 +50,14 @@ void *not_throwing(size_t size, size_t align) {
 WARREN_NOINLINE void *new_otherwise(size_t size) { return throwing(size, kUnaligned); }
 WARREN_NOINLINE void *nothrow_new_otherwise(size_t size) { return not_throwing(size, kUnaligned); }
 
-WARREN_NOINLINE void *new_slow(size_t size) { return warren::allocate_beyond<new_otherwise>(size); }
-WARREN_NOINLINE void *nothrow_new_slow(size_t size) { return warren::allocate_beyond<nothrow_new_otherwise>(size); }
-
 // In the place of the operators for ever, as malloc_counted.
 WARREN_NOINLINE void *new_counted(size_t size) { return warren::allocate_counted<new_otherwise>(size); }
 WARREN_NOINLINE void *nothrow_new_counted(size_t size) { return warren::allocate_counted<nothrow_new_otherwise>(size); }
+
+WARREN_NOINLINE void *new_slow(size_t size) { return warren::allocate_beyond<new_otherwise, new_counted>(size); }
+WARREN_NOINLINE void *nothrow_new_slow(size_t size) {
+  return warren::allocate_beyond<nothrow_new_otherwise, nothrow_new_counted>(size);
+}
 
 WARREN_NOINLINE void delete_otherwise(void *block) {
   if (WARREN_UNLIKELY(bypass::active())) return ::free(block);
