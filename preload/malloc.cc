@@ -52,13 +52,26 @@ WARREN_ALWAYS_INLINE void *calloc_by(size_t count, size_t size) {
 
 WARREN_NOINLINE void *calloc_counted(size_t count, size_t size) { return calloc_by<warren::allocate_zeroed_counted>(count, size); }
 
-void *reallocate(void *block, size_t size) {
-  if (block == nullptr) return or_no_memory(warren::allocate<warren::allocate_slow>(size));
+WARREN_ALWAYS_INLINE void *first_block(size_t size) { return warren::allocate<warren::allocate_slow>(size); }
+WARREN_ALWAYS_INLINE void *first_block_counted(size_t size) { return warren::allocate_counted<warren::allocate_slow>(size); }
+
+template <void *(*FirstBlock)(size_t)>
+WARREN_ALWAYS_INLINE void *reallocate_by(void *block, size_t size) {
+  if (block == nullptr) return or_no_memory(FirstBlock(size));
   if (WARREN_UNLIKELY(size == 0)) {  // as glibc: C23 leaves it undefined
     if (!warren::release_medium(block)) warren::release_slow(block, "realloc");
     return nullptr;
   }
   return or_no_memory(warren::reallocate(block, size, "realloc"));
+}
+
+void *reallocate(void *block, size_t size) { return reallocate_by<first_block>(block, size); }
+
+WARREN_NOINLINE void *realloc_counted(void *block, size_t size) {
+  if (WARREN_UNLIKELY(bypass::is_foreign(block))) {
+    return bypass::next<void *(void *, size_t)>(bypass::Name::k_realloc)(block, size);
+  }
+  return reallocate_by<first_block_counted>(block, size);
 }
 
 void *aligned(size_t align, size_t size) { return or_no_memory(warren::allocate_aligned(align, size)); }
@@ -165,4 +178,5 @@ __attribute__((alias("free"))) void warren_own_free(void *block) noexcept;
 void warren::counted_entries::redirect_malloc(Redirection &redirection) {
   redirection.jump(warren_own_malloc, malloc_counted);
   redirection.jump(warren_own_calloc, calloc_counted);
+  redirection.jump(warren_own_realloc, realloc_counted);
 }
