@@ -204,9 +204,7 @@ namespace {
 // What the public functions do, but for counting.
 
 void *allocate_uncounted(size_t size) {
-  if (size > kMaxSmallSize && size <= kMaxClassSize) {  // malloc and new have tried, nobody else has
-    if (void *block = allocate_of_class(class_of_medium_size(size))) return block;
-  }
+  if (void *block = allocate_tiny_or_medium(size)) return block;  // malloc and new have tried, nobody else has
   if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
   void *block;
   if (WARREN_LIKELY(size <= kMaxClassSize)) {
@@ -232,9 +230,7 @@ void *allocate_aligned_uncounted(size_t align, size_t size) {
   SizeClass size_class{};
   if (align <= kPageSize && least <= kMaxClassSize) {
     size_class = aligned_class(align, class_of_size(least));
-    if (size_class.value != kTinyClass) {
-      if (void *block = allocate_of_class(size_class)) return block;
-    }
+    if (void *block = allocate_of_class(size_class)) return block;
   }
   if (!is_possible(size) || align > size_t{1} << 46) return nullptr;
   if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;

@@ -72,6 +72,24 @@ TEST(Heap, EverySizeOnce) {
   });
 }
 
+TEST(Heap, TinyBlocksNeedNoSlowPathOnceThereAreSome) {
+  in_own_heap([] {
+    unsigned odd = 0;
+    std::vector<void *> blocks;
+    for (int i = 0; i < 200; ++i) blocks.push_back(take(8));
+    for (void *block : blocks) {
+      odd += object_map::is_odd(address_of(block));
+      EXPECT_TRUE(release_tiny_or_medium(block));
+      EXPECT_FALSE(release_tiny_or_medium(block)) << "it is free";
+      EXPECT_EQ(allocate_tiny_or_medium(odd % 9), block);
+      EXPECT_FALSE(release_tiny_or_medium(at_address<void>(address_of(block) + 4)));
+    }
+    EXPECT_EQ(odd, 100u);
+    for (const size_t size : {size_t{9}, size_t{1024}, kMaxClassSize + 1, SIZE_MAX}) EXPECT_EQ(allocate_tiny_or_medium(size), nullptr);
+    for (void *block : blocks) give(block);
+  });
+}
+
 TEST(Heap, ZeroBytesAreABlock) {
   in_own_heap([] {
     void *a = take(0), *b = take(0);
