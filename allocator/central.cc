@@ -83,45 +83,49 @@ void Central::empty(Span *span, IntrusiveList<Span> &emptied) {
   emptied.push_front(span);
 }
 
-// Takes back the first of `objects` and all that follow it in the same span: what was allocated one after
-// another is often freed so, and then a word of bits is written once for up to 64 objects. Returns how many.
-size_t Central::put_run(void *const *objects, size_t count, IntrusiveList<Span> &emptied) {
+// What was allocated one after another is often freed so, and then a word of bits is written once for up to 64 objects. What was
+// not has a span and a word to each object: the loop is as short as it can be, and where a span is a page the word's address
+// comes from the object's, so that word and span arrive side by side.
+void Central::put(void *const *objects, size_t count, IntrusiveList<Span> &emptied) {
   const SizeClassInfo &shape = info(size_class());
-  Span *span = page_map::at(arena.page_of(address_of(objects[0])));
-  DCHECK(span != nullptr && span->state == SpanState::kObjects && span->size_class == size_class());
-  const uintptr_t start = span->start();
-  const size_t bytes = span->bytes();
-  uint64_t *free_bits = span->free_bits();
-  size_t word = 0;
-  uint64_t bits_of_word = free_bits[0];
-  size_t lowest = span->search_from;
-  size_t seen = 0;
-  size_t refused = 0;
-  for (; seen < count; ++seen) {
-    const size_t offset = address_of(objects[seen]) - start;
-    if (offset >= bytes) break;
-    const size_t index = offset * shape.reciprocal >> 32;
-    if (index / 64 != word) {
-      free_bits[word] = bits_of_word;
-      word = index / 64;
-      bits_of_word = free_bits[word];
+  const uint64_t reciprocal = shape.reciprocal;
+  const size_t span_bytes = PageCount{shape.span_pages}.bytes();
+  const bool of_one_page = shape.span_pages == 1;
+  uint64_t all_put = 0;
+  for (size_t i = 0; i < count;) {
+    const PageId page = arena.page_of(address_of(objects[i]));
+    Span *span = page_map::at(page);
+    DCHECK(span != nullptr && span->state == SpanState::kObjects && span->size_class == size_class());
+    const PageId first = of_one_page ? page : span->first;
+    const uintptr_t start = arena.address(first);
+    size_t index = (address_of(objects[i]) - start) * reciprocal >> 32;
+    const size_t word = index / 64;
+    uint64_t *free_bits = arena.bits(first) + word;
+    uint64_t bits_of_word = *free_bits;
+    uint16_t put = 0;
+    for (;;) {
+      const uint64_t bit = uint64_t{1} << (index % 64);
+      if (WARREN_UNLIKELY((bits_of_word & bit) != 0)) {  // two threads freed it at once, and neither saw the other
+        fatal::double_free_raced(objects[i], shape.object_size);
+      } else {
+        ++put;
+      }
+      bits_of_word |= bit;
+      if (++i == count) break;
+      const size_t offset = address_of(objects[i]) - start;
+      if (offset >= span_bytes) break;
+      index = offset * reciprocal >> 32;
+      if (index / 64 != word) break;
     }
-    const uint64_t bit = uint64_t{1} << (index % 64);
-    if (WARREN_UNLIKELY((bits_of_word & bit) != 0)) {  // two threads freed it at once, and neither saw the other
-      fatal::double_free_raced(objects[seen], shape.object_size);
-      ++refused;
-    }
-    bits_of_word |= bit;
-    if (index < lowest) lowest = index;
+    *free_bits = bits_of_word;
+    if (WARREN_UNLIKELY(put == 0)) continue;  // the span may be gone already
+    if (word * 64 < span->search_from) span->search_from = static_cast<uint16_t>(word * 64);
+    if (span->free_objects == 0) partial_.push_front(span);
+    span->free_objects = static_cast<uint16_t>(span->free_objects + put);
+    all_put += put;
+    if (span->free_objects == shape.objects) empty(span, emptied);
   }
-  free_bits[word] = bits_of_word;
-  span->search_from = static_cast<uint16_t>(lowest);
-  const size_t put = seen - refused;
-  if (span->free_objects == 0 && put != 0) partial_.push_front(span);
-  span->free_objects = static_cast<uint16_t>(span->free_objects + put);
-  objects_out_ -= put;
-  if (put != 0 && span->free_objects == shape.objects) empty(span, emptied);  // put == 0: it may be gone already
-  return seen;
+  objects_out_ -= all_put;
 }
 
 // Objects freed in no order each have a span and a word of bits of their own, and three misses one after another; asked for
@@ -144,7 +148,7 @@ void Central::give_back(void *const *objects, size_t count) {
   IntrusiveList<Span> emptied;
   {
     MutexLock guard(lock_);
-    for (size_t done = 0; done < count;) done += put_run(objects + done, count - done, emptied);
+    put(objects, count, emptied);
   }
   while (Span *span = emptied.pop_front()) page_heap::free(span);
 }

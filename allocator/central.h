@@ -46,7 +46,7 @@ class Central {
   void prefetch(void *const *objects, size_t count) const;
   Span *new_span() REQUIRES(lock_);
   size_t take_from(Span *span, void **end, size_t wanted) REQUIRES(lock_);
-  size_t put_run(void *const *objects, size_t count, IntrusiveList<Span> &emptied) REQUIRES(lock_);
+  void put(void *const *objects, size_t count, IntrusiveList<Span> &emptied) REQUIRES(lock_);
   void empty(Span *span, IntrusiveList<Span> &emptied) REQUIRES(lock_);
   bool is_adoptable(const Span *span, uintptr_t object) const REQUIRES(lock_);
 
