@@ -34,6 +34,9 @@ inline constexpr unsigned kBinCount = 71;
 
 constexpr unsigned bin_of(SizeClass size_class) { return size_class.value == kTinyClass ? kTinyBin : size_class.value; }
 
+// The bin that the fast path takes a small size from, until the cache packs tiny blocks.
+constexpr uint8_t quick_class(size_t size) { return size <= kTinySize ? kRoomyClass : size_class_detail::search<1, false>(size); }
+
 constexpr SizeClass class_of_bin(unsigned bin) {
   return SizeClass{bin == kTinyBin ? kTinyClass : static_cast<uint8_t>(bin)};
 }
@@ -55,7 +58,8 @@ struct CacheHead {
   int64_t countdown;  // bytes to the next one that is sampled
   uint8_t counted_class_of[kMaxSmallSize + 1];  // all 0 except then, and when each block is noted
 
-  bool counts_quickly() const { return counted_class_of[0] != 0; }
+  bool counts_quickly() const { return counted_class_of[kMaxSmallSize] != 0; }
+  bool packs_tiny() const { return class_of[0] == kTinyClass || counted_class_of[0] == kTinyClass; }
 };
 
 namespace cache_detail {
@@ -124,6 +128,7 @@ struct Cache : CacheHead {
   void set_top(unsigned bin, void **at);
   bool make_room(size_t bytes, unsigned for_bin, unsigned looks);
   void give_back_oldest(unsigned bin, size_t count);
+  void pack_tiny_if_many();
   template <class Give>
   void empty_bins(Give give);
 

@@ -49,6 +49,12 @@ SizeClass class_of_size(size_t size) {
   return size <= kMaxSmallSize ? class_of_small_size(size) : class_of_medium_size(size);
 }
 
+// The same, but for tiny requests of a thread that does not pack them.
+SizeClass class_to_take(size_t size) {
+  if (size <= kTinySize && !current_cache()->packs_tiny()) return SizeClass{kRoomyClass};
+  return class_of_size(size);
+}
+
 // Frees of signal handlers that found this heap busy, see emergency.h.
 WARREN_COLD void drain_deferred() {
   for (emergency::Deferred *entry = emergency::take_deferred(); entry != nullptr;) {
@@ -208,7 +214,7 @@ void *allocate_uncounted(size_t size) {
   if (WARREN_UNLIKELY(!heap::is_set_up()) && !heap::set_up()) return nullptr;
   void *block;
   if (WARREN_LIKELY(size <= kMaxClassSize)) {
-    block = allocate_object(class_of_size(size), kMinAlign);
+    block = allocate_object(class_to_take(size), kMinAlign);
   } else {
     if (!is_possible(size)) return nullptr;
     block = allocate_large(size, kPageSize).block;
@@ -349,7 +355,7 @@ size_t usable_size(void *block, const char *function) {
 bool owns(const void *block) { return arena.contains(address_of(block)) || emergency::contains(address_of(block)); }
 
 size_t rounded_size(size_t size) {
-  if (size <= kMaxClassSize) return info(class_of_size(size)).object_size;
+  if (size <= kMaxClassSize) return info(class_to_take(size)).object_size;
   return is_possible(size) ? PageCount::covering(size).bytes() : 0;
 }
 

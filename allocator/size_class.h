@@ -27,8 +27,10 @@ inline constexpr SizeClassInfo kSizeClasses[kClassCount] = {
 constexpr const SizeClassInfo &info(SizeClass size_class) { return kSizeClasses[size_class.value]; }
 
 inline constexpr uint8_t kTinyClass = 1;          // 8-byte blocks
+inline constexpr uint8_t kRoomyClass = 2;         // 16-byte blocks: what malloc takes for tiny requests, see Cache::pack_tiny_if_many
 inline constexpr uint8_t kUnalignedClass = 3;     // 24 bytes: for the collector's heap, never for malloc
 static_assert(kSizeClasses[kTinyClass].object_size == kTinySize);
+static_assert(kSizeClasses[kRoomyClass].object_size == 2 * kTinySize);
 static_assert(kSizeClasses[kUnalignedClass].object_size == 24);
 static_assert(kSizeClasses[kClassCount - 1].object_size == kMaxClassSize);
 

@@ -4,6 +4,7 @@
 
 #include "allocator/heap.h"
 #include "allocator/object_map.h"
+#include "tests/allocator/packed_tiny.h"
 
 #include <gtest/gtest.h>
 
@@ -26,7 +27,10 @@ Kind expected_kind(size_t size) {
 
 class BlockTest : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() { ASSERT_TRUE(heap::set_up()); }
+  static void SetUpTestSuite() {
+    ASSERT_TRUE(heap::set_up());
+    pack_tiny_blocks();
+  }
 
   void *allocated(size_t size) {
     void *block = allocate_slow(size);

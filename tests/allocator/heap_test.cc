@@ -72,10 +72,49 @@ TEST(Heap, EverySizeOnce) {
   });
 }
 
+// Tiny requests get 16 bytes at first; where blocks of that size are more than a mebibyte and an eighth of the heap, 8.
+TEST(Heap, TinyBlocksArePackedWhereTheyAreMany) {
+  in_own_heap([] {
+    std::vector<void *> blocks;
+    const auto usable = [](void *block) { return usable_size(block, "malloc_usable_size"); };
+    while (blocks.empty() || usable(blocks.back()) == 16) {
+      blocks.push_back(take(blocks.size() % 9));
+      ASSERT_LE(blocks.size(), 80'000u);
+    }
+    EXPECT_GE(blocks.size(), 65'536u);
+    for (int i = 0; i < 1000; ++i) {
+      blocks.push_back(take(static_cast<size_t>(i) % 9));
+      EXPECT_EQ(usable(blocks.back()), 8u);
+      EXPECT_EQ(rounded_size(static_cast<size_t>(i) % 9), 8u);
+    }
+    std::thread([] {
+      void *block = take(8);  // of a thread that begins, and finds out by the first
+      EXPECT_EQ(usable_size(block, "malloc_usable_size"), 16u);
+      EXPECT_EQ(rounded_size(8), 8u);
+      give(block);
+    }).join();
+    blocks.push_back(take(12));
+    EXPECT_EQ(usable(blocks.back()), 16u);
+    for (void *block : blocks) give(block);
+  });
+}
+
+// In a heap that is mostly other things they stay as they are.
+TEST(Heap, TinyBlocksAreNotPackedWhereTheyAreFew) {
+  in_own_heap([] {
+    std::vector<void *> blocks;
+    for (int i = 0; i < 20; ++i) blocks.push_back(take(size_t{1} << 20));
+    for (int i = 0; i < 100'000; ++i) blocks.push_back(take(8));
+    EXPECT_EQ(usable_size(blocks.back(), "malloc_usable_size"), 16u);
+    for (void *block : blocks) give(block);
+  });
+}
+
 TEST(Heap, TinyBlocksNeedNoSlowPathOnceThereAreSome) {
   in_own_heap([] {
     unsigned odd = 0;
-    std::vector<void *> blocks;
+    std::vector<void *> blocks, others;
+    for (int i = 0; i < 80'000; ++i) others.push_back(take(16));  // from now on they are packed
     for (int i = 0; i < 200; ++i) blocks.push_back(take(8));
     for (void *block : blocks) {
       odd += object_map::is_odd(address_of(block));
@@ -87,6 +126,7 @@ TEST(Heap, TinyBlocksNeedNoSlowPathOnceThereAreSome) {
     EXPECT_EQ(odd, 100u);
     for (const size_t size : {size_t{9}, size_t{1024}, kMaxClassSize + 1, SIZE_MAX}) EXPECT_EQ(allocate_tiny_or_medium(size), nullptr);
     for (void *block : blocks) give(block);
+    for (void *block : others) give(block);
   });
 }
 

@@ -9,6 +9,7 @@
 #include "tests/allocator/base/captured_fd.h"
 #include "tests/allocator/own_process.h"
 #include "tests/allocator/page_walk.h"
+#include "tests/allocator/packed_tiny.h"
 
 #include <algorithm>
 #include <csignal>
@@ -34,7 +35,10 @@ void give(const void *block) { release_slow(const_cast<void *>(block), "free"); 
 
 class MisuseDeathTest : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() { ASSERT_TRUE(heap::set_up()); }
+  static void SetUpTestSuite() {
+    ASSERT_TRUE(heap::set_up());
+    pack_tiny_blocks();
+  }
 };
 
 TEST_F(MisuseDeathTest, BlocksOfClasses) {

@@ -5,6 +5,7 @@
 #include "allocator/base/bitmap.h"
 #include "allocator/cache.h"
 #include "allocator/heap.h"
+#include "tests/allocator/packed_tiny.h"
 
 #include <gtest/gtest.h>
 
@@ -98,6 +99,7 @@ TEST(SizeClass, TheReciprocalIsExactForEveryOffsetOfEverySpan) {
 }
 
 TEST(SizeClass, EverySizeGetsTheSmallestClassThatFits) {
+  pack_tiny_blocks();
   for (size_t size = 0; size <= kMaxClassSize; ++size) {
     const SizeClass size_class = class_of(size);
     ASSERT_GT(size_class.value, 0u) << size;
@@ -113,6 +115,7 @@ TEST(SizeClass, EverySizeGetsTheSmallestClassThatFits) {
 }
 
 TEST(SizeClass, ASizeOfAClassIsItsOwn) {
+  pack_tiny_blocks();
   for (unsigned number = 1; number < kClassCount; ++number) {
     if (number == kUnalignedClass) continue;
     EXPECT_EQ(class_of(kSizeClasses[number].object_size).value, number);
@@ -121,6 +124,7 @@ TEST(SizeClass, ASizeOfAClassIsItsOwn) {
 }
 
 TEST(SizeClass, RoundedSize) {
+  pack_tiny_blocks();
   for (size_t size = 0; size <= kMaxClassSize; ++size) ASSERT_EQ(rounded_size(size), info(class_of(size)).object_size);
   for (size_t pages = 4; pages < 1000; ++pages) {
     EXPECT_EQ(rounded_size(pages * kPageSize + 1), (pages + 1) * kPageSize);

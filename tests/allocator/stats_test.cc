@@ -7,6 +7,7 @@
 #include "allocator/size_class.h"
 #include "tests/allocator/base/captured_fd.h"
 #include "tests/allocator/own_process.h"
+#include "tests/allocator/packed_tiny.h"
 
 #include <atomic>
 #include <cstring>
@@ -69,6 +70,7 @@ TEST(Stats, BeforeTheFirstBlock) {
 TEST(Stats, EveryClassIsCountedExactly) {
   in_own_process([] {
     ASSERT_TRUE(heap::set_up());
+    pack_tiny_blocks();
     for (unsigned number = 1; number < kClassCount; ++number) {
       if (number == kUnalignedClass) continue;
       const size_t size = kSizeClasses[number].object_size;

@@ -20,10 +20,6 @@ inline constexpr const char *kSixThrown =
     "std::bad_alloc; std::bad_alloc; std::bad_alloc; std::bad_alloc; std::bad_alloc; std::bad_alloc";
 
 inline constexpr Difference kDifferences[] = {
-    {"alignment_by_size", "alignment of malloc(0)", "16", "8", "no object of 8 bytes or less needs more, and class 8 exists"},
-    {"alignment_by_size", "alignment of malloc(1)", "16", "8", "as for 0"},
-    {"alignment_by_size", "alignment of malloc(7)", "16", "8", "as for 0"},
-    {"alignment_by_size", "alignment of malloc(8)", "16", "8", "as for 0"},
     {"aligned_alloc_bad_alignment", "aligned_alloc(0)", "block errno 1789", "NULL errno 22",
      "C17 and glibc from 2.38 on refuse an alignment that is no power of two; 2.36 rounds it up"},
     {"aligned_alloc_bad_alignment", "aligned_alloc(3)", "block errno 1789", "NULL errno 22", "as for 0"},
