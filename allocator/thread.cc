@@ -4,6 +4,9 @@
 #include "allocator/base/intrusive_list.h"
 #include "allocator/base/layout.h"
 #include "allocator/base/options.h"
+#include "allocator/base/os_calls.h"
+#include "allocator/base/os_process.h"
+#include "allocator/base/own_threads.h"
 #include "allocator/heap.h"
 #include "allocator/metadata.h"
 
@@ -85,6 +88,8 @@ void on_thread_exit(void *) {
     slot.cache = nullptr;
     compiler_barrier();
     slot.state = ThreadState::kUncached;
+    // Whoever makes a thread has allocated, so the main thread of a process with several comes here.
+    if (os_calls::thread_id() == os_process::id()) OwnThreads::main_ends();
   }
 }
 

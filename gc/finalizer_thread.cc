@@ -3,6 +3,7 @@
 
 #include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
+#include "allocator/base/own_threads.h"
 #include "gc/specials.h"
 #include "gc/world.h"
 
@@ -16,6 +17,8 @@ namespace {
 // Counts wake()s. The thread sleeps on the value it has seen: release in wake() pairs with acquire in run().
 std::atomic<uint32_t> wakes{0};
 std::atomic<bool> started{false};  // relaxed: only the cycle's thread writes it
+
+OwnThread own;
 
 WARREN_NOINLINE void run_ready() {
   specials::Ready ready;
@@ -34,10 +37,13 @@ WARREN_NOINLINE void forget_dead_frames() {
 void *run(void *) {
   world::block_signals_but_the_stop();
   pthread_setname_np(pthread_self(), "warren-final");
+  own.begin();
   for (;;) {
+    own.work();
     const uint32_t seen = wakes.load(std::memory_order_acquire);
     run_ready();
     forget_dead_frames();
+    own.rest();
     os_calls::futex_wait(os_calls::futex_word(wakes), seen);
   }
   return nullptr;
@@ -47,11 +53,13 @@ void *run(void *) {
 
 void wake() {
   if (!started.load(std::memory_order_relaxed)) {
+    OwnThreads::announce();
     pthread_t thread;
     if (pthread_create(&thread, nullptr, run, nullptr) != 0) return;
     pthread_detach(thread);
     started.store(true, std::memory_order_relaxed);
   }
+  own.call();
   wakes.fetch_add(1, std::memory_order_release);
   os_calls::futex_wake(os_calls::futex_word(wakes), 1);
 }

@@ -109,6 +109,13 @@ TaskState task_state(uint32_t id, uint64_t process) {
   return (flags & kExiting) != 0 ? TaskState::kGone : TaskState::kAlive;
 }
 
+bool is_zombie(uint32_t id) {
+  char text[512];
+  if (read_task_file(kThisProcess, id, "stat", text) <= 0) return false;
+  const char *at = strrchr(text, ')');  // as above
+  return at != nullptr && at[1] == ' ' && at[2] == 'Z';
+}
+
 uint64_t blocked_signals(uint32_t id) {
   char text[4096];
   if (read_task_file(kThisProcess, id, "status", text) <= 0) return 0;

@@ -58,6 +58,9 @@ enum class TaskState : uint8_t {
 };
 TaskState task_state(uint32_t id, uint64_t process = kThisProcess);
 
+// Whether the kernel says for certain that the thread has ended, all but its entry in the list: the main thread, before the others.
+bool is_zombie(uint32_t id);
+
 // The signals that a thread blocks.
 uint64_t blocked_signals(uint32_t id);
 

@@ -22,6 +22,7 @@
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_process.h"
 #include "allocator/base/os_thread.h"
+#include "allocator/base/own_threads.h"
 #include "gc/cut_calls.h"
 #include "gc/mappings.h"
 #include "gc/paged_array.h"
@@ -127,6 +128,8 @@ const FiberStacks *fibers = nullptr;
 
 constexpr size_t kMaxCollectorThreads = 512;
 std::atomic<uint32_t> collector_threads[kMaxCollectorThreads];  // ids; relaxed: found late is found at the next look
+
+OwnThread at_rest[kMaxCollectorThreads];  // all their lives: none runs anything of the program's
 
 bool is_quiet(uint32_t thread) {
   for (const std::atomic<uint32_t> &other : collector_threads) {
@@ -617,29 +620,37 @@ struct Beginning {
   uint32_t registered;
 };
 
-bool enroll(uint32_t thread) {
-  for (std::atomic<uint32_t> &place : collector_threads) {
+// Its place among collector_threads, or kMaxCollectorThreads.
+size_t enroll(uint32_t thread) {
+  size_t place = 0;
+  for (; place < kMaxCollectorThreads; ++place) {
     uint32_t expected = 0;
-    if (place.compare_exchange_strong(expected, thread, std::memory_order_relaxed)) return true;
+    if (collector_threads[place].compare_exchange_strong(expected, thread, std::memory_order_relaxed)) break;
   }
-  return false;
+  return place;
 }
 
 void *run_collector_thread(void *argument) {
   auto *begun = static_cast<Beginning *>(argument);
   const Beginning mine = *begun;
-  const bool enrolled = enroll(os_calls::thread_id());
+  const size_t place = enroll(os_calls::thread_id());
+  const bool enrolled = place < kMaxCollectorThreads;
   os_calls::name_thread(mine.name);
   // release: pairs with the acquire in start_collector_thread().
   __atomic_store_n(&begun->registered, enrolled ? 1 : 2, __ATOMIC_RELEASE);
   os_calls::futex_wake(&begun->registered, 1);
-  if (enrolled) mine.body(mine.argument);
+  if (!enrolled) return nullptr;
+  at_rest[place].begin();
+  at_rest[place].rest();
+  mine.body(mine.argument);
+  at_rest[place].work();
   return nullptr;
 }
 
 }  // namespace
 
 bool start_collector_thread(void (*body)(void *), void *argument, const char *name) {
+  OwnThreads::announce();
   Beginning begun{body, argument, name, 0};
   // All but the two that libc cannot do without: setuid waits for every thread to answer one of them.
   const uint64_t before = os_calls::set_signal_mask(~(uint64_t{3} << 31));

@@ -9,6 +9,7 @@
 #include "allocator/heap.h"
 #include "allocator/stats.h"
 #include "gc/fork.h"
+#include "gc/last_thread.h"
 #include "gc/world.h"
 #include "inspect/dump_request.h"
 #include "inspect/heap_profile.h"
@@ -63,6 +64,7 @@ __attribute__((constructor(101))) void on_load() {
   warren::gc::fork_handlers::install_for_collector();
   warren::fork_handlers::install_last();
   if (wanted_statistics() != kStatsOff) warren::os_process::keep_stderr();
+  warren::gc::last_thread::install();
   warren::inspect::leaks::set_up();
   if (warren::inspect::leaks::is_on()) warren::sudden_ends::watch();
   warren::inspect::stuck_fibers::set_up();

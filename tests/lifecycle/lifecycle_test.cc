@@ -38,6 +38,7 @@ enum class Surroundings {
   kForwardingForeign,
   kAudited,
   kNotPreloaded,
+  kMallocCollected,
 };
 
 struct Row {
@@ -59,7 +60,8 @@ struct Row {
                                           "_after_hooks",
                                           "_forwarding_foreign",
                                           "_audited",
-                                          "_not_preloaded"};
+                                          "_not_preloaded",
+                                          "_malloc_collected"};
     return std::string(scenario) + kSuffix[static_cast<int>(surroundings)];
   }
 };
@@ -93,6 +95,20 @@ const std::vector<Row> kExit = {
     {"exit_victim", "exit_from_a_thread", S::kUsual, 1},
     {"exit_victim", "main_thread_leaves_first", S::kUsual, 1},
     {"exit_victim", "frees_blocks_of_dead_threads", S::kUsual, 1},
+};
+
+const std::vector<Row> kLastThread = {
+    {"last_thread_victim", "without_threads_of_ours", S::kUsual, 1},
+    {"last_thread_victim", "without_threads_of_ours", S::kMallocCollected, 1},
+    {"last_thread_victim", "alone", S::kUsual, 1},
+    {"last_thread_victim", "alone", S::kMallocCollected, 1},
+    {"last_thread_victim", "collector_used_before", S::kUsual, 1},
+    {"last_thread_victim", "collector_used_alone", S::kUsual, 1},
+    {"last_thread_victim", "collector_used_after", S::kUsual, 1},
+    {"last_thread_victim", "threads_work_on", S::kUsual, 1},
+    {"last_thread_victim", "a_finalizer_runs_on", S::kUsual, 1},
+    {"last_thread_victim", "in_a_child", S::kUsual, 1},
+    {"last_thread_victim", "in_a_child", S::kMallocCollected, 1},
 };
 
 const std::vector<Row> kThreads = {
@@ -211,6 +227,9 @@ std::string arrange(const Row &row, ChildRequest &request) {
       request.environment.push_back("LD_PRELOAD=");
       request.environment.push_back("WARREN_CONTROL=1");
       break;
+    case S::kMallocCollected:
+      request.environment.push_back("WARREN_CONF=gc=collect");
+      break;
   }
   return "";
 }
@@ -257,6 +276,7 @@ std::string row_name(const testing::TestParamInfo<Row> &made) {
 
 INSTANTIATE_TEST_SUITE_P(Startup, Lifecycle, testing::ValuesIn(kStartup), row_name);
 INSTANTIATE_TEST_SUITE_P(Exit, Lifecycle, testing::ValuesIn(kExit), row_name);
+INSTANTIATE_TEST_SUITE_P(LastThread, Lifecycle, testing::ValuesIn(kLastThread), row_name);
 INSTANTIATE_TEST_SUITE_P(Threads, Lifecycle, testing::ValuesIn(kThreads), row_name);
 INSTANTIATE_TEST_SUITE_P(Fork, Lifecycle, testing::ValuesIn(kFork), row_name);
 INSTANTIATE_TEST_SUITE_P(Spawn, Lifecycle, testing::ValuesIn(kSpawn), row_name);
