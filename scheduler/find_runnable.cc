@@ -180,7 +180,9 @@ bool wait_in_poll(M *m, G *&found) {
   if (first != kNever) wait = first > began ? static_cast<int64_t>(first - began) : 0;
   // The last timer has gone: nobody else may be left to notice a deadlock (rouse_poller()).
   if (again == kNever && netpoll::waiters.load(std::memory_order_seq_cst) == 0) wait = 0;
+  m->own.rest();
   Batch<G> batch = netpoll::poll(wait);
+  m->own.work();
   sched.poll_until.store(0, std::memory_order_relaxed);
   sched.last_poll.store(now(), std::memory_order_seq_cst);
   if (!acquire_idle_p(m)) {

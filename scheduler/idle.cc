@@ -121,7 +121,9 @@ void stop_m(M *m) {
   }
   if (deadlock) report_deadlock();
   if (poller) rouse_poller();
+  m->own.rest();
   note_sleep(m->note);
+  m->own.work();
   note_clear(m->note);
   acquire_p(m, m->next_p);
   m->next_p = nullptr;

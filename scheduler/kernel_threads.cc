@@ -2,6 +2,7 @@
 #include "scheduler/kernel_threads.h"
 
 #include "allocator/base/os_calls.h"
+#include "allocator/base/own_threads.h"
 #include "gc/stop_signal.h"
 #include "scheduler/deadlock.h"
 #include "scheduler/exceptions.h"
@@ -115,6 +116,7 @@ void enlist(M *m) {
 void *run_machine(void *argument) {
   auto *m = static_cast<M *>(argument);
   enlist(m);
+  m->own.begin();
   m->errno_location = &errno;
   m->exceptions = thread_exceptions();
   if (m->exceptions == nullptr) m->exceptions = &m->no_exceptions;
@@ -139,6 +141,7 @@ void *run_plain(void *argument) {
 }
 
 bool start(void *(*body)(void *), void *argument, const sigset_t *mask, const char *name) {
+  OwnThreads::announce();
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, kStackBytes);

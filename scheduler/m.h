@@ -9,6 +9,7 @@
 #pragma once
 
 #include "allocator/base/check.h"
+#include "allocator/base/own_threads.h"
 #include "allocator/base/tls.h"
 #include "scheduler/context.h"
 #include "scheduler/g.h"
@@ -54,6 +55,7 @@ struct alignas(128) M {
   uint32_t random = 1;
   uint32_t thread_id = 0;             // the kernel's
   uintptr_t thread_pointer = 0;       // of the thread; set before thread_id
+  OwnThread own;                      // rests where the thread sleeps without a P: no fiber of a run is left behind there
   bool ends = false;                  // its thread is to end
   void *signal_stack = nullptr;
   [[no_unique_address]] ToolStack tool_stack;  // its own, of the schedule loop

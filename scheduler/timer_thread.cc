@@ -2,6 +2,7 @@
 #include "scheduler/timer_thread.h"
 
 #include "allocator/base/os_calls.h"
+#include "allocator/base/own_threads.h"
 #include "scheduler/fork.h"
 #include "scheduler/note.h"
 #include "scheduler/kernel_threads.h"
@@ -17,16 +18,20 @@ namespace {
 TimerHeap first_heap;
 TimerHeap *timers = &first_heap;
 std::atomic<uint32_t> note{0};
+OwnThread own;  // rests while there is no timer: those there are may be the program's last wish
 pthread_once_t started = PTHREAD_ONCE_INIT;
 
 void run() {
+  own.begin();
   for (;;) {
+    own.work();
     note_clear(note);
     // seq_cst: of this look and wake(), one comes second.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     const uint64_t time = now();
     const uint64_t next = timers->run(time);
     if (next == kNever) {
+      own.rest();
       note_sleep(note);
     } else {
       note_sleep_for(note, next > time ? next - time : 0);
@@ -52,6 +57,7 @@ TimerHeap &heap() { return *timers; }
 
 void wake() {
   pthread_once(&started, start);
+  own.call();
   note_wake(note);
 }
 

@@ -105,6 +105,8 @@ const std::vector<Row> kLastThread = {
     {"last_thread_victim", "collector_used_before", S::kUsual, 1},
     {"last_thread_victim", "collector_used_alone", S::kUsual, 1},
     {"last_thread_victim", "collector_used_after", S::kUsual, 1},
+    {"last_thread_victim", "after_a_run", S::kUsual, 1},
+    {"last_thread_victim", "a_fiber_is_left_behind", S::kUsual, 1},
     {"last_thread_victim", "threads_work_on", S::kUsual, 1},
     {"last_thread_victim", "a_finalizer_runs_on", S::kUsual, 1},
     {"last_thread_victim", "in_a_child", S::kUsual, 1},
