@@ -2,6 +2,7 @@
 // calls that block, locks of the program's, programs that are started, forks, debuggers, limits, the time before main
 // and after it. SCENARIOS.md lists them. Invariant: nothing depends on time; what hangs is ended by the test's
 // timeout.
+#include "cycles.h"
 #include "herd.h"
 #include "tests/allocator/own_process.h"
 #include "tests/allocator/tasks.h"
@@ -56,33 +57,6 @@ bool is_whole(const Node *list, size_t length) {
   }
   return seen == length;
 }
-
-// Collects without a break until it is destroyed.
-class Cycles {
- public:
-  Cycles() {
-    thread_ = std::thread([this] {
-      while (!over_) {
-        wr_gc_collect();
-        ++count_;
-      }
-    });
-    await_more(1);
-  }
-  ~Cycles() {
-    over_ = true;
-    thread_.join();
-  }
-  void await_more(uint64_t count) const {
-    const uint64_t wanted = count_ + count;
-    while (count_ < wanted) sched_yield();
-  }
-
- private:
-  std::atomic<bool> over_{false};
-  std::atomic<uint64_t> count_{0};
-  std::thread thread_;
-};
 
 // Made before main, by a thread that has called nothing of the collector's yet.
 Node *early_list = nullptr;

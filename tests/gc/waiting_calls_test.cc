@@ -1,6 +1,7 @@
 // Calls that the kernel never starts again, with cycles going on: they wait on, and a signal of the program's ends them
 // (preload/waiting_calls.cc). Invariant: nothing depends on how long a thing takes; who must sleep is seen to sleep, and a time that
 // may be too short for what has to happen in it is doubled until it is not.
+#include "cycles.h"
 #include "tests/allocator/own_process.h"
 #include "tests/allocator/tasks.h"
 #include "warren/gc.h"
@@ -171,30 +172,6 @@ std::vector<Call> calls_without_a_time() {
 TEST_P(WaitsForEver, GoOnThroughTheCollectorsFirstUse) {
   in_own_process([] { expect_to_go_on(GetParam()); });
 }
-
-// Collects without a break until it is destroyed.
-class Cycles {
- public:
-  Cycles() {
-    thread_ = std::thread([this] {
-      while (!over_) {
-        wr_gc_collect();
-        ++count_;
-      }
-    });
-    while (count_ == 0) sched_yield();
-  }
-  ~Cycles() {
-    over_ = true;
-    thread_.join();
-  }
-  uint64_t count() const { return count_; }
-
- private:
-  std::atomic<bool> over_{false};
-  std::atomic<uint64_t> count_{0};
-  std::thread thread_;
-};
 
 std::atomic<int> handled{0};
 
