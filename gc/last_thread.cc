@@ -11,7 +11,6 @@
 #include "gc/task_list.h"
 
 #include <atomic>
-#include <csignal>
 #include <cstdlib>
 #include <pthread.h>
 
@@ -61,10 +60,9 @@ void *watch(void *) {
 
 bool start() {
   if (OwnThreads::filtered_since()) return false;
-  // All but those by which the collector stops threads, libc's two, and faults.
-  uint64_t open = uint64_t{3} << 31;
-  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) open |= uint64_t{1} << (fault - 1);
-  for (int signal = stop_signal::kLowest; signal <= stop_signal::kHighest; ++signal) open |= uint64_t{1} << (signal - 1);
+  // Those by which the collector may stop threads are open, too, which it may not have used yet.
+  uint64_t open = stop_signal::kNeverBlocked;
+  for (int signal = stop_signal::kLowest; signal <= stop_signal::kHighest; ++signal) open |= stop_signal::bit_of(signal);
   const uint64_t before = os_calls::set_signal_mask(~open);
   mask_of_starter = before;
   pthread_attr_t attributes;

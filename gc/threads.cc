@@ -600,12 +600,9 @@ WARREN_AT_START void set_fiber_stacks(const FiberStacks *stacks) { fibers = stac
 const FiberStacks *fiber_stacks() { return fibers; }
 
 void block_signals_but_the_stop() {
-  // Faults of the code that runs here are the program's to handle; and blocked, they end the process.
-  uint64_t faults = 0;
-  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) faults |= uint64_t{1} << (signal - 1);
-  os_calls::set_signal_mask(~((uint64_t{3} << 31) | stop_signal::bit() | faults));
+  // Faults of the code that runs here are the program's to handle.
+  os_calls::set_signal_mask(~(stop_signal::kNeverBlocked | stop_signal::bit()));
 }
-
 
 WARREN_AT_START void install_fork_handlers() { pthread_atfork(prepare_fork, after_fork_in_parent, after_fork_in_child); }
 

@@ -45,11 +45,6 @@ bool collector_sleeps() { return stop_signal::number() == 0; }
 
 uint64_t &kernel_set(sigset_t &set) { return reinterpret_cast<uint64_t &>(set); }
 
-// libc's two, and faults: blocked, these end the process.
-constexpr uint64_t bit_of(int signal) { return uint64_t{1} << (signal - 1); }
-constexpr uint64_t kNeverBlocked = uint64_t{3} << 31 | bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGFPE) | bit_of(SIGILL) |
-  bit_of(SIGTRAP) | bit_of(SIGSYS);
-
 // The function behind ours: libc's, or that of another library that stands before it. Relaxed: every thread finds the same.
 template <class Function>
 class Behind {
@@ -138,7 +133,7 @@ bool cut_short_by_us(int result, uint64_t number_before, const void *frame) {
 // call(mask) waits with this mask; the program's, or the one it wants for this wait, but never without the stop signal.
 template <class Call>
 WARREN_NOINLINE int wait_alone(const sigset_t *wanted, Call call) {
-  uint64_t before = os_calls::set_signal_mask(~kNeverBlocked);
+  uint64_t before = os_calls::set_signal_mask(~stop_signal::kNeverBlocked);
   sigset_t meanwhile{};
   kernel_set(meanwhile) = before;
   if (wanted != nullptr) meanwhile = *wanted;
