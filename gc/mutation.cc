@@ -170,14 +170,15 @@ Mechanism set_up(Choice choice) {
       break;
     case Choice::kUserfault:
     case Choice::kSoftDirty:
-    case Choice::kProtect: {
-      const auto wanted = static_cast<Mechanism>(choice);
-      if (!take(wanted) && !lacks_descriptors()) complain(wanted);
-      break;
-    }
-    case Choice::kStop: break;
+    case Choice::kProtect: take(static_cast<Mechanism>(choice)); break;
+    case Choice::kStop: return chosen_mechanism;
   }
-  if (choice != Choice::kStop && chosen == nullptr && lacks_descriptors()) is_set_up = false;  // the next cycle tries again
+  if (chosen != nullptr) return chosen_mechanism;
+  if (lacks_descriptors()) {
+    is_set_up = false;  // the next cycle tries again
+  } else if (choice != Choice::kAuto) {
+    complain(static_cast<Mechanism>(choice));
+  }
   return chosen_mechanism;
 }
 static_assert(static_cast<int>(Choice::kUserfault) == static_cast<int>(Mechanism::kUserfault) &&
