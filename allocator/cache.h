@@ -34,9 +34,6 @@ inline constexpr unsigned kBinCount = 71;
 
 constexpr unsigned bin_of(SizeClass size_class) { return size_class.value == kTinyClass ? kTinyBin : size_class.value; }
 
-// The bin that the fast path takes a small size from, until the cache packs tiny blocks.
-constexpr uint8_t quick_class(size_t size) { return size <= kTinySize ? kRoomyClass : size_class_detail::search<1, false>(size); }
-
 constexpr SizeClass class_of_bin(unsigned bin) {
   return SizeClass{bin == kTinyBin ? kTinyClass : static_cast<uint8_t>(bin)};
 }
@@ -53,7 +50,7 @@ struct CacheHead {
   uint64_t frees[kBinCount];  // blocks freed; with the blocks that live, this gives the blocks allocated
   // The same in every cache: here they are reached from the register that reaches the bins.
   uint8_t *fine_from_zero;  // Arena's
-  uint8_t class_of[kMaxSmallSize + 1];  // all kSampledBin while allocations are counted (sampling.h)
+  uint8_t class_of[kMaxSmallSize + 1];  // quick_class_of(); all kSampledBin while allocations are counted (sampling.h)
   // Then only. The table last: without sampling nothing reads it, nor is it copied.
   int64_t countdown;  // bytes to the next one that is sampled
   uint8_t counted_class_of[kMaxSmallSize + 1];  // all 0 except then, and when each block is noted

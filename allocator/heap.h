@@ -77,11 +77,12 @@ WARREN_ALWAYS_INLINE void release(void *block) {
 
 // release() of a block whose size the caller knows, as operator delete does. The class comes from the size, so that the processor
 // goes on before the mark has arrived from memory, which for a block that has not been used lately takes longer than all the
-// rest; the mark must say the same. `Slow` is release() itself, for blocks that are larger, or larger than need be.
+// rest; the mark must say the same. `Slow` is release() itself, for blocks that are larger, or larger than need be, or packed tiny
+// ones.
 template <void (*Slow)(void *)>
 WARREN_ALWAYS_INLINE void release_sized(void *block, size_t size) {
   if (WARREN_UNLIKELY(size > kMaxSmallSize)) return Slow(block);
-  const size_t size_class = class_of_small_size(size).value;  // not the cache's table, which names no class while allocations are counted
+  const size_t size_class = quick_class_of(size).value;  // not the cache's table, which names no class while allocations are counted
   const size_t granule = std::rotr(address_of(block) - arena.start, int{kFineShift});
   if (WARREN_UNLIKELY(granule >= arena.granule_count)) return Slow(block);
   uint8_t *mark = arena.fine + granule;

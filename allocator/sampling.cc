@@ -46,7 +46,7 @@ int64_t draw_for(Cache *cache) { return draw(cache->random, cache->rate); }
 // The tables from small sizes to classes, of one cache or of the threads that have none.
 void set_table(CacheHead &head, bool counted, bool noted) {
   for (size_t size = 0; size <= kMaxSmallSize; ++size) {
-    const uint8_t size_class = size <= kTinySize ? kRoomyClass : class_of_small_size(size).value;
+    const uint8_t size_class = quick_class_of(size).value;
     __atomic_store_n(&head.counted_class_of[size], counted && !noted ? size_class : uint8_t{0}, __ATOMIC_RELAXED);
     __atomic_store_n(&head.class_of[size], counted ? uint8_t{kSampledBin} : size_class, __ATOMIC_RELAXED);
   }

@@ -58,6 +58,7 @@ struct ClassTable {
 
 inline constexpr ClassTable<kMaxClassSize, kMediumStep> kMediumTable;
 inline constexpr ClassTable<kMaxSmallSize, kTinySize> kSmallTable;
+inline constexpr ClassTable<kMaxSmallSize, kTinySize, kRoomyClass> kQuickTable;
 
 // For each alignment up to a page, from each class on, the first whose size is a multiple of it.
 struct AlignedTable {
@@ -83,6 +84,11 @@ static_assert(kPageSize == size_t{1} << (AlignedTable::kLogs - 1));
 // For sizes up to kMaxSmallSize. All classes are multiples of kTinySize.
 inline SizeClass class_of_small_size(size_t size) {
   return SizeClass{size_class_detail::kSmallTable.class_of[(size + kTinySize - 1) / kTinySize]};
+}
+
+// Likewise, on the fast paths: tiny requests are of kRoomyClass, until the thread's cache packs them.
+constexpr SizeClass quick_class_of(size_t size) {
+  return SizeClass{size_class_detail::kQuickTable.class_of[(size + kTinySize - 1) / kTinySize]};
 }
 
 // For kMaxSmallSize < size <= kMaxClassSize. All those classes are multiples of kMediumStep.

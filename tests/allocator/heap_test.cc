@@ -168,6 +168,21 @@ TEST(Heap, AFreeWithAnotherSizeIsAFree) {
   });
 }
 
+void fail_to_give(void *) { ADD_FAILURE() << "the other way"; }
+
+// Else each delete of an int takes the way twice.
+TEST(Heap, AFreeWithItsOwnSizeTakesTheShortWay) {
+  in_own_heap([] {
+    for (const size_t size : {size_t{0}, size_t{1}, size_t{4}, size_t{8}, size_t{16}, size_t{100}, size_t{1024}}) {
+      give(take(size));  // the bin is open
+      void *block = take(size);
+      release_sized<fail_to_give>(block, size);
+      EXPECT_EQ(take(size), block) << size;
+      give(block);
+    }
+  });
+}
+
 TEST(HeapDeathTest, ASecondFreeWithASizeIsCaught) {
   EXPECT_EXIT(
       {
