@@ -68,8 +68,9 @@ int64_t draw(uint64_t &random, uint64_t &rate);
 // watcher does not take it.
 bool add_unmarked(const void *object, size_t size, uint64_t rate, uint32_t stack);
 
-// No more allocations of this thread are due until end(), which draws the next countdown.
 inline constexpr int64_t kNever = INT64_MAX;
+
+// No more allocations of this thread are due until add_and_end(), which draws the next countdown.
 void begin_slow();
 inline void begin() {
   CacheHead *cache = current_cache();

@@ -5,7 +5,8 @@
 // hand it waits for the one or the other. So a program that allocates faster than it can be marked is slowed down, not
 // the heap blown up.
 //
-// Callers: cycle.cc, marker.cc (hungry), and through preload/ the scheduler's threads that find no fiber. Invariant: nobody owes anything once marking is over.
+// Callers: cycle.cc, marker.cc (hungry), and through preload/ the scheduler's threads that find no fiber. Invariant: nobody owes
+// anything once marking is over.
 #pragma once
 
 #include "gc/cache.h"
