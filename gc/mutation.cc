@@ -221,6 +221,17 @@ void unwatch() {
   watching = false;
 }
 
+bool can_stay() { return chosen != nullptr && chosen->lift != nullptr; }
+
+void lift(Range range) {
+  if (chosen != nullptr && watching && !in_another_process()) chosen->lift(range);
+}
+
+void lifted_all() {
+  if (chosen != nullptr && watching) chosen->lifted_all();
+  watching = false;
+}
+
 void reset_in_child() {
   if (chosen != nullptr) chosen->reset_in_child();
   chosen = nullptr;

@@ -53,6 +53,15 @@ bool watch(const Range *ranges, size_t count);
 // The end of a cycle: stores cost nothing any more.
 void unwatch();
 
+// Whether ranges may stay watched from cycle to cycle: who looks after a cycle, or in the next one, is told all that was written to since
+// it was cleared last. Stores into them cost what they cost while marking.
+bool can_stay();
+
+// The same for a part: what was watched there is not any more, and the rest stays. Only where can_stay(). When everything has been
+// lifted in this way, lifted_all() stands for unwatch().
+void lift(Range range);
+void lifted_all();
+
 // Visits what is dirty in a range, in ascending order. `clear`: and watches it afresh, atomically; for the collector
 // and its workers at once, each with ranges of its own, while the program runs. Not clear: reads only; callable while
 // the program's threads are stopped at arbitrary points, since it takes no lock and has its buffers on the stack (4

@@ -17,6 +17,8 @@ struct Operations {
   void (*reset_in_child)();                 // and close(): what is open is the parent's, and nothing is asked of it
   bool (*store_by_system_call)(void *to);   // eight bytes, for the self-test; nullptr where such stores fail
   bool clears;                              // whether `clear` is heeded
+  bool (*lift)(Range range);                // nullptr where nothing can stay watched between cycles
+  void (*lifted_all)();
 };
 
 namespace userfault {

@@ -334,6 +334,6 @@ void reset_in_child() {
 
 }  // namespace
 
-const Operations operations = {open, close, cover, watch, for_each_dirty, unwatch, reset_in_child, nullptr, true};
+const Operations operations = {open, close, cover, watch, for_each_dirty, unwatch, reset_in_child, nullptr, true, nullptr, nullptr};
 
 }  // namespace warren::gc::mutation::protect

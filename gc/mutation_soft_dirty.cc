@@ -84,6 +84,6 @@ bool store_by_system_call(void *to) {
 
 }  // namespace
 
-const Operations operations = {open, close, cover, watch, for_each_dirty, unwatch, close, store_by_system_call, false};
+const Operations operations = {open, close, cover, watch, for_each_dirty, unwatch, close, store_by_system_call, false, nullptr, nullptr};
 
 }  // namespace warren::gc::mutation::soft_dirty

@@ -222,12 +222,17 @@ void unwatch() {
   watched_count = 0;
 }
 
+bool lift_range(Range range) { return in_pieces(range, lift); }
+
+void forget_watched() { watched_count = 0; }
+
 bool store_by_system_call(void *to) {
   return os_calls::read_at(pagemap.number(), to, sizeof(uint64_t), 0) == sizeof(uint64_t);
 }
 
 }  // namespace
 
-const Operations operations = {open, close, enlist, watch, for_each_dirty, unwatch, close, store_by_system_call, true};
+const Operations operations = {open, close, enlist, watch, for_each_dirty, unwatch, close, store_by_system_call, true, lift_range,
+                               forget_watched};
 
 }  // namespace warren::gc::mutation::userfault
