@@ -24,6 +24,9 @@ constexpr double kOvershoot = 1.1;             // room for a heap that is past i
 constexpr double kLimitOvershoot = 1.02;       // and when the limit gave the goal: less than the headroom below
 constexpr int kOffPercent = 100000;            // growth allowed to a cycle that runs though percent is off
 
+// Of the way to the goal that a full cycle has left, minor ones leave a part at least.
+constexpr uint64_t kLeastRoomParts = 8;
+
 // Of the goal that the limit gives, so much is kept for what the pacer does not see [...HeadroomPercent].
 constexpr uint64_t kHeadroomPercent = 3;
 constexpr uint64_t kLeastHeadroom = kMiB;
@@ -68,9 +71,16 @@ uint64_t Pace::bytes_for(uint64_t work) const { return to_bytes(bytes_per_work *
 // is kept at least, or a heap that grows fast would be in a cycle always.
 uint64_t Pacer::percent_goal() const {
   if (percent_ < 0) return kNever;
-  const uint64_t known = most(minus(heap_marked_, heap_new_), heap_marked_ / 2);
-  const uint64_t base = plus(plus(known, last_scan_.stacks), last_scan_.globals);
-  return most(plus(heap_marked_, percent_of(base, percent_)), percent_of(kLeastHeap, percent_));
+  const uint64_t known = most(minus(full_marked_, full_new_), full_marked_ / 2);
+  const uint64_t base = plus(plus(known, full_history_.scan.stacks), full_history_.scan.globals);
+  const uint64_t goal = most(plus(full_marked_, percent_of(base, percent_)), percent_of(kLeastHeap, percent_));
+  if (heap_marked_ <= full_marked_) return goal;
+  return most(goal, plus(heap_marked_, minus(goal, full_marked_) / kLeastRoomParts));
+}
+
+uint64_t Pacer::expected_scan() const {
+  const uint64_t scan = history().scan.total();
+  return minor_ && !minor_history_.known ? scan / 2 : scan;
 }
 
 // What the limit leaves for the heap when everything else has had its part, less what is over the limit already
@@ -95,7 +105,7 @@ uint64_t Pacer::heap_goal(const Footprint &footprint) const {
 
 // Bytes the program allocates while the expected work gets done by a quarter of the processors.
 uint64_t Pacer::runway() const {
-  return to_bytes(cons_mark_ * (1 - kBackgroundShare) / kBackgroundShare * static_cast<double>(last_scan_.total()));
+  return to_bytes(history().cons_mark * (1 - kBackgroundShare) / kBackgroundShare * static_cast<double>(expected_scan()));
 }
 
 Targets Pacer::targets(const Footprint &footprint) const {
@@ -114,7 +124,8 @@ Workers Pacer::start_cycle(const Start &start) {
   triggered_ = start.heap_live;
   started_ = start.now;
   procs_ = start.procs == 0 ? 1 : start.procs;
-  last_scan_.globals = start.globals;
+  minor_ = start.minor;
+  full_history_.scan.globals = minor_history_.scan.globals = start.globals;
 
   const double wanted = kBackgroundShare * procs_;
   Workers workers{static_cast<unsigned>(wanted + 0.5), 0, 0};
@@ -138,9 +149,9 @@ Pace Pacer::revise(const Progress &progress, const Footprint &footprint) const {
   // At worst everything is reachable. Work that came to more than there seemed to be is there all the same.
   const ScanBytes &there = progress.scannable;
   const ScanBytes worst{most(there.heap, progress.done.heap), most(there.stacks, progress.done.stacks),
-                        most(there.globals, progress.done.globals), most(last_scan_.again, progress.done.again)};
+                        most(there.globals, progress.done.globals), most(history().scan.again, progress.done.again)};
   const auto worst_work = static_cast<double>(worst.total());
-  auto expected = has_history_ ? static_cast<double>(last_scan_.total()) : worst_work;
+  auto expected = full_history_.known ? static_cast<double>(expected_scan()) : worst_work;
 
   if (done > expected) {
     // The heap grows: what is left of the way was meant for less work. It gets longer in proportion, up to the goal
@@ -181,21 +192,26 @@ Pacer::Summary Pacer::end_cycle(const End &end) {
   if (idle > kMostShare) idle = kMostShare;
 
   Summary summary{measured, 0};
+  History &history = end.minor ? minor_history_ : full_history_;
   const uint64_t work = end.done.total();
   if (triggered_ != kNever && end.heap_live > triggered_ && work != 0) {
     const auto allocated = static_cast<double>(end.heap_live - triggered_);
     summary.cons_mark = allocated * (share + idle) / (static_cast<double>(work) * (1 - share));
     // The greatest of the last ones: a cycle that begins too late costs the program more than one that begins early.
-    cons_mark_ = summary.cons_mark;
-    for (const double past : past_cons_mark_) cons_mark_ = past > cons_mark_ ? past : cons_mark_;
-    for (unsigned i = 0; i + 1 < kHistory; ++i) past_cons_mark_[i] = past_cons_mark_[i + 1];
-    past_cons_mark_[kHistory - 1] = summary.cons_mark;
+    history.cons_mark = summary.cons_mark;
+    for (const double past : history.past_cons_mark) history.cons_mark = past > history.cons_mark ? past : history.cons_mark;
+    for (unsigned i = 0; i + 1 < kHistory; ++i) history.past_cons_mark[i] = history.past_cons_mark[i + 1];
+    history.past_cons_mark[kHistory - 1] = summary.cons_mark;
   }
 
   heap_marked_ = end.heap_marked;
-  heap_new_ = end.heap_new;
-  last_scan_ = end.done;
-  has_history_ = true;
+  if (!end.minor || end.heap_marked < full_marked_) {  // a part of what the full one has left was known to be new, no more
+    full_marked_ = end.heap_marked;
+    full_new_ = end.heap_new;
+  }
+  history.scan = end.done;
+  history.known = true;
+  minor_ = end.next_is_minor;
   triggered_ = kNever;
   return summary;
 }

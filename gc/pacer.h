@@ -1,6 +1,7 @@
 // When a collection begins and how fast it goes on: Go's pacer (mgcpacer.go), for a heap that kernel threads share.
 //
-// The heap may grow by `percent` of what marking has reached, up to the goal; in Go also of what was allocated meanwhile. Marking begins
+// The heap may grow by `percent` of what a full cycle has reached, up to the goal; in Go also of what was allocated meanwhile. A minor
+// cycle (generations.h) makes room below that goal, and how much it scans is learnt apart. Marking begins
 // at the trigger, so much before the goal as the program is expected to allocate while workers on a quarter of the processors mark.
 // What these leave, the allocating threads do: for each byte taken they scan so much that marking ends when the heap reaches the goal.
 //
@@ -84,6 +85,7 @@ class Pacer {
     uint64_t heap_live = 0;
     unsigned procs = 1;
     uint64_t globals = 0;  // bytes to be scanned there
+    bool minor = false;
   };
   Workers start_cycle(const Start &start);
 
@@ -105,6 +107,8 @@ class Pacer {
     uint64_t assist_time = 0;
     uint64_t background_time = 0;  // of dedicated and fractional workers; 0: not known, a quarter is assumed
     uint64_t idle_time = 0;
+    bool minor = false;
+    bool next_is_minor = false;  // or so it is meant
   };
   struct Summary {
     double utilization;  // share of the processors that marking took, without what was idle
@@ -113,7 +117,7 @@ class Pacer {
   Summary end_cycle(const End &end);
 
   uint64_t heap_marked() const { return heap_marked_; }
-  double cons_mark() const { return cons_mark_; }
+  double cons_mark() const { return history().cons_mark; }
   bool is_marking() const { return triggered_ != kNever; }
 
  private:
@@ -124,17 +128,27 @@ class Pacer {
 
   static constexpr unsigned kHistory = 4;
 
+  // Of the cycles of one kind.
+  struct History {
+    bool known = false;    // one has ended
+    ScanBytes scan;        // done in the last one; globals are those of the current cycle
+    double cons_mark = 0;  // the greatest of the last ones
+    double past_cons_mark[kHistory] = {};
+  };
+  // What to go by for the cycle that comes, or goes on. Before the first minor one, it is taken to be half of a full one.
+  const History &history() const { return minor_ && minor_history_.known ? minor_history_ : full_history_; }
+  uint64_t expected_scan() const;
+
   int percent_;
   uint64_t limit_;
-  bool has_history_ = false;        // a cycle has ended
   uint64_t heap_marked_ = 0;
-  uint64_t heap_new_ = 0;
-  ScanBytes last_scan_;             // done in the last cycle; globals are those of the current one
+  uint64_t full_marked_ = 0;        // by the last full cycle, or the least since
+  uint64_t full_new_ = 0;
+  History full_history_, minor_history_;
+  bool minor_ = false;              // the cycle that comes, or goes on
   uint64_t triggered_ = kNever;     // live heap when marking began; kNever: not marking
   uint64_t started_ = 0;
   unsigned procs_ = 1;
-  double cons_mark_ = 0;            // the greatest of the last ones
-  double past_cons_mark_[kHistory] = {};
 };
 
 // Work that background workers have done and that nobody has paid for with an allocation yet.

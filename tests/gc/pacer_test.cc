@@ -50,6 +50,34 @@ TEST(Targets, TheHeapGrowsForWhatIsKnownToBeReachable) {
   }
 }
 
+TEST(Targets, AMinorCycleLeavesTheGoalWhereItIs) {
+  Pacer pacer = after_cycle(Pacer(), 100 * kMiB);
+  const auto after_minor = [&pacer](uint64_t marked) {
+    pacer.start_cycle({.now = 0, .heap_live = 190 * kMiB, .procs = 4, .minor = true});
+    pacer.end_cycle({.now = 1'000'000, .heap_live = 190 * kMiB, .heap_marked = marked, .done = {}, .minor = true});
+    return pacer.targets(kNothing).goal;
+  };
+  EXPECT_EQ(after_minor(120 * kMiB), 200 * kMiB);
+  EXPECT_EQ(after_minor(190 * kMiB), 190 * kMiB + 100 * kMiB / 8) << "some room is left at least";
+  EXPECT_EQ(after_minor(80 * kMiB), 160 * kMiB) << "a full cycle would have left no more";
+}
+
+TEST(Targets, TheWorkOfEachKindOfCycleIsLearntApart) {
+  Pacer pacer;
+  const auto cycle = [&pacer](bool minor, bool next_is_minor, uint64_t scanned) {
+    pacer.start_cycle({.now = 0, .heap_live = 150 * kMiB, .procs = 4, .minor = minor});
+    pacer.end_cycle({.now = 1'000'000'000, .heap_live = 165 * kMiB, .heap_marked = 100 * kMiB, .done = {.heap = scanned},
+                     .minor = minor, .next_is_minor = next_is_minor});
+    return pacer.targets(kNothing).trigger;
+  };
+  const uint64_t before_full = cycle(false, false, 100 * kMiB);
+  const uint64_t before_first_minor = cycle(false, true, 100 * kMiB);
+  EXPECT_GT(before_first_minor, before_full) << "it is taken to be half of the work";
+  const uint64_t before_minor = cycle(true, true, 100 * kMiB);
+  EXPECT_EQ(cycle(true, true, 100 * kMiB), before_minor);
+  EXPECT_EQ(cycle(true, false, 100 * kMiB), before_full);
+}
+
 TEST(Targets, OffNeverTriggers) {
   const Targets targets = after_cycle(Pacer(-1), 100 * kMiB).targets(kNothing);
   EXPECT_EQ(targets.goal, kNever);
