@@ -35,6 +35,7 @@ struct Span {
   uint16_t refused_in;     // of kFree: the round in which the kernel would not take it back
   // Of kCollected, see gc/span_set.h.
   bool noscan;             // its objects hold no pointers
+  bool born_black;         // made while marking was on: its marks say nothing of what is reachable
   uint8_t list;            // the list of its set that it is in
   uint16_t specials;       // finalizers and weak references that its objects have
   uint16_t sampled;        // objects that the heap profile has, see gc/sampled_objects.h; changed by atomic operations

@@ -165,6 +165,7 @@ bool has_mine(const Span *span) {
 bool free_in_mine(Span *span, const Slot &slot) {
   if (!has_mine(span) || !slot.is_allocated()) return false;
   __atomic_store_n(&slot.pair->allocated, slot.pair->allocated & ~slot.bit, __ATOMIC_RELAXED);  // ours to write
+  slot.unmark();
   const auto index = static_cast<uint16_t>(span->index_of(slot.object));
   span->free_objects++;
   if (index < span->search_from) span->search_from = index;

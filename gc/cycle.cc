@@ -13,6 +13,7 @@
 #include "gc/dirty_pages.h"
 #include "gc/finalizer_thread.h"
 #include "gc/fork.h"
+#include "gc/generations.h"
 #include "gc/heap.h"
 #include "gc/held_blocks.h"
 #include "gc/malloc_roots.h"
@@ -75,6 +76,8 @@ WARREN_SHOW_ADDRESS("gc.pause_total_ns", &pause_total);
 WARREN_SHOW_ADDRESS("gc.pause_longest_ns", &pause_longest);
 WARREN_SHOW_ADDRESS("gc.cpu_ns", &collector_time);
 WARREN_SHOW_ADDRESS("gc.is_set_up", &ready);
+
+Generations generations;  // one cycle at a time
 
 // What the collector's thread scans between two looks at its own account.
 constexpr size_t kSlice = size_t{64} << 10;
@@ -198,12 +201,14 @@ class Cycle {
 
   void run() {
     sweep_everything();
+    minor_ = (!forced_ || mode() == Generations::Mode::kAlways) && mode() != Generations::Mode::kOff;
     trace_.heap_at_start = heap::live_bytes.load(std::memory_order_relaxed);
     trace_.goal = pacing::goal();
     trace_.procs = processors();
     const bool concurrent = concurrent_ = begin_marking();
     if (concurrent) {
       mark_workers::wake(extra_workers());
+      if (minor_) dirty_pages::list_remembered(marker_);
       roots::for_each_data_range(visit_copy, &marker_);
       rooted_memory::for_each(visit_range, &marker_);
       const uint64_t before = marker_.scanned_bytes();
@@ -238,6 +243,7 @@ class Cycle {
     const uint64_t all = (os_calls::now() - set_up_at) * trace_.procs;
     trace_.percent = static_cast<unsigned>(collector_time.load(std::memory_order_relaxed) * 100 / (all == 0 ? 1 : all));
     trace_.is_forced = forced_;
+    trace_.is_minor = minor_;
     trace_.tracking = mutation::name(mutation::mechanism());
     LogLine line;
     line << trace_;
@@ -245,15 +251,30 @@ class Cycle {
   }
 
  private:
+  static Generations::Mode mode() { return static_cast<Generations::Mode>(options.gc_minor.load(std::memory_order_relaxed)); }
+
+  // From here on stores are noted. False: they cannot be.
+  bool watch() {
+    minor_ = minor_ && marks_kept.load(std::memory_order_relaxed) && dirty_pages::begin(true);
+    if (minor_) {
+      old_ = count_old();
+      minor_ = mode() == Generations::Mode::kAlways || generations.pays({old_.scannable, old_.remembered});
+    }
+    if (minor_) return true;
+    old_ = {};
+    if (marks_kept.load(std::memory_order_relaxed)) forget_old();
+    return dirty_pages::begin(false);
+  }
+
   // Pause 1. False: the world is still stopped and background_lock held, because the program's stores cannot be seen.
   bool begin_marking() NO_THREAD_SAFETY_ANALYSIS {
     bool concurrent;
     for (uint64_t retry = kRetry;; retry = retry < kLongestRetry ? 2 * retry : retry) {
       background_lock.lock();
-      concurrent = dirty_pages::begin();
+      concurrent = watch();
       if (world::stop(kLongestWait)) break;
       // Meanwhile others may fork, and free what is large: nothing that is freed is watched.
-      dirty_pages::end();
+      dirty_pages::end(false);
       background_lock.unlock();
       worth_waiting.store(false, std::memory_order_relaxed);
       os_calls::sleep(retry);
@@ -263,7 +284,7 @@ class Cycle {
     uint64_t globals = 0;
     roots::for_each_data_range(add_length, &globals);
     trace_.globals = globals;
-    dedicated_ = pacing::begin(trace_.procs, globals);
+    dedicated_ = pacing::begin(trace_.procs, globals, minor_, old_.scannable);
     assist::begin();
     pacing::revise({});
     phase::black_bytes.store(0, std::memory_order_relaxed);
@@ -364,11 +385,16 @@ class Cycle {
 
   void settle() {
     specials::settle();
-    phase::current.store(phase::Phase::kSweep, std::memory_order_relaxed);
-    dirty_pages::end();
     const uint64_t black = phase::black_bytes.load(std::memory_order_relaxed);
-    const uint64_t scannable = phase::black_scannable_bytes.load(std::memory_order_relaxed) + marker_.object_bytes();
-    const uint64_t marked = black + marker_.marked_bytes() + assist::marked();
+    const uint64_t scannable = phase::black_scannable_bytes.load(std::memory_order_relaxed) + marker_.object_bytes() + old_.scannable;
+    const uint64_t marked = black + marker_.marked_bytes() + assist::marked() + old_.all;
+    const uint64_t scanned = done().heap + done().again;
+    const bool next_is_minor =
+        generations.next_is_minor({minor_, forced_, trace_.heap_at_end, marked, black, scannable, scanned, pacing::goal()}, mode()) &&
+        concurrent_ && dirty_pages::can_stay();
+    marks_kept.store(next_is_minor, std::memory_order_relaxed);
+    phase::current.store(phase::Phase::kSweep, std::memory_order_relaxed);
+    dirty_pages::end(next_is_minor);
     trace_.heap_live = marked;
     trace_.cpu.assist = assist::time();
     trace_.cpu.background = os_calls::thread_time() - thread_time_ + (concurrent_ ? mark_workers::time() : 0);
@@ -377,7 +403,7 @@ class Cycle {
     trace_.cpu.last_pause = trace_.clock.last_pause * trace_.procs;
     collector_time.fetch_add(trace_.cpu.assist + trace_.cpu.background, std::memory_order_relaxed);
     pacing::end({trace_.heap_at_end, scannable_at_end_, marked, scannable + assist::marked(), black, done(), trace_.cpu.assist,
-                 trace_.cpu.background});
+                 trace_.cpu.background, minor_, next_is_minor});
     if (specials::any_ready()) finalizer_thread::wake();
   }
 
@@ -416,6 +442,8 @@ class Cycle {
   }
 
   bool forced_;
+  bool minor_ = false;
+  OldBytes old_;
   bool paying_ = true;
   bool concurrent_ = false;
   bool can_throttle_ = true;

@@ -9,6 +9,9 @@
 //   settle                             concurrent: weak references cleared, finalizers queued
 //   sweep                              concurrent, and by whoever needs a span
 //
+// A minor cycle (generations.h) is the same, but begins with the marks of the last one; after pause 1 the old objects on pages that were
+// written to since are scanned, too.
+//
 // A program may write to pages faster than they can be scanned. So threads that allocate are held back meanwhile, and from the third
 // pass on the program is stopped in turns, each for less than a millisecond, as long as that makes the dirty pages fewer.
 // Where stores cannot be seen, the world stays stopped from pause 1 to pause 2.

@@ -4,6 +4,8 @@
 #include "allocator/base/options.h"
 #include "gc/block_digests.h"
 #include "gc/mutation.h"
+#include "gc/page_states.h"
+#include "gc/span_set.h"
 
 namespace warren::gc::dirty_pages {
 namespace {
@@ -82,6 +84,7 @@ struct Pass {
 
 void rescan(Range dirty, void *context) {
   auto *pass = static_cast<Pass *>(context);
+  page_states::add(dirty, page_states::kTouched);
   pass->pages += (dirty.end - dirty.start) / kOsPageSize;
   if (pass->pages > pass->most) return;
   for (uintptr_t at = dirty.start; at < dirty.end; at += kStride) {
@@ -92,23 +95,66 @@ void rescan(Range dirty, void *context) {
 
 void list(Range dirty, void *context) {
   auto *pass = static_cast<Pass *>(context);
+  page_states::add(dirty, page_states::kTouched);
   pass->marker->rescan_later(dirty.start, dirty.end);
   pass->pages += (dirty.end - dirty.start) / kOsPageSize;
 }
 
-void forget_cycle_tags() {
-  for_each_run([](uint16_t tag) { return (tag & kCycleTags) != 0; }, [](Range range) {
-    for (uintptr_t at = range.start; at < range.end; at += kPageSize) {
-      // relaxed: marking is over, and who reads a tag meanwhile does not ask for these bits
-      __atomic_fetch_and(&tables.tags[(at - tables.start) >> kPageShift], static_cast<uint16_t>(~kCycleTags), __ATOMIC_RELAXED);
-    }
+// relaxed: nobody marks, and who reads a tag meanwhile does not ask for these bits
+void take_from_tag(size_t page, uint16_t tags) { __atomic_fetch_and(&tables.tags[page], static_cast<uint16_t>(~tags), __ATOMIC_RELAXED); }
+
+void forget_tags(uint16_t cycle_tags) {
+  for_each_run([cycle_tags](uint16_t tag) { return (tag & cycle_tags) != 0; }, [cycle_tags](Range range) {
+    for (uintptr_t at = range.start; at < range.end; at += kPageSize) take_from_tag((at - tables.start) >> kPageShift, cycle_tags);
   });
 }
 
+// Whether between cycles stores are noted, and page_states are kept.
+bool stays = false;
+
+// A span with more free places than one of so many is allocated from before the next cycle. Protected, each of its pages would cost
+// a fault then, only to be scanned again.
+constexpr size_t kFullEnough = 16;
+
+bool is_full_enough(const Span *span) {
+  const size_t objects = span->size_class.is_large() ? 1 : info(span->size_class).objects;
+  return marked_objects(span) + objects / kFullEnough >= objects;
+}
+
+// What is old now, and was not written to while one marked, stays watched: it points to nothing but to what is old.
+void unwatch_but_what_stays() {
+  const size_t pages = tables.bytes >> kPageShift;
+  bool full_enough = false;
+  for (size_t page = 0; page < pages; ++page) {
+    const uint16_t tag = tables.tags[page];
+    if (tag == 0) continue;
+    const PageId id{static_cast<uint32_t>(page)};
+    const Span *span = page_map::at(id);
+    if (span->first == id) full_enough = is_full_enough(span);
+    if ((tag & kCycleTags) == 0) continue;
+    const Range range{arena.address(id), arena.address(id) + kPageSize};
+    const bool untouched = page_states::is_covered(range.start) && page_states::count(range, page_states::kTouched) == 0;
+    take_from_tag(page, full_enough && untouched ? kYoungTag : kCycleTags);
+  }
+  page_states::take_runs(
+      page_states::kProtected, [](uintptr_t page) { return !is_watched(tag_of(arena.page_of(page))); },
+      [](Range range, void *) { mutation::lift(range); }, nullptr);
+}
+
+void unwatch_all() {
+  forget_tags(kCycleTags);
+  if (!stays) return mutation::unwatch();
+  page_states::take_runs(
+      page_states::kProtected, [](uintptr_t) { return true; }, [](Range range, void *) { mutation::lift(range); }, nullptr);
+  mutation::lifted_all();
+}
+
+void remember(Range dirty, void *) { page_states::add(dirty, page_states::kRemembered); }
+
 }  // namespace
 
-bool begin() {
-  forget_cycle_tags();  // of a span that was being made when a signal's handler forked
+bool begin(bool minor) {
+  forget_tags(minor ? kYoungTag : kCycleTags);  // some are of a span that was being made when a signal's handler forked
   block_digests::begin();  // without a mechanism, too: an overflow has everything scanned again
   const auto choice = static_cast<mutation::Choice>(options.gc_tracking.load(std::memory_order_relaxed));
   if (mutation::set_up(choice) == mutation::Mechanism::kNone) return false;
@@ -116,15 +162,44 @@ bool begin() {
     mutation::cover({tables.start + covered_bytes, tables.start + tables.bytes});
     covered_bytes = tables.bytes;
   }
-  if (watch_new([](Range) {})) return true;
-  end();
+  stays = mutation::can_stay() && page_states::prepare();
+  if (minor && !stays) return false;
+  if (stays) page_states::take_away(page_states::kTouched | page_states::kRemembered);
+  if (minor) for_each_run(is_watched, [](Range range) { mutation::for_each_dirty(range, true, remember, nullptr); });
+  if (watch_new([minor](Range range) {
+        page_states::add(range, page_states::kProtected | (minor ? page_states::kRemembered : 0));
+      })) {
+    return true;
+  }
+  unwatch_all();
   return false;
+}
+
+size_t list_remembered(Marker &marker) {
+  struct List {
+    Marker &marker;
+    size_t pages;
+  } list{marker, 0};
+  page_states::take_runs(
+      page_states::kRemembered, [](uintptr_t) { return true; },
+      [](Range range, void *to) {
+        auto *all = static_cast<List *>(to);
+        all->marker.rescan_later(range.start, range.end);
+        all->pages += (range.end - range.start) / kOsPageSize;
+      },
+      &list);
+  return list.pages;
 }
 
 namespace {
 
 size_t fetch(Pass &pass, mutation::Visit visit) {
-  if (!watch_new([&](Range range) { visit(range, &pass); })) return 0;  // the rest stays new, and dirty
+  if (!watch_new([&](Range range) {
+        page_states::add(range, page_states::kProtected);
+        visit(range, &pass);
+      })) {
+    return 0;  // the rest stays new, and dirty
+  }
   for_each_run(is_watched, [&](Range range) { mutation::for_each_dirty(range, true, visit, &pass); });
   return pass.pages;
 }
@@ -148,14 +223,18 @@ bool rescan_stopped(Marker &marker, size_t most) {
   return pass.pages <= most;
 }
 
-void end() {
-  forget_cycle_tags();
-  mutation::unwatch();
+bool can_stay() { return stays; }
+
+void end(bool stay) {
+  if (stay && stays) return unwatch_but_what_stays();
+  unwatch_all();
 }
 
 void reset_in_child() {
-  forget_cycle_tags();
+  forget_tags(kCycleTags);
   covered_bytes = 0;
+  stays = false;
+  page_states::take_away(page_states::kProtected);
   mutation::reset_in_child();
 }
 

@@ -8,8 +8,12 @@
 
 namespace warren::gc::dirty_pages {
 
-// Watches all scanned spans. False: stores cannot be seen; mark with the program stopped.
-bool begin();
+// Watches all scanned spans. False: stores cannot be seen; mark with the program stopped. `minor`: what was written to, or not watched,
+// since the last cycle is remembered; false, too: that is not known.
+bool begin(bool minor);
+
+// In a minor cycle: the old objects on what is remembered are scanned by those who drain. Returns the pages of the OS.
+size_t list_remembered(Marker &marker);
 
 // Fetches what is dirty, watches it afresh, and scans the marked objects there; calls `between` now and then. Returns the pages
 // of the OS.
@@ -21,7 +25,11 @@ size_t list_running(Marker &marker);
 // The same at last, with the program stopped, watching nothing. False: more than `most` pages are dirty, and not all were scanned.
 bool rescan_stopped(Marker &marker, size_t most);
 
-void end();
+// Whether end(true) is heeded: else the next cycle cannot be a minor one.
+bool can_stay();
+
+// Stores cost nothing any more; but old objects stay watched with `stay`, for a minor cycle.
+void end(bool stay);
 
 // In a forked child: the kernel watches nothing there.
 void reset_in_child();

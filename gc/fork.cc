@@ -85,6 +85,7 @@ void drop_marks() {
   for (size_t page = 0; page < pages; ++page) {
     if (tables.tags[page] == 0) continue;
     const PageId id{static_cast<uint32_t>(page)};
+    page_map::at(id)->born_black = false;
     BitPair *pairs = pairs_of(id);
     for (size_t i = 0; i < kBitmapBytesPerPage / sizeof(BitPair); ++i) pairs[i].marked = 0;
   }

@@ -18,6 +18,7 @@ constinit CpuLimiter limiter GUARDED_BY(lock){1};
 int percent GUARDED_BY(lock) = 100;
 uint64_t seen_option GUARDED_BY(lock) = 0;  // gogc, when percent was taken from it
 uint64_t globals_bytes GUARDED_BY(lock) = 0;
+uint64_t old_scannable_bytes GUARDED_BY(lock) = 0;
 
 // relaxed, all: targets, each of which stands alone.
 std::atomic<uint64_t> published_trigger{uint64_t{4} << 20};
@@ -81,12 +82,13 @@ int64_t set_memory_limit(int64_t limit) {
   return before >= uint64_t{INT64_MAX} ? INT64_MAX : static_cast<int64_t>(before);
 }
 
-unsigned begin(unsigned procs, uint64_t globals) {
+unsigned begin(unsigned procs, uint64_t globals, bool minor, uint64_t old_scannable) {
   MutexLock guard(lock);
   publish_targets();
   limiter.resize(procs);
   globals_bytes = globals;
-  return pacer.start_cycle({os_calls::now(), heap::live_bytes.load(std::memory_order_relaxed), procs, globals}).dedicated;
+  old_scannable_bytes = old_scannable;
+  return pacer.start_cycle({os_calls::now(), heap::live_bytes.load(std::memory_order_relaxed), procs, globals, minor}).dedicated;
 }
 
 void revise(const ScanBytes &done) {
@@ -94,7 +96,8 @@ void revise(const ScanBytes &done) {
   MutexLock guard(lock);
   Pacer::Progress progress;
   progress.heap_live = now.heap_bytes;
-  progress.scannable.heap = heap::scannable_bytes.load(std::memory_order_relaxed);
+  const uint64_t scannable = heap::scannable_bytes.load(std::memory_order_relaxed);
+  progress.scannable.heap = scannable - (old_scannable_bytes < scannable ? old_scannable_bytes : scannable);
   progress.scannable.globals = globals_bytes;
   progress.done = done;
   progress.is_limited = limiter.is_limiting();
@@ -115,7 +118,8 @@ void end(const End &end) {
   // The program has taken more since.
   heap::live_bytes.fetch_sub(end.heap - end.marked, std::memory_order_relaxed);
   heap::scannable_bytes.fetch_sub(end.heap_scannable - end.scannable, std::memory_order_relaxed);
-  pacer.end_cycle({os_calls::now(), end.heap, end.marked, end.black, end.done, end.assist_time, end.background_time, 0});
+  pacer.end_cycle({os_calls::now(), end.heap, end.marked, end.black, end.done, end.assist_time, end.background_time, 0,
+                   end.minor, end.next_is_minor});
   limiter.note(os_calls::process_time(), end.assist_time + end.background_time);
   publish_targets();
 }

@@ -20,7 +20,8 @@ int set_percent(int percent);
 int64_t set_memory_limit(int64_t limit);  // negative: only asks
 
 // Returns how many threads are to mark all the time; 0: one, for a part of it.
-unsigned begin(unsigned procs, uint64_t globals);
+// `old_scannable`: bytes that a minor cycle need not look at; 0 in a full one.
+unsigned begin(unsigned procs, uint64_t globals, bool minor, uint64_t old_scannable);
 // While marking: what was scanned so far.
 void revise(const ScanBytes &done);
 Pace pace();
@@ -32,6 +33,7 @@ struct End {
   uint64_t black;                 // of the marked: taken since marking began
   ScanBytes done;
   uint64_t assist_time, background_time;
+  bool minor, next_is_minor;
 };
 void end(const End &end);
 

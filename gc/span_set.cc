@@ -3,6 +3,7 @@
 
 #include "allocator/base/bitmap.h"
 #include "allocator/page_heap.h"
+#include "gc/page_states.h"
 #include "gc/phase.h"
 #include "gc/poison.h"
 #include "gc/sampled_objects.h"
@@ -12,6 +13,8 @@
 namespace warren::gc {
 
 std::atomic<uint32_t> generation{1};
+
+std::atomic<bool> marks_kept{false};  // relaxed: changed in kSettle, when nobody sweeps
 
 constinit SpanSet span_sets[2][kClassCount];
 
@@ -42,6 +45,7 @@ void begin_anew(Span *span) {
   span->list = SpanSet::kOwned;
   span->specials = 0;
   span->sampled = 0;
+  span->born_black = phase::is_marking();
   span->free_objects = static_cast<uint16_t>(objects_of(span));
   span->search_from = 0;
   span->generation = generation.load(std::memory_order_relaxed);
@@ -51,6 +55,12 @@ void begin_anew(Span *span) {
     span->zero = false;
   }
   set_tags(span);
+}
+
+// release: who sees a mark gone, sees that the span is swept (heap.cc, find_live).
+void forget_marks(Span *span) {
+  BitPair *pairs = pairs_of(span);
+  for (size_t i = 0; i < pair_count(span); ++i) __atomic_store_n(&pairs[i].marked, 0, __ATOMIC_RELEASE);
 }
 
 }  // namespace
@@ -132,6 +142,7 @@ bool SpanSet::free_object(Span *span, const Slot &slot) {
   }
   if (!slot.is_allocated()) return false;
   __atomic_store_n(&slot.pair->allocated, slot.pair->allocated & ~slot.bit, __ATOMIC_RELAXED);
+  slot.unmark();
   list_of(span).remove(span);
   span->free_objects++;
   span->search_from = 0;
@@ -170,8 +181,52 @@ void sweep(Span *span) {
   span->search_from = 0;
   // release: pairs with the acquire in is_swept().
   __atomic_store_n(&span->generation, generation.load(std::memory_order_relaxed), __ATOMIC_RELEASE);
-  // release: who sees a mark gone, sees that the span is swept (heap.cc, find_live).
-  for (size_t i = 0; i < count; ++i) __atomic_store_n(&pairs[i].marked, 0, __ATOMIC_RELEASE);
+  if (marks_kept.load(std::memory_order_relaxed) && !span->born_black) return;
+  span->born_black = false;
+  forget_marks(span);
+}
+
+size_t marked_objects(const Span *span) {
+  const BitPair *pairs = pairs_of(span);
+  size_t marked = 0;
+  // relaxed: marking is over
+  for (size_t i = 0; i < pair_count(span); ++i) marked += bits::count(__atomic_load_n(&pairs[i].marked, __ATOMIC_RELAXED));
+  return marked;
+}
+
+namespace {
+
+template <class Visit>
+void for_each_span(Visit visit) {
+  const size_t pages = __atomic_load_n(&tables.bytes, __ATOMIC_ACQUIRE) >> kPageShift;
+  for (size_t page = 0; page < pages;) {
+    const PageId id{static_cast<uint32_t>(page)};
+    ++page;
+    if (tag_of(id) == 0) continue;
+    Span *span = page_map::at(id);
+    visit(span);
+    page = span->end().value;
+  }
+}
+
+}  // namespace
+
+OldBytes count_old() {
+  OldBytes old;
+  for_each_span([&old](const Span *span) {
+    const size_t bytes = marked_objects(span) * (span->size_class.is_large() ? span->bytes() : info(span->size_class).object_size);
+    old.all += bytes;
+    if (span->noscan || bytes == 0) return;
+    old.scannable += bytes;
+    const size_t pages = page_states::count({span->start(), span->start() + span->bytes()}, page_states::kRemembered);
+    old.remembered += bytes / (span->bytes() / kOsPageSize) * pages;
+  });
+  return old;
+}
+
+void forget_old() {
+  marks_kept.store(false, std::memory_order_relaxed);
+  for_each_span(forget_marks);
 }
 
 void free_span(Span *span) {

@@ -6,7 +6,7 @@
 //
 // A span is swept by whoever took it out of its list, so nobody else has it then.
 // Callers: the caches (refill), the sweeper, the cycle (flip), explicit frees.
-// Invariant: outside of marking, a marked bit in a span means that it is unswept.
+// Invariant: outside of marking, a marked bit in a span means that it is unswept, or that marks are kept and the object is old.
 #pragma once
 
 #include "allocator/base/intrusive_list.h"
@@ -17,6 +17,9 @@ namespace warren::gc {
 
 // Which cycle's marks are the allocated bits of a swept span. Changed while the program stands still.
 extern std::atomic<uint32_t> generation;
+
+// Whether spans that are swept keep their marks, for a minor cycle. Changed while nothing is swept.
+extern std::atomic<bool> marks_kept;
 
 inline bool is_swept(const Span *span) {
   return __atomic_load_n(&span->generation, __ATOMIC_ACQUIRE) == generation.load(std::memory_order_acquire);
@@ -83,6 +86,20 @@ inline SpanSet &set_of(const Span *span) { return span_sets[span->noscan][span->
 
 // Turns the marks of an unswept span into its allocated bits.
 void sweep(Span *span);
+
+// How many objects of the span are marked.
+size_t marked_objects(const Span *span);
+
+// What is old when a minor cycle begins.
+struct OldBytes {
+  uint64_t all = 0, scannable = 0;
+  uint64_t remembered = 0;  // of the scannable: on pages that must be scanned (page_states.h)
+};
+OldBytes count_old();
+
+// Makes all that is old young again, for a full cycle. Both while the program runs: every span is swept, and nobody but
+// the caller, who holds the cycle's background_lock, gives one back.
+void forget_old();
 
 inline bool has_no_object(const Span *span) {
   return span->free_objects == (span->size_class.is_large() ? 1 : info(span->size_class).objects);

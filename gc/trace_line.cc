@@ -61,6 +61,7 @@ LogLine &operator<<(LogLine &line, const CycleTrace &cycle) {
        << megabytes(cycle.heap_live) << " MB, " << megabytes(cycle.goal) << " MB goal, " << megabytes(cycle.stacks)
        << " MB stacks, " << megabytes(cycle.globals) << " MB globals, " << uint64_t{cycle.procs} << " P";
   if (cycle.is_forced) line << " (forced)";
+  if (cycle.is_minor) line << " (minor)";
   if (cycle.tracking != nullptr) line << " (" << cycle.tracking << ")";
   return line;
 }

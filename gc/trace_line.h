@@ -1,5 +1,5 @@
-// The line about a cycle that the option gctrace prints: Go's, so that tools for Go's read it, and at its end the
-// mechanism that saw the program's stores, which Go does not have.
+// The line about a cycle that the option gctrace prints: Go's, so that tools for Go's read it, and at its end what Go does not
+// have: whether it was a minor one, and the mechanism that saw the program's stores.
 //
 //   gc 4 @120.037s 0%: 0.018+1.1+0.029 ms clock, 0.036+0.4/0.9/0.2+0.058 ms cpu, 20->20->0 MB, 29 MB goal, 0 MB stacks,
 //   0 MB globals, 2 P (forced) (userfault)                                                            (all on one line)
@@ -38,6 +38,7 @@ struct CycleTrace {
   uint64_t globals = 0;
   unsigned procs = 0;
   bool is_forced = false;
+  bool is_minor = false;
   const char *tracking = nullptr;  // nullptr: not told
 };
 
