@@ -75,10 +75,9 @@ bool watch(P *p, uint64_t time) {
     p->seen_slices_at = time;
     p->asked = false;
   }
-  bool wanted = false;
-  if (is_blocking(m)) {
-    wanted = blocks_too_long(p, time);
-  } else if (p->seen_slices_at + kSlice <= time) {
+  bool wanted = is_blocking(m) && blocks_too_long(p, time);
+  // Of whoever is in short blocking calls most of the time no other look may come.
+  if (!wanted && p->seen_slices_at + kSlice <= time) {
     if (!p->asked) {
       // First it is asked to yield by itself; it has until the next round.
       ask(p);

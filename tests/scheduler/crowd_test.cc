@@ -346,6 +346,35 @@ TEST(Crowd, CallsThatNeverWaitLeaveRoomForOthers) {
   });
 }
 
+// Who looks at the pair each 10 ms finds it in a call that has just begun, and each hands the rest of its turn to the other.
+TEST(Crowd, APairInShortBlockingCallsLeavesRoomForOthers) {
+  run_on(1, [] {
+    constexpr int kMost = 30000;
+    const chan<int> c = make_chan<int>();
+    std::atomic<bool> end{false};
+    std::atomic<int> rounds{0}, done{0};
+    go([&] {
+      while (!end && rounds < kMost) {
+        c.send(++rounds);
+        warren::blocking([] { usleep(10); });
+      }
+      c.close();
+      ++done;
+    });
+    go([&] {
+      while (c.recv()) {
+      }
+      ++done;
+    });
+    wr_sleep_ns(150000000);  // until nobody looks more often
+    rounds = 0;
+    for (int i = 0; i < 10; ++i) wr_yield();
+    EXPECT_LT(rounds, kMost);
+    end = true;
+    await(done, 2);
+  });
+}
+
 // Go's TestYieldLockedProgress.
 TEST(Crowd, LockedFibersThatYieldLetOthersRun) {
   run_on(1, [] {
