@@ -81,10 +81,10 @@ bool only_a_poller_runs() {
          sched.m_count == sched.idle_m_count + sched.locked_waiting + 1 && sched.global.empty();
 }
 
-// seq_cst: it says until when it sleeps, and then looks at the timers once more; who removes one looks at what it has said
-// afterwards. One of the two comes second.
+// seq_cst: it says that it sleeps, and then looks once more at the timers and for those who wait; who ends the last of these looks
+// for it afterwards. One of the two comes second.
 void rouse_poller() {
-  if (sched.last_poll.load(std::memory_order_seq_cst) != 0 || sched.poll_until.load(std::memory_order_seq_cst) == 0) return;
+  if (sched.last_poll.load(std::memory_order_seq_cst) != 0) return;
   if (!anything_is_awaited()) netpoll::interrupt();
 }
 

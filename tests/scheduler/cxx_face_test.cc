@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <poll.h>
 #include <unistd.h>
 
 namespace warren {
@@ -650,6 +651,27 @@ TEST(FiberDeathTest, DeadlockOnceTheLastTimerIsStopped) {
                   usleep(20000);  // in which it falls asleep; if it does not, there is nothing to test
                   t.stop();
                   t.c.recv();
+                }),
+                testing::ExitedWithCode(2), "deadlock!");
+  }
+}
+
+// The same for one that sleeps without end, as long as somebody waits for a descriptor.
+TEST(FiberDeathTest, DeadlockOnceNobodyWaitsForADescriptor) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "it has a thread of its own, which might wake somebody";
+#endif
+  for (const bool locked : {false, true}) {
+    EXPECT_EXIT(run([locked] {
+                  alarm(10);
+                  max_procs(2);
+                  if (locked) lock_os_thread();
+                  int ends[2];
+                  if (pipe(ends) != 0) exit(1);
+                  go([&] { wait_fd(ends[0], POLLIN); });
+                  usleep(20000);  // as above
+                  wr_close_fd(ends[0]);
+                  chan<int>().recv();
                 }),
                 testing::ExitedWithCode(2), "deadlock!");
   }
