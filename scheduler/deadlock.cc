@@ -18,7 +18,7 @@ namespace warren::scheduler {
 namespace {
 
 bool anything_is_awaited() {
-  if (netpoll::waiters.load(std::memory_order_seq_cst) != 0 || timer_thread::pending()) return true;
+  if (netpoll::waiters.any() || timer_thread::pending()) return true;
   const int count = sched.p_count.load(std::memory_order_relaxed);
   for (int i = 0; i < count; ++i) {
     const P *p = sched.ps[i].load(std::memory_order_relaxed);

@@ -63,7 +63,7 @@ G *first_of(Batch<G> &batch) {
 
 G *from_network() {
   uint64_t last = sched.last_poll.load(std::memory_order_relaxed);
-  if (netpoll::waiters.load(std::memory_order_relaxed) == 0 || last == 0) return nullptr;
+  if (!netpoll::waiters.any_hint() || last == 0) return nullptr;
   Batch<G> batch = netpoll::poll(0);
   // Not over the 0 of one that has gone to sleep there meanwhile. relaxed: sysmon's hint of when to poll by itself.
   sched.last_poll.compare_exchange_strong(last, now(), std::memory_order_relaxed);
@@ -163,7 +163,7 @@ bool spin_again(M *m) {
 // Sleeps in the network's poll if nobody does and there is anything to wait for. True: look again (or run `found`).
 bool wait_in_poll(M *m, G *&found) {
   const uint64_t until = first_timer();
-  if (netpoll::waiters.load(std::memory_order_seq_cst) == 0 && until == kNever) return false;
+  if (!netpoll::waiters.any() && until == kNever) return false;
   if (sched.last_poll.exchange(0, std::memory_order_seq_cst) == 0) {
     // Somebody sleeps there, for too long perhaps.
     const uint64_t theirs = sched.poll_until.load(std::memory_order_seq_cst);
@@ -179,7 +179,7 @@ bool wait_in_poll(M *m, G *&found) {
   const uint64_t first = again < until ? again : until;
   if (first != kNever) wait = first > began ? static_cast<int64_t>(first - began) : 0;
   // The last timer has gone: nobody else may be left to notice a deadlock (rouse_poller()).
-  if (again == kNever && netpoll::waiters.load(std::memory_order_seq_cst) == 0) wait = 0;
+  if (again == kNever && !netpoll::waiters.any()) wait = 0;
   m->own.rest();
   Batch<G> batch = netpoll::poll(wait);
   m->own.work();

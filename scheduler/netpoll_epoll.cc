@@ -15,7 +15,7 @@
 namespace warren::scheduler::netpoll {
 
 uint32_t generation = 0;
-std::atomic<uint32_t> waiters{0};
+constinit Waiters waiters;
 
 namespace {
 
@@ -64,7 +64,7 @@ void reset_in_child() {
   epoll = waker = -1;
   ++generation;
   waking.store(0, std::memory_order_relaxed);
-  waiters.store(0, std::memory_order_relaxed);
+  waiters.reset_in_child();
 }
 
 int open(int fd, short events, void *poll, uint32_t tag) {

@@ -83,8 +83,9 @@ G *wake(Side &s, uintptr_t news) {
     if (old == kNothing && news == kNothing) return nullptr;
     if (!s.word.compare_exchange_weak(old, news, std::memory_order_seq_cst)) continue;
     if (old == kNothing || old == kWaiting) return nullptr;
-    netpoll::waiters.fetch_sub(1, std::memory_order_relaxed);
-    return at_address<G>(old);
+    G *g = at_address<G>(old);
+    netpoll::waiters.remove(g);
+    return g;
   }
 }
 
@@ -93,13 +94,13 @@ bool commit(G *g, void *argument) {
   uintptr_t waiting = kWaiting;
   const bool thread = g->on_thread;  // it may be gone once it is in the word
   // Before it can be woken, which counts down.
-  netpoll::waiters.fetch_add(1, std::memory_order_seq_cst);
+  netpoll::waiters.add(g);
   if (s->word.compare_exchange_strong(waiting, address_of(g), std::memory_order_seq_cst)) {
     // A fiber's machine polls when it finds nothing else to do; a plain thread has to see to it that one does.
     if (thread && sched.last_poll.load(std::memory_order_seq_cst) != 0) wake_p();
     return true;
   }
-  netpoll::waiters.fetch_sub(1, std::memory_order_relaxed);
+  netpoll::waiters.remove(g);
   return false;
 }
 
@@ -109,8 +110,7 @@ int wait(wr_poll *poll, Side &s) {
     uintptr_t old = kReady;
     if (s.word.compare_exchange_strong(old, kNothing, std::memory_order_seq_cst)) return 0;
     if (old > kWaiting && is_abandoned(at_address<G>(old))) {  // its run has left it here, as in net.cc's take_over()
-      if (s.word.compare_exchange_strong(old, kNothing, std::memory_order_seq_cst))
-        netpoll::waiters.fetch_sub(1, std::memory_order_relaxed);
+      s.word.compare_exchange_strong(old, kNothing, std::memory_order_seq_cst);
       continue;
     }
     CHECK(old == kNothing);  // one waiter a direction
@@ -270,8 +270,7 @@ int wr_poll_prepare(struct wr_poll *poll, enum wr_poll_direction direction) {
     if ((direction & one) == 0) continue;
     Side &s = side(poll, one);
     if (const int error = error_of(poll, s)) return error;
-    // One that its run has left here, if any: it has been counted.
-    if (s.word.exchange(kNothing, std::memory_order_seq_cst) > kWaiting) netpoll::waiters.fetch_sub(1, std::memory_order_relaxed);
+    s.word.exchange(kNothing, std::memory_order_seq_cst);  // also one that its run has left here
   }
   return 0;
 }

@@ -22,6 +22,9 @@ int open_poll_for(int fd, short events, wr_poll **out);
 void reset_polls_in_child();
 void reset_waits_in_child();
 
+// At the end of a run: ends the waits in wr_wait_fd of the fibers that it leaves behind. wait_fd.cc.
+void forget_abandoned_waits();
+
 // Whether a mark has come at any time: from then on a read that gave less than it was asked for does not mean that there is
 // nothing left to read. Of marks that are not known yet who waits is told.
 bool poll_marked(const wr_poll *poll);

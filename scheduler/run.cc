@@ -10,6 +10,7 @@
 #include "scheduler/idle.h"
 #include "scheduler/netpoll.h"
 #include "scheduler/note.h"
+#include "scheduler/poll_descriptor.h"
 #include "scheduler/report.h"
 #include "scheduler/fiber.h"
 #include "scheduler/stack.h"
@@ -67,7 +68,7 @@ bool prepare() {
 
 // Nothing of this run's is to run again. All Ps are the caller's.
 void forget_fibers() {
-  sched.generation.fetch_add(1, std::memory_order_seq_cst);
+  netpoll::waiters.begin(sched.generation.fetch_add(1, std::memory_order_seq_cst) + 1);
   const int count = sched.p_count.load(std::memory_order_relaxed);
   for (int i = 0; i < count; ++i) {
     P *p = sched.ps[i].load(std::memory_order_relaxed);
@@ -75,8 +76,9 @@ void forget_fibers() {
     }
     p->live.store(0, std::memory_order_relaxed);
     p->next_id = p->last_id = 0;
-    p->timers.move_to(timer_thread::heap());
+    p->timers.move_to(timer_thread::heap(), is_of_abandoned_sleep);
   }
+  forget_abandoned_waits();
   sched.live_elsewhere.store(0, std::memory_order_relaxed);
   sched.next_id.store(1, std::memory_order_relaxed);
   MutexLock hold(sched.lock);
@@ -118,6 +120,7 @@ void reset_in_child() {
   }
   new (&sched) Scheduler;
   sched.generation.store(generation + 1, std::memory_order_relaxed);
+  netpoll::waiters.begin(generation + 1);
   prepared = false;
 }
 
@@ -153,7 +156,9 @@ int wr_run(int (*main)(void *argument), void *argument) {
   }
   int count = sched.p_count.load(std::memory_order_relaxed);
   if (count == 0) count = wanted_count();
-  sched.last_poll.store(now(), std::memory_order_relaxed);
+  // Not over the 0 of one that sleeps there since an earlier run. relaxed: as in find_runnable.cc.
+  uint64_t last_poll = sched.last_poll.load(std::memory_order_relaxed);
+  if (last_poll != 0) sched.last_poll.compare_exchange_strong(last_poll, now(), std::memory_order_relaxed);
   sched.coarse_time.store(now(), std::memory_order_relaxed);  // sysmon may sleep still
   sched.active.store(g != nullptr, std::memory_order_release);
   start_world(count);

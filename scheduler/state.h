@@ -49,7 +49,7 @@ struct Scheduler {
   std::atomic<int64_t> live_elsewhere{0};  // part of the fiber count that belongs to no P
 
   std::atomic<uint64_t> coarse_time{0};  // sysmon's clock, at most 10 ms old while anything runs
-  std::atomic<uint64_t> last_poll{0};    // when the network was polled; 0: somebody sleeps in it
+  std::atomic<uint64_t> last_poll{1};    // when the network was polled; 0: somebody sleeps in it
   std::atomic<uint64_t> poll_until{0};   // until when; 0: without end
 
   std::atomic<uint32_t> sysmon_note{0};      // futex: 1 wakes sysmon

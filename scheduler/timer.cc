@@ -77,7 +77,13 @@ void add_held(Timer *timer) {
   if (first) wake_poller(when);
 }
 
+void end_sleep(Timer *timer, uint64_t) { ready(static_cast<G *>(timer->owner)); }
+
 }  // namespace
+
+bool is_of_abandoned_sleep(const Timer *timer) {
+  return timer->fire == end_sleep && is_abandoned(static_cast<const G *>(timer->owner));
+}
 
 uint64_t now() { return read_clock(); }
 
@@ -110,7 +116,7 @@ void wr_sleep_until_ns(uint64_t time) {
   Timer timer;
   timer.when = time;
   timer.owner = current();
-  timer.fire = [](Timer *fired, uint64_t) { ready(static_cast<G *>(fired->owner)); };
+  timer.fire = end_sleep;
   park(
       [](G *, void *argument) {
         add(static_cast<Timer *>(argument));

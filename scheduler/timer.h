@@ -27,4 +27,7 @@ void add(Timer *timer);                       // not pending now
 bool remove(Timer *timer);                    // whether it was pending
 bool reset(Timer *timer, uint64_t when, uint64_t period);  // whether it was pending; pending afterwards
 
+// Whether it ends the sleep of a fiber that its run has left behind.
+bool is_of_abandoned_sleep(const Timer *timer);
+
 }  // namespace warren::scheduler

@@ -121,15 +121,18 @@ uint64_t TimerHeap::run(uint64_t now) NO_THREAD_SAFETY_ANALYSIS {
   return next;
 }
 
-void TimerHeap::move_to(TimerHeap &other) {
+void TimerHeap::move_to(TimerHeap &other, bool (*forget)(const Timer *timer)) {
   for (;;) {
     Timer *timer;
+    bool forgotten;
     {
       MutexLock hold(lock_);
       if (count_ == 0) return;
       timer = timers_[count_ - 1];
-      erase(count_ - 1, moving());
+      forgotten = forget != nullptr && forget(timer);
+      erase(count_ - 1, forgotten ? nullptr : moving());
     }
+    if (forgotten) continue;
     // Without this heap's lock: both are of one rank.
     other.add(timer);
   }

@@ -30,8 +30,8 @@ class TimerHeap {
   uint64_t run(uint64_t now);
 
   // Moves all timers to another heap. Between the two a timer's heap is moving(): it is pending all the time, and who
-  // wants to remove it waits until it has arrived.
-  void move_to(TimerHeap &other);
+  // wants to remove it waits until it has arrived. Those that `forget` is true for are dropped.
+  void move_to(TimerHeap &other, bool (*forget)(const Timer *timer) = nullptr);
   static TimerHeap *moving();
 
   // In a forked child.

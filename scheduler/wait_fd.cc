@@ -20,7 +20,9 @@ namespace {
 
 struct Wait {
   int fd;
+  int duplicate;  // of it, or -1
   wr_poll *poll;
+  const G *g;
   Wait *next;
   Wait **link;
 };
@@ -38,10 +40,19 @@ void enter(Wait *wait) {
   first = wait;
 }
 
-void leave(Wait *wait) {
-  warren::MutexLock hold(table_lock);
+void take_out(Wait *wait) REQUIRES(table_lock) {
   *wait->link = wait->next;
   if (wait->next != nullptr) wait->next->link = wait->link;
+}
+
+void leave(Wait *wait) {
+  warren::MutexLock hold(table_lock);
+  take_out(wait);
+}
+
+void end(Wait *wait) {
+  wr_poll_close(wait->poll);
+  if (wait->duplicate >= 0) close(wait->duplicate);
 }
 
 // revents, or 0 when nothing is ready.
@@ -75,6 +86,30 @@ int wait_for(Wait *wait, short events, uint64_t deadline) {
 
 namespace warren::scheduler {
 
+// Those that run still are not meant, as in net.cc's take_over(): they may come to their wait's end.
+void forget_abandoned_waits() {
+  Wait *forgotten = nullptr;
+  {
+    MutexLock hold(table_lock);
+    for (Wait *wait : table) {
+      while (wait != nullptr) {
+        Wait *next = wait->next;
+        const GStatus status = wait->g->status.load(std::memory_order_acquire);  // pairs with set_status()
+        if (is_abandoned(wait->g) && (status == GStatus::kWaiting || status == GStatus::kRunnable)) {
+          take_out(wait);
+          wait->next = forgotten;
+          forgotten = wait;
+        }
+        wait = next;
+      }
+    }
+  }
+  for (; forgotten != nullptr; forgotten = forgotten->next) {
+    wr_poll_cancel(forgotten->poll);
+    end(forgotten);
+  }
+}
+
 void reset_waits_in_child() {
   table_lock.take_from_the_gone();
   for (Wait *&first : table) first = nullptr;
@@ -87,16 +122,14 @@ extern "C" {
 int wr_wait_fd(int fd, short events, uint64_t deadline) {
   if (const int ready = look(fd, events)) return ready;
   if (deadline <= now()) return -ETIMEDOUT;
-  Wait wait{fd, nullptr, nullptr, nullptr};
-  int duplicate = -1;
-  const int error = open_poll(fd, events, &wait.poll, &duplicate);
+  Wait wait{fd, -1, nullptr, current(), nullptr, nullptr};
+  const int error = open_poll(fd, events, &wait.poll, &wait.duplicate);
   if (error == -EPERM) return events;  // a file: always ready
   if (error != 0) return error;
   enter(&wait);
   const int result = wait_for(&wait, events, deadline);
   leave(&wait);
-  wr_poll_close(wait.poll);
-  if (duplicate >= 0) close(duplicate);
+  end(&wait);
   return result;
 }
 

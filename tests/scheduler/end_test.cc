@@ -159,6 +159,40 @@ TEST(End, DeadlockOnceTheLastForeignThreadIsGone) {
   EXPECT_EQ(end.text.rfind("fatal error: all fibers are asleep - deadlock!\n", 0), 0u) << end.text;
 }
 
+// What fibers of an earlier run wait for wakes nobody.
+TEST(End, DeadlockOfALaterRun) {
+  const std::function<void(int)> waits[] = {
+      [](int fd) { wr_wait_fd(fd, POLLIN, WR_NEVER); },
+      [](int fd) { wr_wait_fd(fd, POLLIN, wr_now_ns() + uint64_t{3600} * 1000000000); },
+      [](int fd) {
+        wr_poll *poll;
+        if (wr_poll_open(fd, &poll) == 0) wr_poll_wait(poll, WR_POLL_READ);
+      },
+      [](int) { forever(); },
+  };
+  for (const auto &wait : waits) {
+    for (const int procs : {1, 4}) {
+      const End end = end_of([&] {
+        alarm(10);
+        int ends[2];
+        EXPECT_EQ(0, pipe(ends));
+        wr_max_procs(procs);
+        run([&] {
+          go([&] { wait(ends[0]); });
+          wr_sleep_ns(20000000);
+          return 0;
+        });
+        run([] {
+          park_for_good();
+          return 0;
+        });
+      });
+      EXPECT_TRUE(end.exited_with(2)) << end.status << " " << &wait - waits << " " << procs;
+      EXPECT_EQ(end.text.rfind("fatal error: all fibers are asleep - deadlock!\n", 0), 0u) << end.text;
+    }
+  }
+}
+
 TEST(End, MainEndsAndThenAllOthers) {
   const End end = end_of([] {
     run([] {

@@ -2,6 +2,7 @@
 #include "fibers.h"
 
 #include <cerrno>
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <random>
@@ -166,6 +167,35 @@ TEST(WaitFd, ClosingWakesAllWhoWait) {
     while (again == 0) wr_sleep_ns(kMs);
     p.ends[0] = -1;
   });
+}
+
+size_t open_descriptors() {
+  size_t count = 0;
+  DIR *all = opendir("/proc/self/fd");
+  while (readdir(all) != nullptr) ++count;
+  closedir(all);
+  return count;
+}
+
+// The second to wait for one has a duplicate.
+TEST(WaitFd, ARunLeavesNoDescriptorOpen) {
+  int ends[2];
+  ASSERT_EQ(0, pipe(ends));
+  run_on(1, [] {});
+  const size_t before = open_descriptors();
+  for (int round = 0; round < 3; ++round) {
+    run_on(1, [&] {
+      for (int i = 0; i < 4; ++i) go([&] { wr_wait_fd(ends[0], POLLIN, WR_NEVER); });
+      while (count_in("IO wait") != 4) wr_yield();
+    });
+  }
+  EXPECT_EQ(open_descriptors(), before);
+  run_on(1, [&] {
+    go([&] { EXPECT_EQ(1, write(ends[1], "x", 1)); });
+    EXPECT_EQ(wr_wait_fd(ends[0], POLLIN, WR_NEVER), POLLIN);
+  });
+  close(ends[0]);
+  close(ends[1]);
 }
 
 TEST(WaitFd, FromAPlainThread) {
