@@ -269,7 +269,8 @@ bool is_below_stack(const G *g, const void *address, const void *context) {
 // Overflow of a fiber's stack. Anything else is left to whoever handled it before.
 void segv(int signal, siginfo_t *info, void *context) {
   G *g = calling_fiber();
-  if (g != nullptr && (stacks::in_guard(info->si_addr) || is_below_stack(g, info->si_addr, context))) {
+  const bool sent = info->si_code <= 0;  // by kill or raise: no instruction will fault again
+  if (!sent && g != nullptr && (stacks::in_guard(info->si_addr) || is_below_stack(g, info->si_addr, context))) {
     claim_report();
     LogLine line;
     line << "fatal error: stack overflow";
@@ -284,8 +285,10 @@ void segv(int signal, siginfo_t *info, void *context) {
   }
   if ((before_segv.sa_flags & SA_SIGINFO) != 0) return before_segv.sa_sigaction(signal, info, context);
   if (before_segv.sa_handler != SIG_DFL && before_segv.sa_handler != SIG_IGN) return before_segv.sa_handler(signal);
-  // The instruction faults again, and the process ends as it would have without us.
+  if (sent && before_segv.sa_handler == SIG_IGN) return;
+  // The instruction faults again, or the signal comes again, and the process ends as it would have without us.
   std::signal(signal, SIG_DFL);
+  if (sent) os_calls::send_signal(os_calls::process_id(), os_calls::thread_id(), signal);
 }
 
 void quit(int) { sysmon::request_quit(); }

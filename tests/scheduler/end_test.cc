@@ -304,6 +304,30 @@ TEST(End, OtherFaultsAreWhatTheyWere) {
   EXPECT_TRUE(WIFSIGNALED(end.status) && WTERMSIG(end.status) == SIGSEGV) << end.status << end.text;
 }
 
+// It comes once: no instruction faults again.
+TEST(End, ASegmentationFaultThatWasSentIsWhatItWas) {
+  const auto sent = [] {
+    run([] {
+      raise(SIGSEGV);
+      return 0;
+    });
+    _exit(7);
+  };
+  EXPECT_TRUE(WTERMSIG(end_of(sent).status) == SIGSEGV);
+  EXPECT_TRUE(end_of([&] {
+                signal(SIGSEGV, SIG_IGN);
+                run([] {
+                  raise(SIGSEGV);
+                  return 0;
+                });
+                sent();
+              }).exited_with(7));
+  EXPECT_TRUE(end_of([&] {
+                signal(SIGSEGV, [](int) { _exit(8); });
+                sent();
+              }).exited_with(8));
+}
+
 TEST(End, Sigquit) {
   for (const bool idle : {true, false}) {
     int ready[2];
