@@ -150,6 +150,13 @@ void wr_preempt_point(void) {
   leave_runtime(m);
 }
 
+// The asm, so that nobody who sees this body makes it what __errno_location() is declared to be.
+WARREN_NOINLINE int *wr_errno_location(void) {
+  int *location = __errno_location();
+  asm volatile("" : "+r"(location));
+  return location;
+}
+
 uint64_t wr_fiber_id(void) {
   const M *m = this_m();
   return m == nullptr || m->current == nullptr ? 0 : m->current->id;

@@ -13,6 +13,7 @@
 #ifndef WARREN_SCHEDULER_CORE_H
 #define WARREN_SCHEDULER_CORE_H
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,13 @@ extern "C" {
 #else
 #define WR_NORETURN _Noreturn
 #endif
+
+/* Where errno lies. glibc declares its own function for this such that the compiler may keep the address across any call, and after one
+ * that waits it may be another thread's. So where this header is included, errno means this one. Elsewhere, read it before
+ * you wait, or in a function that does not. */
+int *wr_errno_location(void);
+#undef errno
+#define errno (*wr_errno_location())
 
 /* Times are nanoseconds of CLOCK_MONOTONIC. As a deadline: never. */
 #define WR_NEVER UINT64_MAX

@@ -134,10 +134,6 @@ TEST(Blocking, WhoBlocksMayWaitMeanwhile) {
   }
 }
 
-// Functions that do not switch: see fiber_test.cc.
-__attribute__((noinline)) int read_errno() { return errno; }
-__attribute__((noinline)) void write_errno(int value) { errno = value; }
-
 TEST(Blocking, ErrnoOfTheCallSurvives) {
   run_on(1, [] {
     std::atomic<int> done{0};
@@ -149,9 +145,9 @@ TEST(Blocking, ErrnoOfTheCallSurvives) {
     for (int i = 0; i < 5; ++i) {
       wr_enter_blocking();
       usleep(2000);  // the P is gone by now
-      write_errno(EXDEV);
+      errno = EXDEV;
       wr_exit_blocking();
-      EXPECT_EQ(read_errno(), EXDEV);
+      EXPECT_EQ(errno, EXDEV);
     }
     end = true;
     await(done, 1);

@@ -148,11 +148,7 @@ TEST(Fiber, PlainThreadsMayStartThem) {
   });
 }
 
-// glibc promises the compiler that errno's address never changes, so a function that switches may go on using that of
-// its old thread. A function that does not switch asks anew.
-__attribute__((noinline)) int read_errno() { return errno; }
-__attribute__((noinline)) void write_errno(int value) { errno = value; }
-
+// In a function that switches: of glibc's errno it might go on using the old thread's.
 TEST(Fiber, ErrnoStaysWithItsFiber) {
   run_on(4, [] {
     std::atomic<int> done{0};
@@ -160,9 +156,9 @@ TEST(Fiber, ErrnoStaysWithItsFiber) {
     for (int f = 1; f <= 50; ++f) {
       go([&, f] {
         for (int i = 0; i < 200; ++i) {
-          write_errno(f);
+          errno = f;
           wr_yield();
-          if (read_errno() != f) ++wrong;
+          if (errno != f) ++wrong;
         }
         ++done;
       });
@@ -357,13 +353,13 @@ TEST(Fiber, AnEndLeavesNothingBehind) {
       std::atomic<int> done{0};
       std::atomic<int> wrong{0};
       const unsigned usual = _mm_getcsr() & kControl;
-      write_errno(7);
+      errno = 7;
       for (int f = 0; f < 300; ++f) {
         go([&, f] {
           if (std::current_exception() != nullptr || std::uncaught_exceptions() != 0) ++wrong;
-          if (fegetround() != FE_TONEAREST || (_mm_getcsr() & kControl) != usual || read_errno() != 0) ++wrong;
+          if (fegetround() != FE_TONEAREST || (_mm_getcsr() & kControl) != usual || errno != 0) ++wrong;
           ++done;
-          write_errno(f + 8);
+          errno = f + 8;
           if (f % 2 == 0) fesetround(FE_UPWARD);
           if (f % 3 == 0) _mm_setcsr(_mm_getcsr() | kFlushToZero);
           if (f % 5 != 0) return;
@@ -375,7 +371,7 @@ TEST(Fiber, AnEndLeavesNothingBehind) {
         });
         if (f % 7 == 0) {
           wr_yield();
-          if (fegetround() != FE_TONEAREST || (_mm_getcsr() & kControl) != usual || read_errno() != 7) ++wrong;
+          if (fegetround() != FE_TONEAREST || (_mm_getcsr() & kControl) != usual || errno != 7) ++wrong;
         }
       }
       await(done, 300);
