@@ -3,12 +3,15 @@
 
 #include "allocator/base/check.h"
 #include "allocator/base/layout.h"
+#include "include/warren/scheduler_core.h"
 #include "scheduler/deadlock.h"
 #include "scheduler/find_runnable.h"
 #include "scheduler/note.h"
 #include "scheduler/switch.h"
 #include "scheduler/kernel_threads.h"
 #include "scheduler/world.h"
+
+#include <cstdio>
 
 namespace warren::scheduler {
 
@@ -75,8 +78,19 @@ void wake_p() {
   start_m(nullptr, true);
 }
 
+namespace {
+
+[[noreturn]] WARREN_COLD void end_by_exhaustion(uint32_t count) {
+  char text[96];
+  snprintf(text, sizeof text, "thread exhaustion: %u threads are in blocking calls, or compute, and one more is needed", count);
+  wr_fatal_error(text);
+}
+
+}  // namespace
+
 void start_m(P *p, bool spinning) {
   M *m;
+  uint32_t too_many = 0;
   {
     MutexLock hold(sched.lock);
     if (p == nullptr) p = idle_p_get();
@@ -89,9 +103,11 @@ void start_m(P *p, bool spinning) {
       sched.idle_ms = m->next_idle;
       --sched.idle_m_count;
     } else {
+      if (sched.m_count >= sched.most_ms) too_many = sched.m_count;
       ++sched.m_count;  // before it runs: it is no sign of a deadlock that it does not yet
     }
   }
+  if (WARREN_UNLIKELY(too_many != 0)) end_by_exhaustion(too_many);
   if (m == nullptr) {
     if (threads::start_machine(p, spinning)) return;
     // No thread to be had. Those there are must do: the P waits for one of them.

@@ -12,7 +12,7 @@
 namespace warren::scheduler {
 
 inline constexpr int kMostPs = 1024;  // as the option maxprocs
-inline constexpr uint32_t kMostMs = 10000;
+inline constexpr uint32_t kMostMs = 10000;  // as Go: who needs more has lost track of its blocking calls
 
 // Every so many slices a P looks at the global queue and the timers first, so that fibers that keep each other
 // runnable starve nobody. Go's number; a prime, so that it falls in step with nothing.
@@ -27,6 +27,7 @@ struct Scheduler {
   M *idle_ms GUARDED_BY(lock) = nullptr;
   uint32_t idle_m_count GUARDED_BY(lock) = 0;
   uint32_t m_count GUARDED_BY(lock) = 0;       // threads there are
+  uint32_t most_ms GUARDED_BY(lock) = kMostMs;  // more end the process; another number in tests
   M *ended_ms GUARDED_BY(lock) = nullptr;      // of threads that have ended, for the next to be started
   uint32_t locked_waiting GUARDED_BY(lock) = 0;  // Ms that wait for their locked fiber to be made runnable
   std::atomic<M *> all_ms{nullptr};  // release: the M is complete; pairs with acquire in readers without the lock

@@ -3,6 +3,7 @@
 #include "allocator/base/options.h"
 #include "fibers.h"
 #include "scheduler/park.h"
+#include "scheduler/state.h"
 
 #include <csignal>
 #include <fcntl.h>
@@ -191,6 +192,31 @@ TEST(End, DeadlockOfALaterRun) {
       EXPECT_EQ(end.text.rfind("fatal error: all fibers are asleep - deadlock!\n", 0), 0u) << end.text;
     }
   }
+}
+
+// Go's TestThreadExhaustion.
+TEST(End, ThreadExhaustion) {
+  const End end = end_of([] {
+    wr_max_procs(2);
+    run([] {
+      {
+        warren::MutexLock hold(warren::scheduler::sched.lock);
+        warren::scheduler::sched.most_ms = 20;
+      }
+      for (int i = 0; i < 40; ++i) {
+        go([] {
+          wr_enter_blocking();
+          usleep(10000000);
+          wr_exit_blocking();
+        });
+      }
+      forever();
+      return 0;
+    });
+  });
+  EXPECT_TRUE(end.exited_with(2)) << end.status;
+  EXPECT_EQ(end.text.rfind("fatal error: thread exhaustion: 20 threads are in blocking calls", 0), 0u) << end.text;
+  EXPECT_TRUE(end.has(" [syscall]:\n    ")) << end.text;
 }
 
 TEST(End, MainEndsAndThenAllOthers) {
