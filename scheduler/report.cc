@@ -5,6 +5,7 @@
 #include "allocator/base/layout.h"
 #include "allocator/base/log.h"
 #include "allocator/base/mutex.h"
+#include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
 #include "gc/registers_x86_64.h"
 #include "include/warren/scheduler_core.h"
@@ -338,7 +339,12 @@ void report_reset_in_child() {
   if (sigaction(SIGQUIT, nullptr, &now_quit) == 0 && now_quit.sa_handler == quit) std::signal(SIGQUIT, SIG_DFL);
 }
 
-void report_quit() { report_and_exit("SIGQUIT: quit", ""); }
+void report_quit() {
+  if (options.sigquit.load(std::memory_order_relaxed) == 0) report_and_exit("SIGQUIT: quit", "");
+  print_title("SIGQUIT", "");
+  wr_dump_fibers(2);
+  blank_line(2);
+}
 
 const char *state_name(const G *g) {
   switch (g->status.load(std::memory_order_relaxed)) {

@@ -14,8 +14,8 @@ void report_set_up();
 // In a forked child, which has nobody to answer SIGQUIT until it runs fibers itself.
 void report_reset_in_child();
 
-// For SIGQUIT, outside of the handler.
-[[noreturn]] void report_quit();
+// For SIGQUIT, outside of the handler. Returns where the option sigquit says so.
+void report_quit();
 
 // "running", "runnable", or why it waits.
 const char *state_name(const G *g);

@@ -165,7 +165,7 @@ void run() {
     if (idle_rounds == 0) delay = kShortestSleep;
     if (idle_rounds > kRoundsBeforeLonger) delay = delay * 2 < kLongestSleep ? delay * 2 : kLongestSleep;
     os_calls::sleep(delay);
-    if (quit_requested.load(std::memory_order_relaxed)) report_quit();
+    if (quit_requested.exchange(false, std::memory_order_relaxed)) report_quit();
     if (all_idle() && sleep_deeply()) idle_rounds = 0;
     const uint64_t time = now();
     sched.coarse_time.store(time, std::memory_order_relaxed);

@@ -389,6 +389,38 @@ TEST(End, Sigquit) {
   }
 }
 
+// With the option the process goes on, and answers again.
+TEST(End, SigquitThatOnlyShowsTheFibers) {
+  int shown[2];
+  ASSERT_EQ(0, pipe(shown));
+  const End end = end_of([&] {
+    warren::options.sigquit.store(1);
+    run([&] {
+      const int out = dup(2);
+      dup2(shown[1], 2);
+      std::string text;
+      for (int i = 0; i < 2; ++i) {
+        kill(getpid(), SIGQUIT);
+        char part[4096];
+        do {
+          wr_wait_fd(shown[0], POLLIN, WR_NEVER);
+          const ssize_t n = read(shown[0], part, sizeof part);
+          if (n > 0) text.append(part, static_cast<size_t>(n));
+        } while (text.find("main:\n    ") == std::string::npos);
+        EXPECT_EQ(static_cast<ssize_t>(text.size()), write(out, text.data(), text.size()));
+        text.clear();
+        wr_sleep_ns(5000000);
+      }
+      return 0;
+    });
+    _exit(7);
+  });
+  close(shown[0]);
+  close(shown[1]);
+  EXPECT_TRUE(end.exited_with(7)) << end.status;
+  EXPECT_EQ(end.text.rfind("SIGQUIT\n\nfiber 1 [", 0), 0u) << end.text;
+}
+
 TEST(End, TracesOfTheScheduler) {
   for (const bool detail : {false, true}) {
     const End end = end_of([detail] {
