@@ -641,6 +641,7 @@ void *run_collector_thread(void *argument) {
   at_rest[place].rest();
   mine.body(mine.argument);
   at_rest[place].work();
+  at_rest[place].end();
   return nullptr;
 }
 

@@ -1,18 +1,17 @@
 // See deadlock.h.
 #include "scheduler/deadlock.h"
 
+#include "allocator/base/os_process.h"
+#include "allocator/base/os_thread.h"
+#include "allocator/base/own_threads.h"
 #include "include/warren/scheduler_core.h"
 #include "scheduler/clock.h"
 #include "scheduler/netpoll.h"
 #include "scheduler/note.h"
 #include "scheduler/timer_thread.h"
 
-#include <cstring>
-#include <dirent.h>
-#include <fcntl.h>
 #include <cstdlib>
-#include <cstdio>
-#include <unistd.h>
+#include <dirent.h>
 
 namespace warren::scheduler {
 namespace {
@@ -27,24 +26,10 @@ bool anything_is_awaited() {
   return false;
 }
 
-bool is_machine(uint32_t thread_id) {
-  for (const M *m = sched.all_ms.load(std::memory_order_acquire); m != nullptr; m = m->next_all) {
-    if (m->thread_id == thread_id) return true;
-  }
-  return thread_id == sched.waiting_thread.load(std::memory_order_relaxed);
-}
-
-// The library's own threads, which wake nobody by themselves, are named after it.
-bool is_ours_by_name(const char *thread) {
-  constexpr char kOurs[] = "warren-";
-  char path[64];
-  char name[sizeof kOurs] = {};
-  snprintf(path, sizeof path, "/proc/self/task/%.16s/comm", thread);
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return true;  // it has just ended
-  const ssize_t length = read(fd, name, sizeof kOurs - 1);
-  close(fd);
-  return length == sizeof kOurs - 1 && memcmp(name, kOurs, sizeof kOurs - 1) == 0;
+// Not by its name: threads that fibers start have that of the thread they were started on.
+bool is_ours(uint32_t thread_id) {
+  return thread_id == sched.waiting_thread.load(std::memory_order_relaxed) || thread_id == os_thread::id() ||
+         OwnThreads::is_one(os_process::id(), thread_id);
 }
 
 // A thread of the program's own may call into channels at any time.
@@ -54,9 +39,7 @@ bool foreign_threads() {
   bool found = false;
   while (const dirent *task = readdir(tasks)) {
     if (task->d_name[0] == '.') continue;
-    if (is_machine(static_cast<uint32_t>(strtoul(task->d_name, nullptr, 10))) || is_ours_by_name(task->d_name))
-      continue;
-    found = true;
+    if (!is_ours(static_cast<uint32_t>(strtoul(task->d_name, nullptr, 10)))) found = true;
   }
   closedir(tasks);
   return found;

@@ -68,6 +68,7 @@ void retire(M *m) {
   }
   if (deadlock) report_deadlock();  // all others may sleep already: nobody else would look
   take_signal_stack(m->signal_stack);
+  m->own.end();
   warren_thread_words.m = nullptr;
   MutexLock hold(sched.lock);
   m->thread_id = 0;
@@ -115,6 +116,8 @@ void enlist(M *m) {
 
 void *run_machine(void *argument) {
   auto *m = static_cast<M *>(argument);
+  // Else it would have the name of the one that started it, sysmon perhaps, and so would the threads that its fibers start.
+  os_calls::name_thread(program_invocation_short_name);
   enlist(m);
   m->own.begin();
   m->errno_location = &errno;

@@ -2,8 +2,11 @@
 // its own. Callers: timer_channel.cc, cancel_tree.cc. Invariant: fn(argument) is called once.
 #pragma once
 
+#include "allocator/base/os_calls.h"
+
 #include <warren/scheduler_core.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <pthread.h>
 
@@ -24,6 +27,7 @@ inline void start_task(void (*fn)(void *argument), void *argument) {
         [](void *given) -> void * {
           const Task mine = *static_cast<Task *>(given);
           free(given);
+          os_calls::name_thread(program_invocation_short_name);  // not that of the timers' thread
           mine.fn(mine.argument);
           return nullptr;
         },

@@ -31,7 +31,7 @@ std::atomic<bool (*)()> OwnThreads::watch{nullptr};
 
 void OwnThread::begin() {
   resting_.store(kWorks, std::memory_order_seq_cst);
-  self_ = name_of(os_process::id(), os_calls::thread_id());
+  self_.store(name_of(os_process::id(), os_calls::thread_id()), std::memory_order_relaxed);  // for is_one() a moment's truth
   if (listed_) return;
   listed_ = true;
   next_ = first.load(std::memory_order_relaxed);
@@ -54,6 +54,14 @@ bool OwnThreads::is_resting(uint64_t process, uint32_t id) {
   const uint64_t name = name_of(process, id);
   for (const OwnThread *own = first.load(std::memory_order_acquire); own != nullptr; own = own->next_) {
     if (own->resting_.load(std::memory_order_seq_cst) == name) return true;
+  }
+  return false;
+}
+
+bool OwnThreads::is_one(uint64_t process, uint32_t id) {
+  const uint64_t name = name_of(process, id);
+  for (const OwnThread *own = first.load(std::memory_order_acquire); own != nullptr; own = own->next_) {
+    if (own->self_.load(std::memory_order_relaxed) == name) return true;  // relaxed: as in begin()
   }
   return false;
 }

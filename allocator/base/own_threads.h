@@ -25,17 +25,21 @@ class OwnThread {
   // gives it something to do, it works from there to the end of that round: it says work(), looks for what there is to do, and rests.
   void rest() {
     uint64_t working = kWorks;
-    resting_.compare_exchange_strong(working, self_, std::memory_order_seq_cst);  // fails: it was called
+    // relaxed: this thread wrote it.
+    resting_.compare_exchange_strong(working, self_.load(std::memory_order_relaxed), std::memory_order_seq_cst);  // fails: it was called
   }
   void work() { resting_.exchange(kWorks, std::memory_order_seq_cst); }  // after call(): sees what was given
   void call() { resting_.store(kCalled, std::memory_order_seq_cst); }
+
+  // By the thread itself, where it may end. It is none of ours from here on: its number may be another's.
+  void end() { self_.store(0, std::memory_order_relaxed); }  // relaxed: its thread is in no list of the process's afterwards
 
  private:
   friend class OwnThreads;
   static constexpr uint64_t kWorks = 0, kCalled = 1;
 
   std::atomic<uint64_t> resting_{kWorks};  // or who it is that rests: the process's id and the thread's
-  uint64_t self_ = 0;                      // what that is
+  std::atomic<uint64_t> self_{0};          // what that is
   OwnThread *next_ = nullptr;
   bool listed_ = false;
 };
@@ -54,6 +58,9 @@ class OwnThreads {
 
   // Whether thread `id` of `process` is one of ours and rests.
   static bool is_resting(uint64_t process, uint32_t id);
+
+  // Whether it is one of ours. One that has just begun may not be listed yet.
+  static bool is_one(uint64_t process, uint32_t id);
 
   // Whether a filter of system calls has been set since the first was announced: it may have made clone a capital offence.
   static bool filtered_since();

@@ -638,6 +638,21 @@ TEST(FiberDeathTest, Deadlocks) {
   EXPECT_EXIT(run([] { exit_fiber(); }), testing::ExitedWithCode(2), "deadlock!");
 }
 
+// The function of a timer that was due before the run has a thread of its own.
+TEST(FiberDeathTest, NoDeadlockWhileATimersFunctionRuns) {
+  EXPECT_EXIT(
+      {
+        const auto c = make_chan<int>();
+        after_func(0ms, [c] {
+          usleep(200000);
+          c.send(7);
+        });
+        usleep(50000);
+        exit(run([&] { return *c.recv(); }));
+      },
+      testing::ExitedWithCode(7), "");
+}
+
 // A thread sleeps until a timer is due; the timer is stopped, and nothing will wake that thread for an hour.
 TEST(FiberDeathTest, DeadlockOnceTheLastTimerIsStopped) {
 #if defined(__SANITIZE_THREAD__)

@@ -160,6 +160,29 @@ TEST(End, DeadlockOnceTheLastForeignThreadIsGone) {
   EXPECT_EQ(end.text.rfind("fatal error: all fibers are asleep - deadlock!\n", 0), 0u) << end.text;
 }
 
+// The one of a fiber that runs on a thread which sysmon has started.
+TEST(End, NoDeadlockWhileAThreadThatAFiberHasStartedMayWakeOne) {
+  const End end = end_of([] {
+    wr_max_procs(1);
+    run([] {
+      go([] {
+        std::thread([] {
+          usleep(200000);
+          _exit(7);
+        }).detach();
+      });
+      go([] {  // comes first, and loses its P to another thread
+        const uint64_t until = wr_now_ns() + 100000000;
+        while (wr_now_ns() < until) {
+        }
+      });
+      park_for_good();
+      return 0;
+    });
+  });
+  EXPECT_TRUE(end.exited_with(7)) << end.status << end.text;
+}
+
 // What fibers of an earlier run wait for wakes nobody.
 TEST(End, DeadlockOfALaterRun) {
   const std::function<void(int)> waits[] = {
