@@ -5,6 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <cctype>
+#include <cerrno>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -113,6 +117,80 @@ TEST(Example, Timeout) {
     select(on_recv(answer, [](std::optional<std::string>) { ADD_FAILURE(); }),
            on_recv(after(5ms), [&](std::optional<time_point>) { timed_out = true; }));
     EXPECT_TRUE(timed_out);
+  });
+}
+
+// HTTP/1.1, kept alive: GET /N has a body of N bytes; other paths are never answered.
+void serve(const net::conn &c) {
+  std::string request;
+  std::array<std::byte, 512> buffer;
+  while (const size_t n = c.read(buffer)) {
+    request.append(reinterpret_cast<const char *>(buffer.data()), n);
+    const size_t end = request.find("\r\n\r\n");
+    if (end == std::string::npos || request.compare(0, 5, "GET /") != 0) continue;
+    if (std::isdigit(static_cast<unsigned char>(request[5])) == 0) continue;
+    const std::string body(std::stoul(request.substr(5)), 'x');
+    request.erase(0, end + 4);
+    c.write("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  }
+}
+
+// Its body. Two requests over each connection: the first for nothing.
+std::string download(const std::string &host, const std::string &path) {
+  const net::conn c = net::dial(host);
+  c.set_deadline(std::chrono::steady_clock::now() + (path == "never" ? 20ms : 1h));
+  std::string answer;
+  for (const std::string &each : {std::string("0"), path}) {
+    c.write("GET /" + each + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n");
+    answer.clear();
+    std::array<std::byte, 512> buffer;
+    for (size_t head, length; (head = answer.find("\r\n\r\n")) == std::string::npos ||
+                              (length = std::stoul(answer.substr(answer.find(": ") + 2))) > answer.size() - head - 4;) {
+      const size_t n = c.read(buffer);
+      if (n == 0) return "cut short";
+      answer.append(reinterpret_cast<const char *>(buffer.data()), n);
+    }
+  }
+  return answer.substr(answer.find("\r\n\r\n") + 4);
+}
+
+// At most four at a time; one of them times out.
+TEST(Example, Downloads) {
+  run([] {
+    const net::listener l = net::listen("127.0.0.1:0");
+    go([l] {
+      try {
+        for (;;) {
+          go([c = l.accept()] { serve(c); });
+        }
+      } catch (const net::error &error) {
+        EXPECT_EQ(error.code(), ECANCELED);
+      }
+    });
+    semaphore turns(4);
+    std::atomic<int> at_work{0}, timed_out{0};
+    std::atomic<size_t> bytes{0};
+    wait_group g;
+    for (int i = 0; i < 40; ++i) {
+      g.go([&, i] {
+        turns.acquire();
+        EXPECT_LE(++at_work, 4);
+        try {
+          const std::string body = download(l.addr(), i == 20 ? "never" : std::to_string(i * 100));
+          EXPECT_EQ(body, std::string(static_cast<size_t>(i) * 100, 'x'));
+          bytes += body.size();
+        } catch (const net::error &error) {
+          EXPECT_EQ(error.code(), ETIMEDOUT);
+          ++timed_out;
+        }
+        --at_work;
+        turns.release();
+      });
+    }
+    g.wait();
+    l.close();
+    EXPECT_EQ(bytes, (39u * 40 / 2 - 20) * 100);
+    EXPECT_EQ(timed_out, 1);
   });
 }
 
