@@ -33,7 +33,7 @@ long create(const char *path);  // for writing, empty, 0666 less the mask
 long rename(const char *from, const char *to);
 long unlink(const char *path);
 long file_size(int fd);
-bool is_special(const char *path);  // there, and no regular file
+bool is_special(const char *path);  // there, and no regular file: also a symbolic link, to whatever
 long map_file(int fd, size_t bytes);  // its address, to be read
 long open_for_append(const char *path);  // made if it is not there
 long close(int fd);

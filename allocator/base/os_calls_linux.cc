@@ -114,7 +114,7 @@ long file_size(int fd) {
 
 bool is_special(const char *path) {
   struct stat found {};
-  return !failed(call(SYS_newfstatat, AT_FDCWD, word(path), word(&found), 0)) && !S_ISREG(found.st_mode);
+  return !failed(call(SYS_newfstatat, AT_FDCWD, word(path), word(&found), AT_SYMLINK_NOFOLLOW)) && !S_ISREG(found.st_mode);
 }
 
 long map_file(int fd, size_t bytes) { return call(SYS_mmap, 0, word(bytes), PROT_READ, MAP_PRIVATE, fd, 0); }

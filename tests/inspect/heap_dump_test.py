@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,10 @@ def told(text):
 
 def view(*arguments):
     return subprocess.run([sys.executable, "-B", VIEWER / "heap_view.py", *arguments], capture_output=True, text=True, timeout=120)
+
+
+def built_beside_the_command():
+    return os.path.samefile(os.path.dirname(os.environ["WARREN_LIB"]), os.path.join(os.path.dirname(os.environ["WARREN"]), "build"))
 
 
 class Dump(unittest.TestCase):
@@ -263,7 +268,7 @@ class Command(Dump):
                               cwd=self.folder.name, env=environment())
 
     def test_runs_a_program_and_shows_its_heap(self):
-        if not os.path.samefile(os.path.dirname(os.environ["WARREN_LIB"]), os.path.join(os.path.dirname(os.environ["WARREN"]), "build")):
+        if not built_beside_the_command():
             self.skipTest("the command runs the library of build/")
         done = self.command("-o", "it", "--", "/bin/sh", "-c", "echo out; exit 7")
         # A shell may end without its destructors, and then no dump was written.
@@ -291,6 +296,31 @@ class Command(Dump):
 class Page(Dump):
     def test_it_holds_everything_and_asks_the_network_for_nothing(self):
         made = self.run_program("dump")
+    def test_what_is_no_regular_file_is_left_alone(self):
+        fifo, link, target = (os.path.join(self.folder.name, name) for name in ("fifo", "link", "target"))
+        os.mkfifo(fifo)
+        for path in (fifo, self.folder.name):
+            done = self.command("-o", path, "--", "true")
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn("is not a regular file", done.stderr)
+        self.assertTrue(stat.S_ISFIFO(os.stat(fifo).st_mode))
+        pathlib.Path(target).write_text("of an earlier run")
+        os.symlink("target", link)
+        self.command("-o", link, "--", "/bin/sh", "-c", "kill -9 $$")
+        self.assertTrue(os.path.islink(link))
+        self.assertEqual(pathlib.Path(target).read_bytes(), b"")
+
+    def test_the_status_is_that_of_the_program_whoever_reads(self):
+        if not built_beside_the_command():
+            self.skipTest("the command runs the library of build/")
+        gone, closed = os.pipe()
+        os.close(gone)
+        arguments = [os.environ["WARREN"], "heap", "-o", self.path, "--", "/bin/sh", "-c", "exit 7"]
+        for how in ({"stderr": closed}, {"preexec_fn": lambda: os.close(2)}):
+            done = subprocess.run(arguments, stdout=subprocess.PIPE, timeout=300, env=environment(), **how)
+            self.assertEqual(done.returncode, 7)
+        os.close(closed)
+
         page = os.path.join(self.folder.name, "page.html")
         self.assertEqual(view(self.path, "--html", page).returncode, 0)
         text = pathlib.Path(page).read_text(encoding="utf-8")

@@ -74,5 +74,19 @@ TEST_F(WholeFileTest, WhatIsNoRegularFileIsWrittenToAsItIs) {
   EXPECT_TRUE(fs::is_character_file("/dev/full"));
 }
 
+// Also where it leads to a regular file, as /dev/stdout may.
+TEST_F(WholeFileTest, ALinkStaysOne) {
+  const fs::path target = folder_ / "target";
+  std::ofstream(target) << "something longer";
+  fs::create_symlink(target, path_);
+  WholeFile file;
+  ASSERT_EQ(file.open(path_.c_str()), 0);
+  EXPECT_EQ(::write(file.fd(), "text", 4), 4);
+  EXPECT_EQ(file.close(0), 0);
+  EXPECT_TRUE(fs::is_symlink(path_));
+  EXPECT_TRUE(fs::is_regular_file(target));
+  EXPECT_EQ(contents(), "text");
+}
+
 }  // namespace
 }  // namespace warren::inspect
