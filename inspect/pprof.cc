@@ -4,6 +4,7 @@
 
 #include "allocator/base/address.h"
 #include "allocator/base/os_calls.h"
+#include "allocator/base/write_signals.h"
 #include "inspect/stack_table.h"
 #include "inspect/stack_trace.h"
 #include "inspect/symbols.h"
@@ -294,6 +295,7 @@ int write(const char *path, const gc::PagedArray<Sample> &samples, const Heading
   Writer writer(samples);
   int error = ENOMEM;
   if (writer.prepare()) {
+    const WriteSignalsHeld guard;
     error = file.open(path);
     if (error == 0) error = file.close(writer.write(file.fd(), heading));
   }

@@ -3,11 +3,7 @@
 
 #include "allocator/base/address.h"
 #include "allocator/base/os_calls.h"
-
-#include <cerrno>
-#include <csignal>
-#include <ctime>
-#include <pthread.h>
+#include "allocator/base/write_signals.h"
 
 namespace warren {
 namespace {
@@ -51,42 +47,8 @@ LogLine &LogLine::operator<<(const void *address) {
   return (*this << "0x").text(buffer + start, kMaxDigits - start);
 }
 
-namespace {
-
-// Holds SIGPIPE back while it lives: a reader of stderr that is gone must not end the process, nor take the place
-// of the signal that does.
-class NoSigpipe {
- public:
-  NoSigpipe() {
-    sigset_t pending;
-    sigpending(&pending);
-    was_pending_ = sigismember(&pending, SIGPIPE) == 1;
-    sigemptyset(&pipe_);
-    sigaddset(&pipe_, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
-  }
-  ~NoSigpipe() {
-    const timespec now{};
-    const int error = errno;
-    if (!was_pending_) {
-      while (sigtimedwait(&pipe_, nullptr, &now) == -1 && errno == EINTR) {
-      }
-    }
-    errno = error;
-    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-  NoSigpipe(const NoSigpipe &) = delete;
-  NoSigpipe &operator=(const NoSigpipe &) = delete;
-
- private:
-  sigset_t pipe_, before_;
-  bool was_pending_;
-};
-
-}  // namespace
-
 void LogLine::write_to(int fd) {
-  const NoSigpipe guard;
+  const WriteSignalsHeld guard;
   buffer_[length_++] = '\n';  // put() always leaves room for it
   size_t done = 0;
   while (done < length_) {

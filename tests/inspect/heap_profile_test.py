@@ -8,6 +8,7 @@ import glob
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -201,6 +202,22 @@ class Processes(Case):
         environment = {**os.environ, "LD_PRELOAD": LIBRARY, "WARREN_CONF": "prof=/nowhere/heap"}
         process = subprocess.run([VICTIM, "sites", "1"], env=environment, capture_output=True, text=True, timeout=60)
         self.assertEqual((process.returncode, process.stderr), (0, "warren: cannot write the heap profile to /nowhere/heap: error 2\n"))
+
+    def test_a_write_that_raises_a_signal_does_not_end_the_program(self):
+        def none():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+        environment = {**os.environ, "LD_PRELOAD": LIBRARY, "WARREN_CONF": f"prof={self.path},prof_rate=1"}
+        process = subprocess.run(["/bin/true"], env=environment, capture_output=True, text=True, timeout=60, preexec_fn=none)
+        self.assertEqual((process.returncode, process.stderr), (0, f"warren: cannot write the heap profile to {self.path}: error 27\n"))
+        self.assertEqual(os.listdir(os.path.dirname(self.path)), [])
+        gone, closed = os.pipe()
+        os.close(gone)
+        environment["WARREN_CONF"] = "prof=/dev/stdout,prof_rate=1"
+        process = subprocess.run(["/bin/true"], env=environment, stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60,
+                                 restore_signals=True)
+        os.close(closed)
+        self.assertEqual((process.returncode, process.stderr), (0, "warren: cannot write the heap profile to /dev/stdout: error 32\n"))
 
 
 class ByHand(Case):

@@ -6,8 +6,10 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <fcntl.h>
 #include <string>
+#include <sys/resource.h>
 
 namespace warren {
 namespace {
@@ -87,6 +89,23 @@ TEST(Log, ABrokenPipeDoesNotEndTheProcess) {
   EXPECT_FALSE(sigismember(&now, SIGPIPE)) << "left pending";
   pthread_sigmask(SIG_SETMASK, nullptr, &now);
   EXPECT_FALSE(sigismember(&now, SIGPIPE)) << "left blocked";
+}
+
+TEST(Log, ALimitOfTheSizeOfFilesDoesNotEndTheProcess) {
+  FILE *file = tmpfile();
+  ASSERT_NE(file, nullptr);
+  rlimit before;
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit none{0, before.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &none);
+  LogLine line;
+  line << "there is no room for it";
+  line.write_to(fileno(file));
+  setrlimit(RLIMIT_FSIZE, &before);
+  fclose(file);
+  sigset_t now;
+  sigpending(&now);
+  EXPECT_FALSE(sigismember(&now, SIGXFSZ)) << "left pending";
 }
 
 TEST(Log, APendingSigpipeOfTheProgramStays) {
