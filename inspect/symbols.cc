@@ -68,6 +68,8 @@ void SymbolTable::add_symbols(const Image &image, const Elf64_Shdr &table, const
     const Elf64_Sym &symbol = symbols[i];
     const auto type = ELF64_ST_TYPE(symbol.st_info);
     if ((type != STT_FUNC && type != STT_GNU_IFUNC) || symbol.st_value == 0 || symbol.st_name >= strings.sh_size) continue;
+    // Another library's, with the address of this program's way there.
+    if (symbol.st_shndx == SHN_UNDEF) continue;
     if (!symbols_.push_back({symbol.st_value, symbol.st_size, names + symbol.st_name})) return;
   }
 }
@@ -129,6 +131,17 @@ void SymbolTable::release() {
   symbols_read_ = false;
 }
 
+// Of the section that an address lies in. Without one, as far as there is anything.
+uint64_t SymbolTable::section_end(uint64_t address) const {
+  const auto *header = file_.part<Elf64_Ehdr>(0);
+  const auto *sections = header == nullptr ? nullptr : file_.part<Elf64_Shdr>(header->e_shoff, header->e_shnum);
+  for (unsigned i = 0; sections != nullptr && i < header->e_shnum; ++i) {
+    const Elf64_Shdr &section = sections[i];
+    if ((section.sh_flags & SHF_EXECINSTR) != 0 && address - section.sh_addr < section.sh_size) return section.sh_addr + section.sh_size;
+  }
+  return ~uint64_t{0};
+}
+
 SymbolTable::Function SymbolTable::at(uint64_t file_offset) {
   const Function unknown{nullptr, 0, 0};
   const auto *header = file_.part<Elf64_Ehdr>(0);
@@ -143,8 +156,8 @@ SymbolTable::Function SymbolTable::at(uint64_t file_offset) {
                                             [](uint64_t value, const Symbol &symbol) { return value < symbol.start; });
     if (behind == symbols_.begin()) return unknown;
     const Symbol &symbol = behind[-1];
-    // Assembly often has no size.
-    if (symbol.bytes != 0 && address - symbol.start >= symbol.bytes) return unknown;
+    // Assembly often has no size; it does not reach beyond its section.
+    if (symbol.bytes != 0 ? address - symbol.start >= symbol.bytes : address >= section_end(symbol.start)) return unknown;
     return {symbol.name, address - symbol.start, symbol.start};
   }
   return unknown;

@@ -50,6 +50,7 @@ class SymbolTable {
   bool read_symbols(const Image &image, uint32_t type);
   void add_symbols(const Image &image, const Elf64_Shdr &table, const Elf64_Shdr &strings);
   void open_debug_file();
+  uint64_t section_end(uint64_t address) const;
 
   Image file_, debug_file_;
   BuildId build_id_{nullptr, 0};
