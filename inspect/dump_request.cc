@@ -21,6 +21,21 @@ std::atomic<uint32_t> signals{0};
 
 const uint32_t *word() { return os_calls::futex_word(signals); }
 
+// Whether the thread writes a dump. A process that ends lets it finish that one, whose file would stay incomplete, and begin no other.
+enum State : uint32_t { kIdle, kDumping, kEnded };
+std::atomic<uint32_t> state{kIdle};
+
+bool enter(State wanted) {
+  uint32_t found = kIdle;
+  // acquire: pairs with the release in leave().
+  return state.compare_exchange_strong(found, wanted, std::memory_order_acquire);
+}
+
+void leave() {
+  state.store(kIdle, std::memory_order_release);  // pairs with the acquire in enter()
+  os_calls::futex_wake(os_calls::futex_word(state), 1);
+}
+
 bool wanted() { return options.heap_dump[0] != '\0'; }
 
 uint64_t first_process = 0;  // the one that was started with the option
@@ -57,7 +72,9 @@ void wait_for_signals(void *) {
     LogLine path = own_name();
     path << "." << uint64_t{seen};
     path.text("", 1);
+    if (!enter(kDumping)) continue;
     dump(path.data());
+    leave();
   }
 }
 
@@ -65,6 +82,7 @@ void start_thread() { gc::world::start_collector_thread(wait_for_signals, nullpt
 
 void in_child() {
   signals.store(0, std::memory_order_relaxed);
+  state.store(kIdle, std::memory_order_relaxed);  // the parent's thread did not come along
   start_thread();
 }
 
@@ -82,6 +100,7 @@ WARREN_AT_START void install() {
 
 WARREN_AT_START void at_exit() {
   if (!wanted()) return;
+  while (!enter(kEnded)) os_calls::futex_wait(os_calls::futex_word(state), kDumping);
   LogLine path = own_name();
   path.text("", 1);
   dump(path.data());

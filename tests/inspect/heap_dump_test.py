@@ -237,6 +237,18 @@ class Asked(Dump):
         code = "import os; child = os.fork(); child and os.waitpid(child, 0); print(child, end=' ')"
         process = subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, text=True, timeout=60,
                                  env={**environment(f"heap_dump={self.path}"), "LD_PRELOAD": os.environ["WARREN_LIB"]})
+    def test_no_file_stays_incomplete_when_the_program_ends(self):
+        for _ in range(5):
+            process = subprocess.Popen([PROGRAM, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                       env=environment(f"heap_dump={self.path}"))
+            while "waiting" not in process.stdout.readline():
+                pass
+            for _ in range(100):
+                process.send_signal(signal.SIGUSR2)
+            process.communicate(timeout=60)
+            self.assertEqual([name for name in os.listdir(self.folder.name) if "writing" in name], [])
+            HeapFile(self.path)
+
         self.assertEqual((process.returncode, process.stderr), (0, ""))
         child = max(map(int, process.stdout.split()))
         self.assertEqual(sorted(os.listdir(self.folder.name)), ["heap", f"heap.pid{child}"])
