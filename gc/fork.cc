@@ -48,9 +48,9 @@ bool wait_for_set_up() NO_THREAD_SAFETY_ANALYSIS {
 // The collector's own thread does not fork, and nobody forks inside the stop gate.
 void prepare() NO_THREAD_SAFETY_ANALYSIS {
   active = wait_for_set_up();
-  if (!active) return;
   in_the_middle = stop_gate::inside != 0;
-  locked_background = cycle::background_lock.lock_for_fork();
+  locked_background = cycle::background_lock.lock_for_fork();  // those have it, too, who copy a process without a collector
+  if (!active) return;
   stopped = locked_background && world::stop(kLongestWait);
   collector_thread::lock_for_fork();
   specials::lock_for_fork();
@@ -74,9 +74,14 @@ void release(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
   if (locked_background) cycle::background_lock.unlock_after_fork(in_child);
 }
 
+void release_without_collector(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
+  if (locked_background) cycle::background_lock.unlock_after_fork(in_child);
+  if (locked_set_up) cycle::set_up_lock.unlock_after_fork(in_child);
+}
+
 void in_parent() NO_THREAD_SAFETY_ANALYSIS {
   if (active) return release(false);
-  if (locked_set_up) cycle::set_up_lock.unlock_after_fork(false);
+  release_without_collector(false);
 }
 
 // Marks of a cycle that will not be finished: spans are swept while one marks.
@@ -92,10 +97,7 @@ void drop_marks() {
 }
 
 void in_child() NO_THREAD_SAFETY_ANALYSIS {
-  if (!active) {
-    if (locked_set_up) cycle::set_up_lock.unlock_after_fork(true);
-    return;
-  }
+  if (!active) return release_without_collector(true);
   release(true);
   if (phase::is_marking()) {
     drop_marks();

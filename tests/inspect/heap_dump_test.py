@@ -134,6 +134,10 @@ class KnownGraph(Dump):
     def test_what_the_program_closes_meanwhile_is_closed(self):
         self.assertEqual(self.run_program("pipe")["pipe_closed"], (1, 0))
 
+    def test_children_that_fork_while_others_dump(self):
+        self.run_program("forks")
+        self.assertIsNotNone(HeapFile(self.path))
+
     def test_dumps_while_threads_allocate_and_collections_run(self):
         made = self.run_program("churn")
         # Not what retains it: threads begin with the vector registers of who made them, and those may hold anything.

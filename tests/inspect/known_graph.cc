@@ -9,6 +9,7 @@
 //   fibers FILE    holds a block on the stack of a fiber that waits and one on that of the fiber that runs, then as dump
 //   ages FILE      makes blocks of 100 bytes and of 1 MiB one after the other, tells when, then as dump
 //   unforked FILE  holds a block in memory that no forked child gets, then as dump, and sees that it still gets none
+//   forks FILE     makes nothing, but children that dump to FILE while threads of their parent do
 //   crash          as fibers, and aborts
 //
 // What there is:
@@ -272,6 +273,36 @@ int hide_and_dump(const char *path) {
   return status != 0 ? 99 : error;
 }
 
+// Without a collector.
+int fork_and_dump(const char *path) {
+  static std::atomic<bool> enough{false};
+  static std::string beside[2];
+  pthread_t threads[2];
+  for (int i = 0; i < 2; ++i) {
+    beside[i] = std::string(path) + "." + std::to_string(i);
+    const auto run = [](void *name) -> void * {
+      while (!enough) wr_heap_dump(static_cast<std::string *>(name)->c_str());
+      return nullptr;
+    };
+    pthread_create(&threads[i], nullptr, run, &beside[i]);
+  }
+  int failures = 0;
+  for (int i = 0; i < 20; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(20);
+      _exit(wr_heap_dump(path));
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    failures += status != 0;
+    if (failures != 0) break;
+  }
+  enough = true;
+  for (const pthread_t thread : threads) pthread_join(thread, nullptr);
+  return failures;
+}
+
 int wait_for_end() {
   wr_mem_stats stats;
   wr_read_mem_stats(&stats);
@@ -291,6 +322,9 @@ int main(int argc, char **argv) {
   setvbuf(stdin, nullptr, _IONBF, 0);
   sem_init(&ready, 0, 0);
   sem_init(&finish, 0, 0);
+  const char *what = argc > 1 ? argv[1] : "wait";
+  char *path = argc > 2 ? argv[2] : nullptr;
+  if (strcmp(what, "forks") == 0) return fork_and_dump(path);
   pthread_t thread;
   pthread_create(&thread, nullptr, hold, nullptr);
   sem_wait(&ready);
@@ -307,8 +341,6 @@ int main(int argc, char **argv) {
   memcpy(collected[1], &list_head, sizeof list_head);  // not looked at
   make_finalizer(collected);
   wipe_stack();
-  const char *what = argc > 1 ? argv[1] : "wait";
-  char *path = argc > 2 ? argv[2] : nullptr;
   int error = 0;
   if (strcmp(what, "dump") == 0) error = dump(path);
   if (strcmp(what, "many") == 0) error = make_many(path);
