@@ -15,6 +15,7 @@
 #include "inspect/leak_report.h"
 #include "inspect/leak_roots.h"
 #include "inspect/reach.h"
+#include "inspect/report_lines.h"
 #include "inspect/snapshot.h"
 #include "inspect/suppressions.h"
 
@@ -32,16 +33,16 @@ bool is_forked = false;  // and keeps its status
 // The thread that looks for the last time, or has. relaxed: the process ends, and nothing else hangs on it.
 std::atomic<uint32_t> last_look{0};
 
-void complain(const char *what, const char *more = "") {
+void complain(const char *what) {
   LogLine line;
-  line << "warren: leaks: " << what << more;
+  line << "warren: leaks: " << what;
   line.write_to(2);
 }
 
 // --- in the copy ---
 
 enum Value : unsigned { kLostBlocks, kError };
-enum Error : uint64_t { kNone, kNoMemory, kNoMappings, kNoSuppressions };
+enum Error : uint64_t { kNone, kNoMemory, kNoMappings };
 
 int open_report() {
   const long fd = options.leaks[0] == '\0' ? -1 : os_calls::open_for_append(options.leaks);
@@ -53,9 +54,11 @@ void search_copy(uint64_t (&values)[4]) {
   // What the program closes must be closed: a peer waits for it.
   os_calls::close_all_but(os_process::keep_stderr(), -1);
   values[kError] = kNoMemory;
+  const int report = open_report();
   if (options.leak_suppressions[0] != '\0' && !suppressions::read(options.leak_suppressions)) {
-    values[kError] = kNoSuppressions;
-    return;
+    LogLine line;
+    line << "warren: leaks: cannot read " << options.leak_suppressions << ": all leaks are reported that it might name";
+    report_lines::put(line, report);
   }
   if (!frame_names::read() || !reach::prepare(reach::EndPointers::kFew)) return;
   if (!leak_roots::scan()) {
@@ -63,7 +66,7 @@ void search_copy(uint64_t (&values)[4]) {
     return;
   }
   if (reach::ran_out_of_memory() || !leak_groups::find(leak_report::is_suppressed)) return;
-  values[kLostBlocks] = leak_report::write(open_report());
+  values[kLostBlocks] = leak_report::write(report);
   values[kError] = kNone;
 }
 
@@ -108,7 +111,6 @@ int64_t look() {
   }
   switch (outcome.values[kError]) {
     case kNone: return static_cast<int64_t>(outcome.values[kLostBlocks]);
-    case kNoSuppressions: complain("cannot read ", options.leak_suppressions); break;
     case kNoMappings: complain("/proc/self/maps cannot be read"); break;
     default: complain("no memory for the search"); break;
   }

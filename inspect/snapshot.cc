@@ -423,7 +423,7 @@ void reset_in_child() {
 }
 
 const char *failure(const Outcome &outcome) {
-  if (!outcome.taken) return "the program could not be stopped, or there is no memory for a copy of it";
+  if (!outcome.taken) return "the program could not be stopped (is there no /proc, or no descriptor left?), or not be copied";
   return outcome.finished ? nullptr : "the search ended early";
 }
 
