@@ -238,6 +238,18 @@ def command():
         expect(warren("--suppressions", str(hidden), "--output", str(out), VICTIM, "direct", MODULE, status=0) == "", "warren leaks: --output is not all")
         expect("suppressed 144 bytes" in out.read_text(), "warren leaks: --output lacks the report")
         warren("--suppressions", f"{folder}/none", VICTIM, "direct", status=2)
+        # A program that the library is not loaded into looks like one without leaks, but for this.
+        static = pathlib.Path(folder, "static")
+        image = bytearray(pathlib.Path("/bin/true").read_bytes())
+        headers, count = int.from_bytes(image[32:40], "little"), int.from_bytes(image[56:58], "little")
+        for at in range(headers, headers + 56 * count, 56):
+            if image[at] == 3:  # PT_INTERP
+                image[at] = 0
+        static.write_bytes(image)
+        static.chmod(0o755)
+        done = subprocess.run([COMMAND, "leaks", str(static)], capture_output=True, text=True, timeout=300)
+        expect("is statically linked" in done.stderr, "warren leaks: a static program goes unnoticed", done.stderr)
+    expect("statically" not in warren("true", status=0), "warren leaks: says that true is static")
     warren(status=2)
 
 
