@@ -5,7 +5,9 @@ Invariant: a file that is no ELF file, or has no symbols, has no names; nothing 
 """
 
 import bisect
+import os
 import shutil
+import stat
 import struct
 import subprocess
 
@@ -21,10 +23,13 @@ class ElfFile:
         self.segments = []  # (offset in the file, address it is linked for, bytes in the file)
         self.symbols = []   # (address, size, type, name), by address
         try:
-            with open(path, "rb") as file:
-                self.data = file.read()
-            if self.data[:5] == b"\x7fELF\x02":
-                self._read()
+            # A device may have no end (/dev/zero), and a database may be larger than memory.
+            if stat.S_ISREG(os.stat(path).st_mode):
+                with open(path, "rb") as file:
+                    if file.read(5) == b"\x7fELF\x02":
+                        file.seek(0)
+                        self.data = file.read()
+                        self._read()
         except (OSError, struct.error, IndexError, ValueError):
             self.symbols = []
         self.data = b""

@@ -33,8 +33,8 @@ class Target:
             maps = (self.folder / "maps").read_text()
             self.name = (self.folder / "comm").read_text().strip()
             self.memory = os.open(self.folder / "mem", os.O_RDONLY)
-        except FileNotFoundError:
-            raise Gone(f"there is no process {pid}") from None
+        except (FileNotFoundError, ProcessLookupError):
+            raise Gone(f"there is no process {pid}, or it has no memory") from None
         except PermissionError:
             raise Gone(f"process {pid} may not be read: be its user or root (and see /proc/sys/kernel/yama/ptrace_scope)") from None
         self.heap = LiveHeap(self.read, self.find_record(AddressSpace(maps), pid))
@@ -71,6 +71,13 @@ class Target:
 
     def figures(self):
         return {"time": time.time(), "process": self.process_figures(), "heap": self.heap.mem_stats(), "scheduler": self.heap.scheduler()}
+
+
+def seconds(text):
+    value = float(text)
+    if not 0 <= value <= 86400:  # also where it is no number
+        raise ValueError(text)
+    return value
 
 
 def rate(now, before, *names):
@@ -142,7 +149,7 @@ def main():
     parser.add_argument("pid", type=int)
     parser.add_argument("--once", action="store_true", help="print one frame")
     parser.add_argument("--json", action="store_true", help="print one frame for programs")
-    parser.add_argument("--interval", type=float, default=1.0, metavar="SECONDS")
+    parser.add_argument("--interval", type=seconds, default=1.0, metavar="SECONDS")
     arguments = parser.parse_args()
     try:
         target = Target(arguments.pid)
@@ -172,4 +179,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrokenPipeError:
+        sys.stderr.close()

@@ -83,6 +83,34 @@ class Top(unittest.TestCase):
         self.assertIn("there is no process", shown.stderr)
 
 
+    def test_a_mapped_device_is_not_read(self):
+        code = ("import mmap, os, time; zeros = mmap.mmap(os.open('/dev/zero', os.O_RDWR), 4096, mmap.MAP_PRIVATE); "
+                "print(flush=True); time.sleep(60)")
+        process = subprocess.Popen(["/usr/bin/python3", "-c", code], env=CLEAN, stdout=subprocess.PIPE)
+        try:
+            process.stdout.readline()
+            limited = subprocess.run([sys.executable, "-B", TOP, "--once", str(process.pid)], capture_output=True, text=True, timeout=60,
+                                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)))
+        finally:
+            process.kill()
+            process.communicate()
+        self.assertRegex(limited.stderr, "does not run on warren|may not be read")
+
+    def test_a_reader_that_is_gone_and_an_interval_that_is_none(self):
+        with Waiting() as program:
+            self.figures(program.process.pid)
+            gone, closed = os.pipe()
+            os.close(gone)
+            shown = subprocess.run([sys.executable, "-B", TOP, "--interval", "0", str(program.process.pid)], stdout=closed,
+                                   stderr=subprocess.PIPE, text=True, timeout=60)
+            os.close(closed)
+            self.assertEqual(shown.stderr, "")
+            for interval in ("nan", "-1", "inf"):
+                shown = top("--interval=" + interval, str(program.process.pid))
+                self.assertEqual((shown.returncode, shown.stdout), (2, ""))
+                self.assertNotIn("Traceback", shown.stderr)
+
+
 @unittest.skipIf(shutil.which("gdb") is None, "no gdb")
 class Debugger(unittest.TestCase):
     @classmethod
