@@ -284,7 +284,8 @@ class HeapView:
             "cell": size_text(picture.cell_bytes), "groups": [list(group) for group in GROUPS],
         }
         template = (pathlib.Path(__file__).resolve().parent / "heap_page.html").read_text(encoding="utf-8")
-        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+        # A command line may hold what ends a script, or begins a comment in it.
+        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
         # Without the name space that a file of its own needs: the page names no address of the network's.
         svg = picture.svg(styled=False).replace(' xmlns="http://www.w3.org/2000/svg"', "")
         return template.replace("/*MAP STYLE*/", SVG_STYLE).replace("<!--MAP-->", svg).replace("/*DATA*/null", text)

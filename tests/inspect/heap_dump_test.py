@@ -201,7 +201,7 @@ class Ages(Dump):
         self.assertRegex(text, r"(?m)^ .*\d (ms|s)( to [\d.]+ (ms|s))?  \(anonymous namespace\)::zeroed")
         page = os.path.join(self.folder.name, "page.html")
         self.assertEqual(view(self.path, "--html", page).returncode, 0)
-        data = json.loads(re.search(r"const data = (.*);\n", pathlib.Path(page).read_text(encoding="utf-8")).group(1).replace("<\\/", "</"))
+        data = json.loads(re.search(r"const data = (.*);\n", pathlib.Path(page).read_text(encoding="utf-8")).group(1))
         self.assertTrue(data["ages"] and all(re.search(r"\d (ms|s)$", row[3]) for row in data["stacks"]))
 
 
@@ -237,10 +237,6 @@ class Asked(Dump):
         shown = view(os.path.join(self.folder.name, "heap"), "--why", hex(made["list_last"][0])).stdout
         self.assertRegex(shown, r"allocated [\d.]+ \w+ ago \(48 bytes were asked for\) by\n(  .*\n)*?  .*make_list")
 
-    def test_of_a_program_made_for_nothing_of_the_kind_and_of_its_child(self):
-        code = "import os; child = os.fork(); child and os.waitpid(child, 0); print(child, end=' ')"
-        process = subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, text=True, timeout=60,
-                                 env={**environment(f"heap_dump={self.path}"), "LD_PRELOAD": os.environ["WARREN_LIB"]})
     def test_no_file_stays_incomplete_when_the_program_ends(self):
         for _ in range(5):
             process = subprocess.Popen([PROGRAM, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -253,6 +249,10 @@ class Asked(Dump):
             self.assertEqual([name for name in os.listdir(self.folder.name) if "writing" in name], [])
             HeapFile(self.path)
 
+    def test_of_a_program_made_for_nothing_of_the_kind_and_of_its_child(self):
+        code = "import os; child = os.fork(); child and os.waitpid(child, 0); print(child, end=' ')"
+        process = subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, text=True, timeout=60,
+                                 env={**environment(f"heap_dump={self.path}"), "LD_PRELOAD": os.environ["WARREN_LIB"]})
         self.assertEqual((process.returncode, process.stderr), (0, ""))
         child = max(map(int, process.stdout.split()))
         self.assertEqual(sorted(os.listdir(self.folder.name)), ["heap", f"heap.pid{child}"])
@@ -296,22 +296,6 @@ class Command(Dump):
         self.assertIn("it", os.listdir(self.folder.name))
         self.assertIn("it.html", os.listdir(self.folder.name))
 
-    def test_a_path_that_is_no_value_of_an_option(self):
-        for path in ("a,b", "x" * 300):
-            self.assertEqual(self.command("-o", path, "--", "true").returncode, 2, path)
-
-    def test_shows_a_dump(self):
-        made = self.run_program("dump")
-        done = self.command("--why", hex(made["left"][0]), self.path)
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertIn("left_pair (known_graph)", done.stdout)
-        done = self.command(self.path, "--map")
-        self.assertRegex(done.stdout, r"(?m)^  0x\w+  [A-Za-z_. ]{64}$")
-
-
-class Page(Dump):
-    def test_it_holds_everything_and_asks_the_network_for_nothing(self):
-        made = self.run_program("dump")
     def test_what_is_no_regular_file_is_left_alone(self):
         fifo, link, target = (os.path.join(self.folder.name, name) for name in ("fifo", "link", "target"))
         os.mkfifo(fifo)
@@ -337,11 +321,27 @@ class Page(Dump):
             self.assertEqual(done.returncode, 7)
         os.close(closed)
 
+    def test_a_path_that_is_no_value_of_an_option(self):
+        for path in ("a,b", "x" * 300):
+            self.assertEqual(self.command("-o", path, "--", "true").returncode, 2, path)
+
+    def test_shows_a_dump(self):
+        made = self.run_program("dump")
+        done = self.command("--why", hex(made["left"][0]), self.path)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("left_pair (known_graph)", done.stdout)
+        done = self.command(self.path, "--map")
+        self.assertRegex(done.stdout, r"(?m)^  0x\w+  [A-Za-z_. ]{64}$")
+
+
+class Page(Dump):
+    def test_it_holds_everything_and_asks_the_network_for_nothing(self):
+        made = self.run_program("dump")
         page = os.path.join(self.folder.name, "page.html")
         self.assertEqual(view(self.path, "--html", page).returncode, 0)
         text = pathlib.Path(page).read_text(encoding="utf-8")
         self.assertNotRegex(text, r"https?:|//[a-z]+\.|src=|@import|url\(")
-        data = json.loads(re.search(r"const data = (.*);\n", text).group(1).replace("<\\/", "</"))
+        data = json.loads(re.search(r"const data = (.*);\n", text).group(1))
         self.assertEqual(data["tree"][0][1], "everything")
         names = [row[1] for row in data["tree"]]
         self.assertIn("list_head (known_graph)", names)
@@ -349,6 +349,17 @@ class Page(Dump):
         for row in data["tree"][1:]:
             self.assertLessEqual(row[3], data["tree"][row[0]][3])
         self.assertIn('<svg class="map"', text)
+
+    def test_a_command_line_cannot_end_its_script(self):
+        words = "</script><!--<script>"
+        run = subprocess.run(["/usr/bin/python3", "-c", "pass", words], timeout=60,
+                             env={**environment(f"heap_dump={self.path}"), "LD_PRELOAD": os.environ["WARREN_LIB"]})
+        self.assertEqual(run.returncode, 0)
+        page = os.path.join(self.folder.name, "page.html")
+        self.assertEqual(view(self.path, "--html", page).returncode, 0)
+        text = pathlib.Path(page).read_text(encoding="utf-8")
+        self.assertEqual([text.lower().count(part) for part in ("<script", "</script", "<!--")], [1, 1, 0])
+        self.assertIn(words, json.loads(re.search(r"const data = (.*);\n", text).group(1))["command"])
 
 
 class Tree(unittest.TestCase):
