@@ -133,6 +133,7 @@ PageId page_at_step(size_t step) { return PageId{static_cast<uint32_t>(step << (
 void publish(size_t steps) {
   grown_steps = steps;
   __atomic_store_n(&arena.granule_count, steps << (kStepShift - kFineShift), __ATOMIC_RELEASE);
+  __atomic_store_n(&arena.octet_count, steps << (kStepShift - kOctetShift), __ATOMIC_RELEASE);
 }
 
 }  // namespace

@@ -52,6 +52,9 @@ struct Arena {
   // arena got it after the growth that made it, and for any other pointer either value will do.
   size_t granule_count = 0;
 
+  // Likewise, in tiny blocks: twice as many. What free compares with.
+  size_t octet_count = 0;
+
   uintptr_t address(PageId page) const { return start + (size_t{page.value} << kPageShift); }
   PageId page_of(uintptr_t address) const { return PageId{static_cast<uint32_t>((address - start) >> kPageShift)}; }
   PageId end_page() const {

@@ -20,7 +20,6 @@ struct Cache::Layout {
 };
 #pragma GCC diagnostic pop
 WARREN_SHOW_NUMBER("bins", kBinCount);
-WARREN_SHOW_NUMBER("tiny_bin", kTinyBin);
 WARREN_SHOW_NUMBER("Cache.top", offsetof(CacheHead, top));
 WARREN_SHOW_NUMBER("Cache.frees", offsetof(CacheHead, frees));
 WARREN_SHOW_NUMBER("Cache.next", Cache::Layout::kNext);
@@ -111,7 +110,7 @@ void Cache::pack_tiny_if_many() {
   if (bytes <= kMost || bytes <= page_heap::used_bytes() / kMostPart) return;
   // Sampling may write them just now: each of the values sends the fast path to where the right thing is done.
   uint8_t *table = class_of[0] == kRoomyClass ? class_of : counted_class_of;
-  for (size_t size = 0; size <= kTinySize; ++size) __atomic_store_n(&table[size], kTinyClass, __ATOMIC_RELAXED);
+  for (size_t size = 0; size <= kTinySize; ++size) __atomic_store_n(&table[size], kTinyMissBin, __ATOMIC_RELAXED);
 }
 
 bool Cache::refill(unsigned bin) {

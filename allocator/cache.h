@@ -25,22 +25,16 @@
 
 namespace warren {
 
-// Bins 1..67 are the classes. kTinyClass's own bin stays shut, since its blocks are marked in two planes:
-// the fast paths miss and the slow ones use kTinyBin. kSentinelMark's stays shut so that a free of the
-// sentinel's address is caught, kSampledMark's so that the free of a sampled block is noticed.
-inline constexpr unsigned kTinyBin = 69;
+// Bins 1..67 are the classes. Bins that stay shut: 0, so that a free of what has no mark is caught; kSentinelMark's, so that one of the
+// sentinel's address is; kTinyMissBin, where malloc's fast path, which looks in one plane only, looks for tiny blocks while they are
+// packed; kSampledMark's, so that the free of a sampled block is noticed.
+inline constexpr unsigned kTinyMissBin = 69;
 inline constexpr unsigned kSampledBin = 70;
 inline constexpr unsigned kBinCount = 71;
 
-constexpr unsigned bin_of(SizeClass size_class) { return size_class.value == kTinyClass ? kTinyBin : size_class.value; }
-
-constexpr SizeClass class_of_bin(unsigned bin) {
-  return SizeClass{bin == kTinyBin ? kTinyClass : static_cast<uint8_t>(bin)};
-}
-
-constexpr bool bin_is_used(unsigned bin) {
-  return bin == kTinyBin || (bin != 0 && bin < kClassCount && bin != kTinyClass && bin != kUnalignedClass);
-}
+constexpr unsigned bin_of(SizeClass size_class) { return size_class.value; }
+constexpr SizeClass class_of_bin(unsigned bin) { return SizeClass{static_cast<uint8_t>(bin)}; }
+constexpr bool bin_is_used(unsigned bin) { return bin != 0 && bin < kClassCount && bin != kUnalignedClass; }
 
 // What the fast paths touch, in the order of use. The empty head that stands in for a missing cache
 // is one of these as well.
@@ -50,13 +44,13 @@ struct CacheHead {
   uint64_t frees[kBinCount];  // blocks freed; with the blocks that live, this gives the blocks allocated
   // The same in every cache: here they are reached from the register that reaches the bins.
   uint8_t *fine_from_zero;  // Arena's
-  uint8_t class_of[kMaxSmallSize + 1];  // quick_class_of(); all kSampledBin while allocations are counted (sampling.h)
+  uint8_t class_of[kMaxSmallSize + 1];  // quick_class_of(), or kTinyMissBin; all kSampledBin while allocations are counted (sampling.h)
   // Then only. The table last: without sampling nothing reads it, nor is it copied.
   int64_t countdown;  // bytes to the next one that is sampled
   uint8_t counted_class_of[kMaxSmallSize + 1];  // all 0 except then, and when each block is noted
 
   bool counts_quickly() const { return counted_class_of[kMaxSmallSize] != 0; }
-  bool packs_tiny() const { return class_of[0] == kTinyClass || counted_class_of[0] == kTinyClass; }
+  bool packs_tiny() const { return class_of[0] == kTinyMissBin || counted_class_of[0] == kTinyMissBin; }
 };
 
 namespace cache_detail {

@@ -52,12 +52,16 @@ WARREN_ALWAYS_INLINE void *allocate(size_t size) {
   return block;
 }
 
+WARREN_ALWAYS_INLINE void clear(uint8_t *mark) { *mark = 0; }
+WARREN_ALWAYS_INLINE void clear(object_map::OctetMark mark) { mark.clear(); }
+
 // What each of the frees does at last. False: the bin is full, or shut.
-WARREN_ALWAYS_INLINE bool push_freed(void *block, uint8_t *mark, size_t size_class) {
+template <class Mark>
+WARREN_ALWAYS_INLINE bool push_freed(void *block, Mark mark, size_t size_class) {
   CacheHead *cache = current_cache();
   void **top = cache->top[size_class];
   if (WARREN_UNLIKELY(top == cache->limit[size_class])) return false;
-  *mark = 0;
+  clear(mark);
   *top = block;
   bin::count_free(cache, size_class);
   bin::raise_top(cache, size_class);
@@ -67,12 +71,10 @@ WARREN_ALWAYS_INLINE bool push_freed(void *block, uint8_t *mark, size_t size_cla
 template <void (*Slow)(void *)>
 WARREN_ALWAYS_INLINE void release(void *block) {
   // The rotation takes the low bits of a misaligned pointer to the top, past every bound.
-  const size_t granule = std::rotr(address_of(block) - arena.start, int{kFineShift});
-  if (WARREN_UNLIKELY(granule >= arena.granule_count)) return Slow(block);
-  uint8_t *mark = arena.fine + granule;
-  const size_t size_class = *mark;
-  if (WARREN_UNLIKELY(size_class == 0)) return Slow(block);
-  if (WARREN_UNLIKELY(!push_freed(block, mark, size_class))) return Slow(block);
+  const size_t octet = std::rotr(address_of(block) - arena.start, int{kOctetShift});
+  if (WARREN_UNLIKELY(octet >= arena.octet_count)) return Slow(block);
+  const object_map::OctetMark mark(octet);
+  if (WARREN_UNLIKELY(!push_freed(block, mark, mark.get()))) return Slow(block);  // bin 0 is shut: no mark, no push
 }
 
 // release() of a block whose size the caller knows, as operator delete does. The class comes from the size, so that the processor
@@ -156,10 +158,10 @@ WARREN_ALWAYS_INLINE void *allocate_marked(SizeClass size_class) {
 // A block of at most kTinySize bytes, whose mark lies in one of two planes. nullptr: not at hand.
 WARREN_ALWAYS_INLINE void *allocate_tiny() {
   CacheHead *cache = current_cache();
-  void *block = bin::top_block(cache, kTinyBin);
+  void *block = bin::top_block(cache, kTinyClass);
   uint8_t *mark = object_map::tiny(address_of(block));
   if (WARREN_UNLIKELY(*mark != 0)) return nullptr;
-  bin::lower_top(cache, kTinyBin);
+  bin::lower_top(cache, kTinyClass);
   *mark = kTinyClass;
   return block;
 }
@@ -181,16 +183,6 @@ WARREN_ALWAYS_INLINE bool release_medium(void *block) {
   return push_freed(block, mark, size_class);
 }
 
-// release() of a tiny block. False: it is none, or the bin is full.
-WARREN_ALWAYS_INLINE bool release_tiny(void *block) {
-  const uintptr_t offset = address_of(block) - arena.start;
-  const size_t granule = std::rotr(offset & ~uintptr_t{kTinySize}, int{kFineShift});
-  if (granule >= arena.granule_count) return false;
-  uint8_t *mark = object_map::tiny(address_of(block));
-  if (*mark != kTinyClass) return false;
-  return push_freed(block, mark, kTinyBin);
-}
-
 // What slow functions try first while nobody counts: requests above kMaxSmallSize, and tiny ones, of which strangers' programs make
 // many (by the slow path a pair took 427 instructions, and takes 112). nullptr: not at hand, or no such request.
 WARREN_ALWAYS_INLINE void *allocate_tiny_or_medium(size_t size) {
@@ -208,14 +200,12 @@ WARREN_ALWAYS_INLINE void *allocate_beyond(size_t size) {
   return WARREN_LIKELY(block != nullptr) ? block : Otherwise(size);
 }
 
-WARREN_ALWAYS_INLINE bool release_tiny_or_medium(void *block) { return release_medium(block) || release_tiny(block); }
-
 // The whole of each operation, for the `Slow`s of preload/. nullptr: no memory, or an impossible size.
 void *allocate_slow(size_t size);
 void *allocate_zeroed(size_t size);
 void *allocate_zeroed_counted(size_t size);  // the same where allocations are counted for ever: no try that must fail
 void *allocate_aligned(size_t align, size_t size);  // align: a power of two
-void release_slow(void *block, const char *function);  // what release_tiny_or_medium() has left
+void release_slow(void *block, const char *function);  // what release() and release_medium() have left
 
 // `size` is not 0 and `block` not nullptr. nullptr: the block is as before.
 void *reallocate(void *block, size_t size, const char *function);

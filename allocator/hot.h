@@ -1,7 +1,7 @@
 // Everything that the fast paths of malloc and free touch beside the thread's own cache, in one object, so
 // that one address in a register reaches all of it.
 // Callers: heap.h; through the name `arena`, everybody. Invariant: after set-up only the arena's granule_count
-// changes, and it grows.
+// and octet_count change, and they grow.
 #pragma once
 
 #include "allocator/arena.h"

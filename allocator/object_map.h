@@ -40,6 +40,33 @@ inline uint8_t *tiny(uintptr_t block) {
   return at_address<uint8_t>(address_of(fine(block)) + to_plane);
 }
 
+// A small or tiny block's byte, by the block's distance from the arena in tiny blocks. In assembly since what tells the planes apart is
+// the bit that the shift drops. Compilers make it a branch, or the sum of the two, for which there is no need.
+class OctetMark {
+ public:
+  __attribute__((always_inline)) explicit OctetMark(size_t octet) : plane_(arena.fine), granule_(octet) {
+    asm("shr %[granule]\n\t"
+        "cmovc %[odd], %[plane]"
+        : [granule] "+r"(granule_), [plane] "+r"(plane_)
+        : [odd] "m"(arena.odd)
+        : "cc");
+  }
+
+  __attribute__((always_inline)) size_t get() const {
+    size_t mark;
+    asm volatile("movzbl (%[plane],%[granule]), %k[mark]" : [mark] "=r"(mark) : [plane] "r"(plane_), [granule] "r"(granule_) : "memory");
+    return mark;
+  }
+
+  __attribute__((always_inline)) void clear() const {
+    asm volatile("movb $0, (%[plane],%[granule])" : : [plane] "r"(plane_), [granule] "r"(granule_) : "memory");
+  }
+
+ private:
+  uint8_t *plane_;
+  size_t granule_;
+};
+
 // The byte of a block of a class.
 inline uint8_t *of_class(SizeClass size_class, uintptr_t block) {
   if (size_class.value == kTinyClass) return tiny(block);

@@ -13,7 +13,7 @@ namespace warren {
 namespace {
 
 void release_moved(void *block) {
-  if (WARREN_UNLIKELY(!release_tiny_or_medium(block))) release_slow(block, "realloc");
+  if (WARREN_UNLIKELY(!release_medium(block))) release_slow(block, "realloc");
 }
 
 void *copy_to_new(void *block, size_t old_size, size_t size) {

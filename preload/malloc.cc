@@ -39,7 +39,7 @@ WARREN_NOINLINE void free_otherwise(void *block) {
 }
 
 WARREN_NOINLINE void free_slow(void *block) {
-  if (WARREN_UNLIKELY(!warren::release_tiny_or_medium(block))) free_otherwise(block);
+  if (WARREN_UNLIKELY(!warren::release_medium(block))) free_otherwise(block);
 }
 
 template <void *(*Allocate)(size_t)>
@@ -55,11 +55,15 @@ WARREN_NOINLINE void *calloc_counted(size_t count, size_t size) { return calloc_
 WARREN_ALWAYS_INLINE void *first_block(size_t size) { return warren::allocate<warren::allocate_slow>(size); }
 WARREN_ALWAYS_INLINE void *first_block_counted(size_t size) { return warren::allocate_counted<warren::allocate_slow>(size); }
 
+WARREN_NOINLINE void realloc_to_nothing(void *block) {
+  if (WARREN_UNLIKELY(!warren::release_medium(block))) warren::release_slow(block, "realloc");
+}
+
 template <void *(*FirstBlock)(size_t)>
 WARREN_ALWAYS_INLINE void *reallocate_by(void *block, size_t size) {
   if (block == nullptr) return or_no_memory(FirstBlock(size));
   if (WARREN_UNLIKELY(size == 0)) {  // as glibc: C23 leaves it undefined
-    if (!warren::release_tiny_or_medium(block)) warren::release_slow(block, "realloc");
+    warren::release<realloc_to_nothing>(block);
     return nullptr;
   }
   return or_no_memory(warren::reallocate(block, size, "realloc"));

@@ -66,7 +66,7 @@ WARREN_NOINLINE void delete_otherwise(void *block) {
 }
 
 WARREN_NOINLINE void delete_slow(void *block) {
-  if (WARREN_UNLIKELY(!warren::release_tiny_or_medium(block))) delete_otherwise(block);
+  if (WARREN_UNLIKELY(!warren::release_medium(block))) delete_otherwise(block);
 }
 
 size_t bytes(std::align_val_t align) { return static_cast<size_t>(align); }

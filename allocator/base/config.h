@@ -17,7 +17,8 @@ inline constexpr size_t kOsPageSize = 4096;
 inline constexpr unsigned kFineShift = 4;    // small blocks start on multiples of 16
 inline constexpr unsigned kCoarseShift = 7;  // medium and large blocks on multiples of 128
 
-inline constexpr size_t kTinySize = 8;         // up to here: 8-byte blocks, the only ones not 16-aligned
+inline constexpr unsigned kOctetShift = 3;
+inline constexpr size_t kTinySize = size_t{1} << kOctetShift;  // up to here: 8-byte blocks, the only ones not 16-aligned
 inline constexpr size_t kMaxSmallSize = 1024;  // up to here: marked in the fine plane
 inline constexpr size_t kMaxClassSize = 32768;  // above: page runs
 inline constexpr size_t kMinAlign = 16;

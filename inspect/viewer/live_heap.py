@@ -106,16 +106,15 @@ class LiveHeap:
                     cached[i] += max(0, min(count, self.slot_offsets[i + 1] - self.slot_offsets[i]))
         for size_class in range(1, len(self.class_sizes)):
             size = self.class_sizes[size_class]
-            i = self.number["tiny_bin"] if size_class == 1 else size_class
             central = self.address["centrals"] + size_class * self.number["Central.bytes"]
-            live = max(0, self.u64(central + self.number["Central.objects_out"]) - cached[i])
-            out["by_size"][size_class] = (size, live + frees[i], frees[i])
+            live = max(0, self.u64(central + self.number["Central.objects_out"]) - cached[size_class])
+            out["by_size"][size_class] = (size, live + frees[size_class], frees[size_class])
             out["heap_objects"] += live
             out["alloc_bytes"] += live * size
-            out["total_alloc_bytes"] += (live + frees[i]) * size
-            out["cache_inuse"] += cached[i] * size
-            out["mallocs"] += live + frees[i]
-            out["frees"] += frees[i]
+            out["total_alloc_bytes"] += (live + frees[size_class]) * size
+            out["cache_inuse"] += cached[size_class] * size
+            out["mallocs"] += live + frees[size_class]
+            out["frees"] += frees[size_class]
         large, large_frees = self.figure("large.mallocs"), self.figure("large.frees")
         out["by_size"][0] = (0, large, large_frees)
         out["heap_objects"] += large - large_frees

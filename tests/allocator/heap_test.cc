@@ -110,6 +110,9 @@ TEST(Heap, TinyBlocksAreNotPackedWhereTheyAreFew) {
   });
 }
 
+unsigned misses = 0;
+void note_miss(void *) { ++misses; }
+
 TEST(Heap, TinyBlocksNeedNoSlowPathOnceThereAreSome) {
   in_own_heap([] {
     unsigned odd = 0;
@@ -118,10 +121,14 @@ TEST(Heap, TinyBlocksNeedNoSlowPathOnceThereAreSome) {
     for (int i = 0; i < 200; ++i) blocks.push_back(take(8));
     for (void *block : blocks) {
       odd += object_map::is_odd(address_of(block));
-      EXPECT_TRUE(release_tiny_or_medium(block));
-      EXPECT_FALSE(release_tiny_or_medium(block)) << "it is free";
+      release<note_miss>(block);
+      EXPECT_EQ(misses, 0u);
+      release<note_miss>(block);
+      EXPECT_EQ(misses, 1u) << "it is free";
       EXPECT_EQ(allocate_tiny_or_medium(odd % 9), block);
-      EXPECT_FALSE(release_tiny_or_medium(at_address<void>(address_of(block) + 4)));
+      for (const size_t inside : {1, 4, 7}) release<note_miss>(at_address<void>(address_of(block) + inside));
+      EXPECT_EQ(misses, 4u);
+      misses = 0;
     }
     EXPECT_EQ(odd, 100u);
     for (const size_t size : {size_t{9}, size_t{1024}, kMaxClassSize + 1, SIZE_MAX}) EXPECT_EQ(allocate_tiny_or_medium(size), nullptr);

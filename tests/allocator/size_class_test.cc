@@ -22,7 +22,8 @@ constexpr uint32_t kGoSizes[] = {
 constexpr unsigned kFirstMedium = 33;
 
 SizeClass class_of(size_t size) {
-  return size <= kMaxSmallSize ? SizeClass{hot.empty.class_of[size]} : class_of_medium_size(size);
+  if (size > kMaxSmallSize) return class_of_medium_size(size);
+  return SizeClass{hot.empty.class_of[size] == kTinyMissBin ? kTinyClass : hot.empty.class_of[size]};
 }
 
 TEST(SizeClass, TheSizesAreGos) {
@@ -164,7 +165,7 @@ TEST(SizeClass, BinsAndClassesGoBothWays) {
   }
   EXPECT_EQ(used, 66u) << "all classes but the one of 24 bytes";
   EXPECT_FALSE(bin_is_used(0));
-  EXPECT_FALSE(bin_is_used(kTinyClass)) << "tiny blocks are marked in two planes, and have a bin of their own";
+  EXPECT_FALSE(bin_is_used(kTinyMissBin));
   EXPECT_FALSE(bin_is_used(kUnalignedClass));
   EXPECT_FALSE(bin_is_used(kSentinelMark));
 }
