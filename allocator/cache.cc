@@ -173,11 +173,7 @@ bool Cache::make_room(size_t bytes, unsigned for_bin, unsigned looks) {
 
 void Cache::give_back_oldest(unsigned bin, size_t count) {
   const size_t rest = size(bin) - count;
-  size_t blocks = 0;
-  for (size_t i = 0; i < count; ++i) {
-    if (bottom(bin)[i] != sentinel()) bottom(bin)[blocks++] = bottom(bin)[i];
-  }
-  central_of(class_of_bin(bin)).give_back(bottom(bin), blocks);
+  central_of(class_of_bin(bin)).give_back(bottom(bin), count);
   memmove(bottom(bin), bottom(bin) + count, rest * sizeof(void *));
   set_top(bin, bottom(bin) + rest);
 }

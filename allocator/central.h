@@ -24,8 +24,8 @@ class Central {
   // is not an object of this class out of the central and without a mark is passed over.
   void adopt(void *const *objects, size_t count) EXCLUDES(lock_);
 
-  // Takes objects back. Spans that become free go to the page heap, but for one that is kept while
-  // the class has no other free object.
+  // Takes objects back, and passes over sentinels (cache.h). Spans that become free go to the page heap, but for one
+  // that is kept while the class has no other free object.
   void give_back(void *const *objects, size_t count) EXCLUDES(lock_);
 
   // Frees the span that give_back() kept.

@@ -156,6 +156,54 @@ TEST(Central, ReturnedObjectsAreFoundAgainInOrder) {
   });
 }
 
+// Objects that follow each other are put together, up to the end of a word of bits or of the span: 34 of 240 bytes fill a span but for
+// a tail, 32 of 256 fill it and the next one begins where they end, as do 512 of 16.
+TEST(Central, RunsOfObjectsEndWithTheirWordAndTheirSpan) {
+  in_own_heap([] {
+    for (const uint8_t number : {kRoomyClass, uint8_t{17}, uint8_t{18}, uint8_t{20}}) {
+      const SizeClass size_class{number};
+      std::vector<void *> all;
+      while (all.size() < 3u * info(size_class).objects) {
+        for (void *object : fetch(size_class, 128)) all.push_back(object);
+      }
+      std::sort(all.begin(), all.end());
+      for (const size_t skipped : {1, 2, 3, 15, 31}) {  // which interrupts the runs
+        std::vector<void *> batch, rest;
+        for (size_t i = 0; i < all.size(); ++i) (i % (skipped + 1) == skipped ? rest : batch).push_back(all[i]);
+        batch.insert(batch.begin() + 1, at_address<void>(arena.start));  // the sentinel, as an interrupted push leaves it in a bin
+        batch.push_back(at_address<void>(arena.start));
+        give_back(size_class, batch);
+        EXPECT_EQ(objects_out(size_class), rest.size());
+        std::vector<void *> again = rest;
+        while (again.size() < all.size()) {
+          for (void *object : fetch(size_class, all.size() - again.size())) again.push_back(object);
+        }
+        std::sort(again.begin(), again.end());
+        EXPECT_EQ(again, all) << unsigned{number} << " " << skipped;
+      }
+      give_back(size_class, all);
+      EXPECT_EQ(objects_out(size_class), 0u);
+    }
+  });
+}
+
+TEST(Central, ARunOfWhichOneObjectIsBackAlready) {
+  in_own_heap([] {
+    fatal::set_abort_on_error(false);
+    const std::vector<void *> all = fetch(kClass, 200);
+    give_back(kClass, {all[70]});
+    CapturedFd captured;
+    give_back(kClass, std::vector<void *>(all.begin() + 10, all.begin() + 150));
+    const std::string text = captured.text();
+    char address[32];
+    snprintf(address, sizeof address, "%p", all[70]);
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1) << text;
+    EXPECT_NE(text.find(address), std::string::npos) << text;
+    EXPECT_EQ(objects_out(kClass), 60u);
+    fatal::set_abort_on_error(true);
+  });
+}
+
 // A raced double free in a program that is told to go on: the batch's first objects have emptied the span already.
 TEST(Central, AnObjectTwiceInABatchThatEmptiesItsSpan) {
   in_own_heap([] {
