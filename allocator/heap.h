@@ -190,6 +190,22 @@ WARREN_ALWAYS_INLINE void *allocate_tiny_or_medium(size_t size) {
   return size > kTinySize ? nullptr : allocate_tiny();
 }
 
+// allocate_aligned() for a block that is at hand, of more than kTinySize bytes. nullptr: it is not, or somebody counts, or `align` is
+// none. What depends on the size, which changes from call to call where buffers are aligned, is computed without a branch.
+WARREN_ALWAYS_INLINE void *allocate_aligned_at_hand(size_t align, size_t size) {
+  const size_t least = size < align ? align : size;
+  if (!is_power_of_two(align) || align > kPageSize || least - (kTinySize + 1) > kMaxClassSize - (kTinySize + 1)) return nullptr;
+  if (WARREN_UNLIKELY(sampling::counts())) return nullptr;
+  const size_t size_class = aligned_class(align, class_of_class_size(least)).value;
+  CacheHead *cache = current_cache();
+  void *block = bin::top_block(cache, size_class);
+  uint8_t *mark = object_map::small_or_medium(size_class, address_of(block));
+  if (WARREN_UNLIKELY(*mark != 0)) return nullptr;
+  bin::lower_top(cache, size_class);
+  *mark = static_cast<uint8_t>(size_class);
+  return block;
+}
+
 // What is behind the fast path of malloc and new: `Otherwise` is the rest, `Counted` allocate_counted() for it, which kept apart
 // costs those nothing that do not count.
 template <void *(*Otherwise)(size_t), void *(*Counted)(size_t)>

@@ -67,6 +67,13 @@ class OctetMark {
   size_t granule_;
 };
 
+// The byte of a block of any class but the tiny one. Without a branch, likewise.
+inline uint8_t *small_or_medium(size_t size_class, uintptr_t block) {
+  const uintptr_t fine_mark = address_of(fine(block)), coarse_mark = address_of(coarse(block));
+  const uintptr_t is_medium = -static_cast<uintptr_t>(size_class > kLastSmallClass);
+  return at_address<uint8_t>(fine_mark + (is_medium & (coarse_mark - fine_mark)));
+}
+
 // The byte of a block of a class.
 inline uint8_t *of_class(SizeClass size_class, uintptr_t block) {
   if (size_class.value == kTinyClass) return tiny(block);

@@ -29,7 +29,9 @@ constexpr const SizeClassInfo &info(SizeClass size_class) { return kSizeClasses[
 inline constexpr uint8_t kTinyClass = 1;          // 8-byte blocks
 inline constexpr uint8_t kRoomyClass = 2;         // 16-byte blocks: what malloc takes for tiny requests, see Cache::pack_tiny_if_many
 inline constexpr uint8_t kUnalignedClass = 3;     // 24 bytes: for the collector's heap, never for malloc
+inline constexpr uint8_t kLastSmallClass = 32;
 static_assert(kSizeClasses[kTinyClass].object_size == kTinySize);
+static_assert(kSizeClasses[kLastSmallClass].object_size == kMaxSmallSize);
 static_assert(kSizeClasses[kRoomyClass].object_size == 2 * kTinySize);
 static_assert(kSizeClasses[kUnalignedClass].object_size == 24);
 static_assert(kSizeClasses[kClassCount - 1].object_size == kMaxClassSize);
@@ -60,17 +62,30 @@ inline constexpr ClassTable<kMaxClassSize, kMediumStep> kMediumTable;
 inline constexpr ClassTable<kMaxSmallSize, kTinySize> kSmallTable;
 inline constexpr ClassTable<kMaxSmallSize, kTinySize, kRoomyClass> kQuickTable;
 
-// For each alignment up to a page, from each class on, the first whose size is a multiple of it.
+// Both tables, one behind the other, for who does not know beforehand which it needs.
+struct JoinedTable {
+  static constexpr size_t kSmall = kMaxSmallSize / kTinySize + 1;
+  uint8_t class_of[kSmall + kMaxClassSize / kMediumStep + 1]{};
+
+  constexpr JoinedTable() {
+    for (size_t i = 0; i < kSmall; ++i) class_of[i] = kSmallTable.class_of[i];
+    for (size_t i = 0; i <= kMaxClassSize / kMediumStep; ++i) class_of[kSmall + i] = kMediumTable.class_of[i];
+  }
+};
+
+inline constexpr JoinedTable kJoinedTable;
+
+// For each class, and each alignment up to a page, the first class from there on whose size is a multiple of it.
 struct AlignedTable {
   static constexpr unsigned kLogs = 14;
-  uint8_t class_of[kLogs][kClassCount]{};
+  uint8_t class_of[kClassCount][16]{};
 
   constexpr AlignedTable() {
     for (unsigned log = 0; log < kLogs; ++log) {
       for (unsigned from = 1; from < kClassCount; ++from) {
         unsigned number = from;
         while (kSizeClasses[number].object_size % (uint32_t{1} << log) != 0) ++number;
-        class_of[log][from] = static_cast<uint8_t>(number);
+        class_of[from][log] = static_cast<uint8_t>(number);
       }
     }
   }
@@ -96,9 +111,17 @@ inline SizeClass class_of_medium_size(size_t size) {
   return SizeClass{size_class_detail::kMediumTable.class_of[(size + size_class_detail::kMediumStep - 1) >> kCoarseShift]};
 }
 
+// For any size up to kMaxClassSize, without a branch.
+inline SizeClass class_of_class_size(size_t size) {
+  const size_t small = (size + kTinySize - 1) / kTinySize;
+  const size_t medium = size_class_detail::JoinedTable::kSmall + ((size + size_class_detail::kMediumStep - 1) >> kCoarseShift);
+  const size_t is_medium = -static_cast<size_t>(size > kMaxSmallSize);
+  return SizeClass{size_class_detail::kJoinedTable.class_of[small + (is_medium & (medium - small))]};
+}
+
 // The first class from `from` on all of whose objects are aligned to `align`, a power of two up to a page: spans start on pages.
 inline SizeClass aligned_class(size_t align, SizeClass from) {
-  return SizeClass{size_class_detail::kAlignedTable.class_of[__builtin_ctzll(align)][from.value]};
+  return SizeClass{size_class_detail::kAlignedTable.class_of[from.value][static_cast<size_t>(__builtin_ctzll(align))]};
 }
 
 inline uint32_t object_index(SizeClass size_class, size_t offset_in_span) {

@@ -88,6 +88,26 @@ void *align_rounded_up(size_t align, size_t size) {
   return aligned(align, size);
 }
 
+WARREN_NOINLINE int posix_memalign_slow(void **out, size_t align, size_t size) {
+  if (bypass::active()) return bypass::next<int(void **, size_t, size_t)>(bypass::Name::k_posix_memalign)(out, align, size);
+  if (!warren::is_power_of_two(align) || align % sizeof(void *) != 0) return EINVAL;
+  void *block = warren::allocate_aligned(align, size);
+  if (block == nullptr) return ENOMEM;
+  *out = block;
+  return 0;
+}
+
+WARREN_NOINLINE void *aligned_alloc_slow(size_t align, size_t size) {
+  if (bypass::active()) return bypass::next<void *(size_t, size_t)>(bypass::Name::k_aligned_alloc)(align, size);
+  if (!warren::is_power_of_two(align)) return fail(EINVAL);
+  return aligned(align, size);
+}
+
+WARREN_NOINLINE void *memalign_slow(size_t align, size_t size) {
+  if (bypass::active()) return bypass::next<void *(size_t, size_t)>(bypass::Name::k_memalign)(align, size);
+  return align_rounded_up(align, size);
+}
+
 void *whole_pages(size_t size) {
   const size_t rounded = warren::align_up(size, warren::kOsPageSize);
   if (rounded < size) return fail(ENOMEM);
@@ -121,23 +141,20 @@ WARREN_EXPORT void *reallocarray(void *block, size_t count, size_t size) noexcep
 }
 
 WARREN_EXPORT int posix_memalign(void **out, size_t align, size_t size) noexcept {
-  if (bypass::active()) return bypass::next<int(void **, size_t, size_t)>(bypass::Name::k_posix_memalign)(out, align, size);
-  if (!warren::is_power_of_two(align) || align % sizeof(void *) != 0) return EINVAL;
-  void *block = warren::allocate_aligned(align, size);
-  if (block == nullptr) return ENOMEM;
+  void *block = align % sizeof(void *) == 0 ? warren::allocate_aligned_at_hand(align, size) : nullptr;
+  if (WARREN_UNLIKELY(block == nullptr)) return posix_memalign_slow(out, align, size);
   *out = block;
   return 0;
 }
 
 WARREN_EXPORT void *aligned_alloc(size_t align, size_t size) noexcept {
-  if (bypass::active()) return bypass::next<void *(size_t, size_t)>(bypass::Name::k_aligned_alloc)(align, size);
-  if (!warren::is_power_of_two(align)) return fail(EINVAL);
-  return aligned(align, size);
+  void *block = warren::allocate_aligned_at_hand(align, size);
+  return WARREN_LIKELY(block != nullptr) ? block : aligned_alloc_slow(align, size);
 }
 
 WARREN_EXPORT void *memalign(size_t align, size_t size) noexcept {
-  if (bypass::active()) return bypass::next<void *(size_t, size_t)>(bypass::Name::k_memalign)(align, size);
-  return align_rounded_up(align, size);
+  void *block = warren::allocate_aligned_at_hand(align, size);
+  return WARREN_LIKELY(block != nullptr) ? block : memalign_slow(align, size);
 }
 
 WARREN_EXPORT void *valloc(size_t size) noexcept {

@@ -137,6 +137,25 @@ TEST(Heap, TinyBlocksNeedNoSlowPathOnceThereAreSome) {
   });
 }
 
+TEST(Heap, AlignedBlocksNeedNoSlowPathOnceThereAreSome) {
+  in_own_heap([] {
+    EXPECT_EQ(allocate_aligned_at_hand(64, 64), nullptr) << "there is no heap yet";
+    for (size_t align = 8; align <= kPageSize; align *= 2) {
+      for (size_t size = 9; size <= kMaxClassSize; size += size / 3) {
+        void *block = allocate_aligned(align, size), *other = allocate_aligned(align, size);
+        give(block);
+        ASSERT_EQ(allocate_aligned_at_hand(align, size), block) << align << " " << size;
+        EXPECT_EQ(address_of(block) % align, 0u);
+        EXPECT_GE(usable_size(block, "malloc_usable_size"), size);
+        give(block);
+        give(other);
+      }
+    }
+    for (const size_t align : {size_t{0}, size_t{3}, size_t{48}, 2 * kPageSize}) EXPECT_EQ(allocate_aligned_at_hand(align, 100), nullptr);
+    for (const size_t size : {size_t{0}, size_t{8}, kMaxClassSize + 1, SIZE_MAX}) EXPECT_EQ(allocate_aligned_at_hand(8, size), nullptr);
+  });
+}
+
 TEST(Heap, ZeroBytesAreABlock) {
   in_own_heap([] {
     void *a = take(0), *b = take(0);

@@ -156,6 +156,13 @@ TEST(SizeClass, WhatAThreadMayHoard) {
   }
 }
 
+TEST(SizeClass, BothTablesInOne) {
+  for (size_t size = 0; size <= kMaxClassSize; ++size) {
+    const SizeClass expected = size <= kMaxSmallSize ? class_of_small_size(size) : class_of_medium_size(size);
+    ASSERT_EQ(class_of_class_size(size).value, expected.value) << size;
+  }
+}
+
 TEST(SizeClass, BinsAndClassesGoBothWays) {
   unsigned used = 0;
   for (unsigned bin = 0; bin < kBinCount; ++bin) {
