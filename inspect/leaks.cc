@@ -135,7 +135,7 @@ int64_t check() {
   return look();
 }
 
-bool is_on() { return on; }
+WARREN_AT_START bool is_on() { return on; }
 
 WARREN_AT_START bool leaked_at_exit() { return begin_last_look() && check() > 0 && !is_forked; }
 

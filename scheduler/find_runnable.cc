@@ -14,6 +14,7 @@
 // Invariant: what a step finds is the calling M's alone. A P is given up only after everything else was in vain.
 #include "scheduler/find_runnable.h"
 
+#include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
 #include "scheduler/clock.h"
 #include "scheduler/idle.h"
@@ -260,7 +261,7 @@ Found next_fiber(M *m) {
   }
 }
 
-void set_idle_work(const IdleWork *work) { idle_work.store(work, std::memory_order_relaxed); }
+WARREN_AT_START void set_idle_work(const IdleWork *work) { idle_work.store(work, std::memory_order_relaxed); }
 
 void wake_poller(uint64_t when) {
   if (sched.last_poll.load(std::memory_order_seq_cst) != 0) return wake_p();

@@ -24,6 +24,10 @@ BUDGETS = {
 # Functions that ask for memory ahead of its use. g++ takes calls of a function that only prefetches for dead, and no result shows it.
 PREFETCHING = {"_ZN6warren7Central9give_backEPKPvm"}
 
+# What runs in every program, and so calls only what lies close to it. Elsewhere each call has the kernel map 64 KiB of code around it.
+AT_START = {"_ZN12_GLOBAL__N_17on_loadEv", "_ZN12_GLOBAL__N_17on_exitEv", "_ZN6warren11fiber_roots7installEv"}
+CLOSE = 96 << 10  # bytes from the start of the code on
+
 FEWEST = 12  # fewer, and what was counted is not the hit path
 
 NEEDED = {"libc.so.6", "ld-linux-x86-64.so.2"}
@@ -133,7 +137,8 @@ def check_fast_paths(library, fail):
                 print(f"    {mnemonic} {operands}")
 
 
-def check_prefetches(library, fail):
+def code_of_functions(library):
+    """symbol -> the lines of its code."""
     lines_of, name = {}, None
     for line in output_of("objdump", "-d", "--no-show-raw-insn", "-w", "-j", ".text", library).splitlines():
         match = re.match(r"[0-9a-f]+ <(.*)>:", line)
@@ -141,6 +146,21 @@ def check_prefetches(library, fail):
             name = match.group(1)
         elif name:
             lines_of.setdefault(name, []).append(line)
+    return lines_of
+
+
+def check_start(library, lines_of, fail):
+    start = int(re.search(r" \.text\s+PROGBITS\s+(\w+)", output_of("readelf", "-SW", library)).group(1), 16)
+    for symbol in sorted(AT_START):
+        if symbol not in lines_of:
+            print(f"{symbol}: not to be seen")
+        for line in lines_of.get(symbol, []):
+            call = re.search(r"\b(?:call|jmp)\s+([0-9a-f]+) <(.*)>", line)
+            if call and int(call.group(1), 16) - start > CLOSE:
+                fail(f"{symbol} calls {call.group(2)}, which lies far away: WARREN_AT_START")
+
+
+def check_prefetches(lines_of, fail):
     for symbol in sorted(PREFETCHING):
         if symbol not in lines_of:  # stripped
             print(f"{symbol}: not to be seen")
@@ -212,7 +232,9 @@ def main():
     check_shape(library, lambda text: failures.append(f"{os.path.basename(library)} {text}"))
     if "--shape" not in sys.argv[1:]:
         check_fast_paths(library, failures.append)
-        check_prefetches(library, failures.append)
+        lines_of = code_of_functions(library)
+        check_start(library, lines_of, failures.append)
+        check_prefetches(lines_of, failures.append)
     for failure in failures:
         print(f"FAILED: {failure}")
     return 1 if failures else 0
