@@ -33,6 +33,11 @@ constexpr uint32_t kMaxRun = uint32_t{1} << 30;
 // How many runs of a list of mixed lengths are looked at. More: tighter fits, longer lock holds.
 constexpr int kSearchLimit = 32;
 
+// The same where all have one length: of these the first in the arena is taken, so that those behind it stay free, and become one with
+// their neighbours. One, the last that was freed: realloc_vectors peaked 7% higher, many_threads 5 to 13%, aligned_blocks 2%. 32, or
+// 1000: as 4.
+constexpr int kExactSearchLimit = 4;
+
 // A growth is this part of the arena, for fewer and larger mappings, up to kMaxGrowth. More: address
 // space that counts against limits before it is used.
 constexpr uint32_t kGrowthPart = 8;
@@ -80,15 +85,14 @@ class FreeRuns {
     pages_ -= span->count.value;
   }
 
-  // The tightest run of at least `pages` within the search limit; still in its list.
+  // The tightest run of at least `pages` within the search limit, the first of such in the arena; still in its list.
   Span *find(PageCount pages) const {
     for (uint32_t list = first_list(list_for(pages)); list < kLists;
          list = first_list(list + 1)) {
       Span *best = nullptr;
-      int looked_at = 0;
-      for (Span *span = lists_[list].front(); span != nullptr && looked_at < kSearchLimit; span = span->next, ++looked_at) {
-        if (span->count >= pages && (best == nullptr || span->count < best->count)) best = span;
-        if (list < kExact) break;
+      int rest = list < kExact ? kExactSearchLimit : kSearchLimit;
+      for (Span *span = lists_[list].front(); span != nullptr && rest != 0; span = span->next, --rest) {
+        if (span->count >= pages && (best == nullptr || is_better(span, best))) best = span;
       }
       if (best != nullptr) return best;
     }
@@ -110,6 +114,9 @@ class FreeRuns {
   struct Layout;
 
  private:
+  static bool is_better(const Span *one, const Span *other) {
+    return one->count != other->count ? one->count < other->count : one->first < other->first;
+  }
   uint32_t first_list(uint32_t from) const { return static_cast<uint32_t>(bits::find_set(nonempty_, from, kLists)); }
 
   IntrusiveList<Span> lists_[kLists];

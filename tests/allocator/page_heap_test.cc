@@ -113,9 +113,9 @@ TEST(PageHeap, WarmAndUntouchedRunsDoNotMerge) {
   });
 }
 
-TEST(PageHeap, TheTightestRunIsTaken) {
+TEST(PageHeap, TheTightestRunIsTakenAndOfSuchTheFirst) {
   in_own_heap([] {
-    const uint32_t lengths[] = {8, 3, 200, 5, 150, 4, 13};
+    const uint32_t lengths[] = {8, 3, 200, 5, 150, 4, 13, 8, 200};
     Span *runs[std::size(lengths)], *guards[std::size(lengths)];
     for (size_t i = 0; i < std::size(lengths); ++i) {
       runs[i] = large(lengths[i]);
