@@ -12,6 +12,7 @@
 #include "scheduler/note.h"
 #include "scheduler/poll_descriptor.h"
 #include "scheduler/report.h"
+#include "scheduler/rseq.h"
 #include "scheduler/fiber.h"
 #include "scheduler/stack.h"
 #include "scheduler/switch.h"
@@ -60,6 +61,7 @@ bool prepare() {
   if (prepared) return true;
   if (!netpoll::set_up()) return false;
   prepare_taking();
+  rseq::open();
   report_set_up();
   if (!sysmon::start()) return false;
   prepared = true;

@@ -57,6 +57,9 @@ inline constexpr bool kMayPeek = false;
 inline constexpr bool kMayPeek = true;
 #endif
 
+// Whether what others wait for may be stored by instructions that the tool does not see.
+inline constexpr bool kMayHideStores = kMayPeek;
+
 // The calling thread's own stack.
 inline void thread_starts([[maybe_unused]] ToolStack &own) {
 #ifdef WARREN_TSAN

@@ -314,8 +314,22 @@ void close_all_but(int fd, int other) {
   call(SYS_close_range, from, 0xffffffff, 0);
 }
 
-bool register_remote_fences() { return call(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0; }
-void fence_all_threads() { call(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED); }
+namespace {
+// One kind for all uses: to register another takes 8 ms where there are threads. Written before the first use.
+int remote_fence = MEMBARRIER_CMD_PRIVATE_EXPEDITED;
+}  // namespace
+
+bool register_remote_fences() {
+  if (call(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ) == 0) {
+    remote_fence = MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ;
+    return true;
+  }
+  return call(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+}
+
+bool fences_end_sequences() { return remote_fence == MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ; }
+bool end_sequences() { return call(SYS_membarrier, remote_fence) == 0; }
+void fence_all_threads() { call(SYS_membarrier, remote_fence); }
 
 bool install_guards(void *start, size_t stride, size_t bytes, size_t count) {
   constexpr long kGuardInstall = 102;  // MADV_GUARD_INSTALL, newer than the headers

@@ -21,21 +21,16 @@ class mutex {
   mutex &operator=(const mutex &) = delete;
 
   // Nobody else there is one exchange, here; the rest is in the library. The look before it saves an exchange that
-  // would fail, and would take the word away from its owner; who unlocks is the owner.
+  // would fail, and would take the word away from its owner.
   void lock() {
-    uint32_t free = 0;
-    if (__atomic_load_n(&m_.state, __ATOMIC_RELAXED) != 0 ||
-        !__atomic_compare_exchange_n(&m_.state, &free, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+    uint32_t seen = __atomic_load_n(&m_.state, __ATOMIC_RELAXED);
+    if ((seen & 1) != 0 ||
+        !__atomic_compare_exchange_n(&m_.state, &seen, seen | 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
       wr_mutex_lock(&m_);
     }
   }
   bool try_lock() { return wr_mutex_try_lock(&m_) != 0; }
-  void unlock() {
-    uint32_t locked = 1;
-    if (!__atomic_compare_exchange_n(&m_.state, &locked, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
-      wr_mutex_unlock(&m_);
-    }
-  }
+  void unlock() { wr_mutex_unlock(&m_); }
   wr_mutex *get() { return &m_; }
 
  private:

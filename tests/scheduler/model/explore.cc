@@ -18,6 +18,7 @@
 namespace warren::scheduler {
 
 struct G {
+  uint32_t number = 0;
   ucontext_t context{};
   std::unique_ptr<char[]> stack;
   std::function<void()> body;
@@ -71,6 +72,7 @@ void enter() {
 
 G *make(std::function<void()> body) {
   auto g = std::make_unique<G>();
+  g->number = static_cast<uint32_t>(all.size()) + 1;
   g->body = std::move(body);
   if (!spare_stacks.empty()) {
     g->stack = std::move(spare_stacks.back());
@@ -152,6 +154,7 @@ void unref_timed_channel(wr_chan *) { abort(); }
 namespace warren::os_calls {
 uint64_t now() { return 42; }
 void sleep(uint64_t) { explore::step(); }
+uint32_t thread_id() { return explore::running->number; }
 }  // namespace warren::os_calls
 
 extern "C" {
