@@ -16,6 +16,10 @@
 
 namespace warren::scheduler::rseq {
 
+// Beside 2 to this power of locked instructions in place of sequences a fence is little: here it takes as long as 200 of them,
+// more where the program has more processors at work. More: who has waited once pays for longer.
+inline constexpr int kFenceWorthBits = 12;
+
 // From the thread pointer to what a thread shares with the kernel, in bytes. 0: not to be had.
 inline std::atomic<ptrdiff_t> area{0};
 

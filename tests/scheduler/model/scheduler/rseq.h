@@ -9,6 +9,8 @@
 
 namespace warren::scheduler::rseq {
 
+inline constexpr int kFenceWorthBits = 1;
+
 inline uint64_t fences = 0;
 
 inline bool once_in(uint64_t n) { return explore::random() % n == 0; }
