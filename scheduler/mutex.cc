@@ -127,7 +127,7 @@ WARREN_NOINLINE void lock_mutex(wr_mutex *m, WaitReason reason) {
       if (state.compare_exchange_weak(seen, taken, std::memory_order_acquire, std::memory_order_relaxed)) return;
       continue;
     }
-    if (spins < kSpins && (seen & (kStarving | kWaiting)) == 0) {
+    if (spins < kSpins && (seen & (kStarving | kWaiting)) == 0 && spinning_may_help()) {
       ++spins;
       __builtin_ia32_pause();
       continue;

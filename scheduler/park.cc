@@ -19,6 +19,14 @@ G *current() {
   return thread_g();
 }
 
+bool spinning_may_help() {
+  const M *m = this_m();
+  if (m == nullptr || m->current == nullptr) return true;  // a plain thread
+  const P *p = m->p.load(std::memory_order_relaxed);       // it is never freed; relaxed throughout: nothing hangs on this
+  if (p == nullptr || p->queue.size() == 0) return true;
+  return sched.p_count.load(std::memory_order_relaxed) > 1 + static_cast<int>(sched.idle_p_count.load(std::memory_order_relaxed));
+}
+
 uint32_t run_of(const G *g) { return g->on_thread ? 0 : g->generation + 1; }
 
 bool has_ended(uint32_t run) { return run != 0 && run != sched.generation.load(std::memory_order_relaxed) + 1; }

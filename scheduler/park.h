@@ -43,6 +43,10 @@ void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason reaso
 // Makes a parked G runnable. From any fiber or thread; never blocks, never switches.
 void ready(G *g);
 
+// Whether what the caller waits for may come while it keeps its P: not if nobody else runs fibers, and one is ready to have the P.
+// A moment's impression.
+bool spinning_may_help();
+
 // The run that the G is a fiber of, for who keeps a note of it; 0 for a plain thread's.
 uint32_t run_of(const G *g);
 

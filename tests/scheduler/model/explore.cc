@@ -139,6 +139,8 @@ void park(bool (*unlock)(G *g, void *argument), void *argument, WaitReason, cons
 uint32_t run_of(const G *) { return 0; }
 bool has_ended(uint32_t) { return false; }
 
+bool spinning_may_help() { return explore::random() % 2 == 0; }
+
 void ready(G *g) {
   if (g->ready) abort();  // two for one park; the one may come before the park
   if (g->yields) abort();  // it is in a run queue: it must not yield between its entry into a queue and its park
