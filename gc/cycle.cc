@@ -262,7 +262,7 @@ class Cycle {
     }
     if (minor_) return true;
     old_ = {};
-    if (marks_kept.load(std::memory_order_relaxed)) forget_old();
+    if (marks_kept.load(std::memory_order_relaxed)) all_forgotten_ = forget_old();
     return dirty_pages::begin(false);
   }
 
@@ -281,6 +281,7 @@ class Cycle {
     }
     worth_waiting.store(true, std::memory_order_relaxed);
     Stopwatch pause;
+    if (!all_forgotten_) forget_old();
     uint64_t globals = 0;
     roots::for_each_data_range(add_length, &globals);
     trace_.globals = globals;
@@ -444,6 +445,7 @@ class Cycle {
   bool forced_;
   bool minor_ = false;
   OldBytes old_;
+  bool all_forgotten_ = true;  // false: the marks of a span that was being swept are still there
   bool paying_ = true;
   bool concurrent_ = false;
   bool can_throttle_ = true;

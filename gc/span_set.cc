@@ -224,9 +224,17 @@ OldBytes count_old() {
   return old;
 }
 
-void forget_old() {
+bool forget_old() {
   marks_kept.store(false, std::memory_order_relaxed);
-  for_each_span(forget_marks);
+  bool all = true;
+  for_each_span([&all](Span *span) {
+    if (is_swept(span)) {
+      forget_marks(span);
+    } else {
+      all = false;
+    }
+  });
+  return all;
 }
 
 void free_span(Span *span) {

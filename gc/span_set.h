@@ -97,9 +97,10 @@ struct OldBytes {
 };
 OldBytes count_old();
 
-// Makes all that is old young again, for a full cycle. Both while the program runs: every span is swept, and nobody but
-// the caller, who holds the cycle's background_lock, gives one back.
-void forget_old();
+// Makes all that is old young again, for a full cycle. False: a thread is sweeping a span just now, that is left alone; to be called
+// again with the program stopped. Both while the program runs: no list has an unswept span, and nobody but the caller, who holds the
+// cycle's background_lock, gives one back.
+bool forget_old();
 
 inline bool has_no_object(const Span *span) {
   return span->free_objects == (span->size_class.is_large() ? 1 : info(span->size_class).objects);

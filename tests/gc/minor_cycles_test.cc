@@ -193,6 +193,39 @@ TEST(Always, SpansBornWhileMarkingBecomeYoung) {
   free_span(span);
 }
 
+// A thread sweeps a span that it needs, and has not come to its end when a full cycle is about to begin.
+TEST(Always, WhatIsBeingSweptKeepsItsMarksUntilItIs) {
+  cycle::collect();
+  const bool kept = marks_kept;
+  Span *span;
+  {
+    const stop_gate::Inside gate;
+    span = new_span(PageCount{4}, SizeClass{0}, false);
+  }
+  ASSERT_NE(span, nullptr);
+  BitPair *const pair = pairs_of(span);
+  *pair = {1, 1};
+  {
+    const MutexLock background(cycle::background_lock);
+    marks_kept = true;
+    EXPECT_TRUE(forget_old());
+    EXPECT_EQ(pair->marked, 0u);
+    pair->marked = 1;
+    span->generation = generation - 1;
+    EXPECT_FALSE(forget_old());
+    sweep(span);
+    EXPECT_EQ(pair->allocated, 1u) << "a live object is gone";
+    EXPECT_EQ(pair->marked, 0u);
+    // It ended between the two, and had seen that marks are kept.
+    pair->marked = 1;
+    EXPECT_TRUE(forget_old());
+    EXPECT_EQ(pair->marked, 0u);
+    free_span(span);
+  }
+  EXPECT_FALSE(marks_kept);
+  for (int i = 0; kept && i < 4 && !marks_kept; ++i) cycle::collect();
+}
+
 // The lines of gctrace about what is done here.
 struct Lines {
   size_t minor = 0, full = 0;
