@@ -157,7 +157,7 @@ bool begin(bool minor) {
   forget_tags(minor ? kYoungTag : kCycleTags);  // some are of a span that was being made when a signal's handler forked
   block_digests::begin();  // without a mechanism, too: an overflow has everything scanned again
   const auto choice = static_cast<mutation::Choice>(options.gc_tracking.load(std::memory_order_relaxed));
-  if (mutation::set_up(choice) == mutation::Mechanism::kNone) return false;
+  if (mutation::set_up(choice) == mutation::Mechanism::kNone) return stays = false;
   if (covered_bytes < tables.bytes) {
     mutation::cover({tables.start + covered_bytes, tables.start + tables.bytes});
     covered_bytes = tables.bytes;

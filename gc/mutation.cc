@@ -149,18 +149,24 @@ void complain(Mechanism mechanism) {
   line.write_to(2);
 }
 
-// Leaves the descriptors open: to close them is a call more.
-void give_up() {
+// A sandbox that came up since may end the process for a call that was fine until then. (mprotect is every program's.) Leaves the
+// descriptors open: to close them is a call more.
+bool give_up_in_new_sandbox() {
+  if (chosen == nullptr || chosen_mechanism == Mechanism::kProtect || filtered_at_set_up || !os_calls::filtered()) return false;
   chosen = nullptr;
   chosen_mechanism = Mechanism::kNone;
   watching = false;
+  return true;
 }
 
 }  // namespace
 
 Mechanism set_up(Choice choice) {
   if (in_another_process()) reset_in_child();
-  if (is_set_up) return chosen_mechanism;
+  if (is_set_up) {
+    give_up_in_new_sandbox();  // what stays watched is asked for before anything is watched anew
+    return chosen_mechanism;
+  }
   is_set_up = true;
   filtered_at_set_up = os_calls::filtered();
   mark_memory();
@@ -192,13 +198,7 @@ bool cover(Range range) {
 
 bool watch(const Range *ranges, size_t count) {
   if (in_another_process()) reset_in_child();
-  if (chosen == nullptr) return false;
-  // A sandbox that came up since may end the process for a call that was fine until then. (mprotect is every
-  // program's.)
-  if (chosen_mechanism != Mechanism::kProtect && !filtered_at_set_up && os_calls::filtered()) {
-    give_up();
-    return false;
-  }
+  if (chosen == nullptr || give_up_in_new_sandbox()) return false;
   watching = true;
   for (size_t i = 0; i < count; ++i) {
     if (ranges[i].start < ranges[i].end && !chosen->watch(ranges[i])) return false;

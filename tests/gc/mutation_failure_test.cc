@@ -198,6 +198,23 @@ TEST_P(Mutation, ASandboxThatComesUpEndsIt) {
   }
 }
 
+// In the next cycle, after one whose old objects have stayed watched.
+TEST_P(Mutation, ASandboxThatComesUpBetweenCyclesIsAskedNothing) {
+  if (GetParam() == Choice::kProtect) GTEST_SKIP() << "its calls are every program's";
+  const Memory memory(16);
+  memory.touch();
+  ASSERT_TRUE(watch(memory));
+  faults.sandboxed = true;
+  const unsigned long calls = faults.calls;
+  EXPECT_EQ(mutation::set_up(GetParam()), Mechanism::kNone);
+  EXPECT_EQ(fetch(memory, true).pages, all(16));
+  EXPECT_EQ(faults.calls, calls) << "no call that the sandbox may end the process for";
+  faults.sandboxed = false;
+  for (const char *what : {"userfaultfd", "/pagemap", "/clear_refs"}) {
+    for (const int fd : descriptors_of(what)) close(fd);  // left open on purpose
+  }
+}
+
 // --- the choice ---
 
 TEST_F(MutationChoice, AutomaticallyNeverProtects) {
