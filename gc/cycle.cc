@@ -251,7 +251,10 @@ class Cycle {
   }
 
  private:
-  static Generations::Mode mode() { return static_cast<Generations::Mode>(options.gc_minor.load(std::memory_order_relaxed)); }
+  static Generations::Mode mode() {
+    const auto chosen = static_cast<Generations::Mode>(options.gc_minor.load(std::memory_order_relaxed));
+    return chosen == Generations::Mode::kAuto && heap::freed_by_hand.load(std::memory_order_relaxed) ? Generations::Mode::kOff : chosen;
+  }
 
   // From here on stores are noted. False: they cannot be.
   bool watch() {
@@ -394,7 +397,7 @@ class Cycle {
         generations.next_is_minor({minor_, forced_, trace_.heap_at_end, marked, black, scannable, scanned, pacing::goal()}, mode()) &&
         concurrent_ && dirty_pages::can_stay();
     marks_kept.store(next_is_minor, std::memory_order_relaxed);
-    phase::current.store(phase::Phase::kSweep, std::memory_order_relaxed);
+    phase::current.store(phase::Phase::kSweep, std::memory_order_release);  // pairs with the acquire in may_sweep()
     dirty_pages::end(next_is_minor);
     trace_.heap_live = marked;
     trace_.cpu.assist = assist::time();

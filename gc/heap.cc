@@ -18,6 +18,7 @@ namespace warren::gc::heap {
 
 std::atomic<uint64_t> live_bytes{0};
 std::atomic<uint64_t> scannable_bytes{0};
+std::atomic<bool> freed_by_hand{false};
 
 namespace {
 
@@ -201,6 +202,29 @@ size_t size_of(const void *object) {
   return size;
 }
 
+namespace {
+
+void release_live(void *object) {
+  Slot slot;
+  if (!find_live(object, slot)) return fatal::not_collected("wr_gc_free", object);
+  const size_t size = object_size(slot);
+  if ((slot.tag & kNoscanTag) != 0 && size == kTinyBlock) return;  // others may live in the block
+  if (slot.object != address_of(object)) return fatal::not_collected("wr_gc_free", object);
+  if (Span *span = page_map::at(arena.page_of(slot.object)); WARREN_UNLIKELY(sampled_objects::any_in(span))) {
+    sampled_objects::forget(span, slot.object);
+  }
+  const bool freed = is_large(slot.tag) ? release_large(slot) : release_small(slot);
+  if (freed) {
+    live_bytes.fetch_sub(size, std::memory_order_relaxed);
+    if ((slot.tag & kNoscanTag) == 0) scannable_bytes.fetch_sub(size, std::memory_order_relaxed);
+  } else if (size <= kMaxClassSize) {
+    memset(object, 0, size);  // it keeps nothing alive any more, and the next cycle finds it
+  }
+  keep_alive(object);
+}
+
+}  // namespace
+
 void *reallocate(void *object, size_t size) {
   Slot slot;
   if (!find_live(object, slot)) {
@@ -223,28 +247,14 @@ void *reallocate(void *object, size_t size) {
   void *fresh = shared && size < kTinyBlock ? allocate_tiny(size) : allocate(size, noscan ? Kind::kNoscan : Kind::kScan);
   if (fresh == nullptr) return nullptr;
   memcpy(fresh, object, before < size ? before : size);
-  if (!shared) release(object);
+  if (!shared) release_live(object);
   keep_alive(object);
   return fresh;
 }
 
 void release(void *object) {
-  Slot slot;
-  if (!find_live(object, slot)) return fatal::not_collected("wr_gc_free", object);
-  const size_t size = object_size(slot);
-  if ((slot.tag & kNoscanTag) != 0 && size == kTinyBlock) return;  // others may live in the block
-  if (slot.object != address_of(object)) return fatal::not_collected("wr_gc_free", object);
-  if (Span *span = page_map::at(arena.page_of(slot.object)); WARREN_UNLIKELY(sampled_objects::any_in(span))) {
-    sampled_objects::forget(span, slot.object);
-  }
-  const bool freed = is_large(slot.tag) ? release_large(slot) : release_small(slot);
-  if (freed) {
-    live_bytes.fetch_sub(size, std::memory_order_relaxed);
-    if ((slot.tag & kNoscanTag) == 0) scannable_bytes.fetch_sub(size, std::memory_order_relaxed);
-  } else if (size <= kMaxClassSize) {
-    memset(object, 0, size);  // it keeps nothing alive any more, and the next cycle finds it
-  }
-  keep_alive(object);
+  if (!freed_by_hand.load(std::memory_order_relaxed)) freed_by_hand.store(true, std::memory_order_relaxed);
+  release_live(object);
 }
 
 Stats stats() { return {live_bytes.load(std::memory_order_relaxed), total_bytes.load(std::memory_order_relaxed)}; }

@@ -75,5 +75,9 @@ Stats stats();
 extern std::atomic<uint64_t> live_bytes;
 extern std::atomic<uint64_t> scannable_bytes;  // of them: in objects that may hold pointers
 
+// Whether release() was ever called. What dangles then may later be the address of another object, and a program that finds it equal
+// spares itself the store that a minor cycle would have to see: from then on all cycles are full. relaxed: a hint.
+extern std::atomic<bool> freed_by_hand;
+
 }  // namespace heap
 }  // namespace warren::gc

@@ -16,11 +16,12 @@ enum class Phase : uint8_t {
   kSettle,   // marking is over, but finalizers and weak references are still to be seen to; nothing is swept
 };
 
-// relaxed: the stop of the program orders it.
+// relaxed: the stop of the program orders it; but for the step to kSweep, which is taken while the program runs.
 extern std::atomic<Phase> current;
 
 inline bool is_marking() { return current.load(std::memory_order_relaxed) == Phase::kMark; }
-inline bool may_sweep() { return current.load(std::memory_order_relaxed) == Phase::kSweep; }
+// acquire: pairs with the release of the cycle that has settled, before which it says whether marks are kept.
+inline bool may_sweep() { return current.load(std::memory_order_acquire) == Phase::kSweep; }
 
 // Bytes allocated black in this cycle, and those that may hold pointers. relaxed: sums.
 extern std::atomic<uint64_t> black_bytes, black_scannable_bytes;

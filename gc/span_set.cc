@@ -14,7 +14,7 @@ namespace warren::gc {
 
 std::atomic<uint32_t> generation{1};
 
-std::atomic<bool> marks_kept{false};  // relaxed: changed in kSettle, when nobody sweeps
+std::atomic<bool> marks_kept{false};  // relaxed: changed in kSettle, when nobody sweeps; phase::may_sweep() orders it
 
 constinit SpanSet span_sets[2][kClassCount];
 

@@ -38,8 +38,8 @@ void *wr_gc_malloc_aligned(size_t alignment, size_t size, int noscan);
 void *wr_gc_realloc(void *object, size_t size);
 
 /* Optional: releases an object early. NULL does nothing. A pointer that is not the start of a live object ends the
- * process with a message (WARREN_CONF=abort_on_error=0: is ignored). Its finalizer does not run. A word that pointed to it before need not
- * keep alive what comes in its place: it must be stored anew, though it stays the same. Source: GC_free. */
+ * process with a message (WARREN_CONF=abort_on_error=0: is ignored). Its finalizer does not run. From then on
+ * all cycles are full: minor ones do not see that a word which dangles has come to point to another object. Source: GC_free. */
 void wr_gc_free(void *object);
 
 /* fn(object, argument) is called, on a thread of its own, after the object was found unreachable; in that cycle the object

@@ -287,5 +287,17 @@ TEST(Auto, WhoAsksGetsAFullCycle) {
   EXPECT_TRUE(is_whole(list, 999'999));
 }
 
+// The last one: it stays so.
+TEST(Auto, WhoFreesByHandHasFullCyclesOnly) {
+  Node *volatile list = make_list(1'000'000);
+  heap::release(make_node(0));
+  const Lines lines = count_lines([] {
+    for (int i = 0; i < 10'000'000; ++i) make_node(0);
+  });
+  EXPECT_LE(lines.minor, 1u);  // one may have begun
+  EXPECT_GT(lines.full, 1u);
+  EXPECT_TRUE(is_whole(list, 999'999));
+}
+
 }  // namespace
 }  // namespace warren::gc
