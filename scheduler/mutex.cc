@@ -46,7 +46,7 @@ namespace {
 
 enum : uint32_t { kLocked = 1, kQueue = 2, kWaiting = 4, kWoken = 8, kStarving = 16, kContended = 32 };
 constexpr int kThreadShift = 8;  // a thread's number has 22 bits
-constexpr uint32_t kQuietOne = 1u << (32 - rseq::kFenceWorthBits);
+constexpr uint32_t kQuietOne = 1u << (32 - restartable::kFenceWorthBits);
 
 // A critical section is some tens of nanoseconds, a park and a wake about a hundred. More: burns CPU that the owner
 // may need.
@@ -92,7 +92,7 @@ WARREN_NOINLINE bool set_contended(std::atomic_ref<uint32_t> state) {
   uint32_t mine = kLocked | os_calls::thread_id() << kThreadShift;
   // acquire: as the fence wants it.
   if (!state.compare_exchange_strong(seen, mine, std::memory_order_acquire, std::memory_order_relaxed)) return true;
-  const bool fenced = rseq::fence();
+  const bool fenced = restartable::fence();
   // relaxed: only the word itself is told. Failure: it has been unlocked.
   state.compare_exchange_strong(mine, fenced ? kLocked | kContended : uint32_t{kLocked}, std::memory_order_relaxed);
   return fenced;
@@ -252,7 +252,7 @@ int wr_mutex_try_lock(wr_mutex *m) {
 
 void wr_mutex_unlock(wr_mutex *m) {
   // Its release pairs with the acquire of the next owner.
-  if (!rseq::compare_and_store(m->state, kLocked, 0)) unlock_by_exchange(m);
+  if (!restartable::compare_and_store(m->state, kLocked, 0)) unlock_by_exchange(m);
 }
 
 }  // extern "C"

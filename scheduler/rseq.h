@@ -14,7 +14,7 @@
 #include <cstdint>
 #include <sys/rseq.h>
 
-namespace warren::scheduler::rseq {
+namespace warren::scheduler::restartable {
 
 // Beside 2 to this power of locked instructions in place of sequences a fence is little: here it takes as long as 200 of them,
 // more where the program has more processors at work. More: who has waited once pays for longer.
@@ -72,4 +72,4 @@ inline bool fence() {
   return area.load(std::memory_order_relaxed) == 0 || os_calls::end_sequences();
 }
 
-}  // namespace warren::scheduler::rseq
+}  // namespace warren::scheduler::restartable

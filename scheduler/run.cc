@@ -61,7 +61,7 @@ bool prepare() {
   if (prepared) return true;
   if (!netpoll::set_up()) return false;
   prepare_taking();
-  rseq::open();
+  restartable::open();
   report_set_up();
   if (!sysmon::start()) return false;
   prepared = true;

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-namespace warren::scheduler::rseq {
+namespace warren::scheduler::restartable {
 
 inline constexpr int kFenceWorthBits = 1;
 
@@ -34,4 +34,4 @@ inline bool fence() {
   return true;
 }
 
-}  // namespace warren::scheduler::rseq
+}  // namespace warren::scheduler::restartable
