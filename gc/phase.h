@@ -1,7 +1,7 @@
 // What the collector is doing, as the allocating threads see it.
 // Callers: cache.cc and heap.cc (what a new object's colour is), specials.cc, marker.cc.
-// Invariant: changes only while the program stands still, and no thread is inside the stop gate then: whoever reads it inside
-// the gate may rely on it until it leaves.
+// Invariant: kMark begins and ends only while the program stands still, and no thread is inside the stop gate then: whoever reads it
+// inside the gate may rely on it until it leaves. kSettle becomes kSweep while the program runs.
 #pragma once
 
 #include <atomic>
