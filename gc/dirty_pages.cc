@@ -175,20 +175,10 @@ bool begin(bool minor) {
   return false;
 }
 
-size_t list_remembered(Marker &marker) {
-  struct List {
-    Marker &marker;
-    size_t pages;
-  } list{marker, 0};
+void list_remembered(Marker &marker) {
   page_states::take_runs(
       page_states::kRemembered, [](uintptr_t) { return true; },
-      [](Range range, void *to) {
-        auto *all = static_cast<List *>(to);
-        all->marker.rescan_later(range.start, range.end);
-        all->pages += (range.end - range.start) / kOsPageSize;
-      },
-      &list);
-  return list.pages;
+      [](Range range, void *to) { static_cast<Marker *>(to)->rescan_later(range.start, range.end); }, &marker);
 }
 
 namespace {

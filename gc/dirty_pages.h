@@ -12,8 +12,8 @@ namespace warren::gc::dirty_pages {
 // since the last cycle is remembered; false, too: that is not known.
 bool begin(bool minor);
 
-// In a minor cycle: the old objects on what is remembered are scanned by those who drain. Returns the pages of the OS.
-size_t list_remembered(Marker &marker);
+// In a minor cycle: the old objects on what is remembered are scanned by those who drain.
+void list_remembered(Marker &marker);
 
 // Fetches what is dirty, watches it afresh, and scans the marked objects there; calls `between` now and then. Returns the pages
 // of the OS.
