@@ -137,6 +137,25 @@ bool release_large(const Slot &slot) {
   return true;
 }
 
+void release_live(void *object) {
+  Slot slot;
+  if (!find_live(object, slot)) return fatal::not_collected("wr_gc_free", object);
+  const size_t size = object_size(slot);
+  if ((slot.tag & kNoscanTag) != 0 && size == kTinyBlock) return;  // others may live in the block
+  if (slot.object != address_of(object)) return fatal::not_collected("wr_gc_free", object);
+  if (Span *span = page_map::at(arena.page_of(slot.object)); WARREN_UNLIKELY(sampled_objects::any_in(span))) {
+    sampled_objects::forget(span, slot.object);
+  }
+  const bool freed = is_large(slot.tag) ? release_large(slot) : release_small(slot);
+  if (freed) {
+    live_bytes.fetch_sub(size, std::memory_order_relaxed);
+    if ((slot.tag & kNoscanTag) == 0) scannable_bytes.fetch_sub(size, std::memory_order_relaxed);
+  } else if (size <= kMaxClassSize) {
+    memset(object, 0, size);  // it keeps nothing alive any more, and the next cycle finds it
+  }
+  keep_alive(object);
+}
+
 }  // namespace
 
 WARREN_NOINLINE void *allocate_slow(size_t size, Kind kind) {
@@ -201,29 +220,6 @@ size_t size_of(const void *object) {
   keep_alive(object);
   return size;
 }
-
-namespace {
-
-void release_live(void *object) {
-  Slot slot;
-  if (!find_live(object, slot)) return fatal::not_collected("wr_gc_free", object);
-  const size_t size = object_size(slot);
-  if ((slot.tag & kNoscanTag) != 0 && size == kTinyBlock) return;  // others may live in the block
-  if (slot.object != address_of(object)) return fatal::not_collected("wr_gc_free", object);
-  if (Span *span = page_map::at(arena.page_of(slot.object)); WARREN_UNLIKELY(sampled_objects::any_in(span))) {
-    sampled_objects::forget(span, slot.object);
-  }
-  const bool freed = is_large(slot.tag) ? release_large(slot) : release_small(slot);
-  if (freed) {
-    live_bytes.fetch_sub(size, std::memory_order_relaxed);
-    if ((slot.tag & kNoscanTag) == 0) scannable_bytes.fetch_sub(size, std::memory_order_relaxed);
-  } else if (size <= kMaxClassSize) {
-    memset(object, 0, size);  // it keeps nothing alive any more, and the next cycle finds it
-  }
-  keep_alive(object);
-}
-
-}  // namespace
 
 void *reallocate(void *object, size_t size) {
   Slot slot;
