@@ -13,7 +13,6 @@
 
 #include <cstdio>
 #include <cstring>
-#include <string>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
@@ -51,6 +50,15 @@ WARREN_NOINLINE void far_below(Do what) {
   room[0] = 0;
   what();
   room[4095] = room[0];
+}
+
+// Of a large object that is none yet, made in this phase.
+Span *make_span(phase::Phase phase) {
+  const stop_gate::Inside gate;
+  phase::current.store(phase);
+  Span *span = new_span(PageCount{4}, SizeClass{0}, false);
+  phase::current.store(phase::Phase::kSweep);
+  return span;
 }
 
 constexpr size_t kTable = 512;  // words: a page of the OS
@@ -165,13 +173,7 @@ TEST(Always, AForkedChildCollectsAndTheParentGoesOn) {
 TEST(Always, SpansBornWhileMarkingBecomeYoung) {
   cycle::collect();
   const bool kept = marks_kept;
-  Span *span;
-  {
-    const stop_gate::Inside gate;
-    phase::current.store(phase::Phase::kMark);
-    span = new_span(PageCount{4}, SizeClass{0}, false);
-    phase::current.store(phase::Phase::kSweep);
-  }
+  Span *const span = make_span(phase::Phase::kMark);
   ASSERT_NE(span, nullptr);
   ASSERT_TRUE(span->born_black);
   BitPair *const pair = pairs_of(span);
@@ -197,11 +199,7 @@ TEST(Always, SpansBornWhileMarkingBecomeYoung) {
 TEST(Always, WhatIsBeingSweptKeepsItsMarksUntilItIs) {
   cycle::collect();
   const bool kept = marks_kept;
-  Span *span;
-  {
-    const stop_gate::Inside gate;
-    span = new_span(PageCount{4}, SizeClass{0}, false);
-  }
+  Span *const span = make_span(phase::Phase::kSweep);
   ASSERT_NE(span, nullptr);
   BitPair *const pair = pairs_of(span);
   *pair = {1, 1};
