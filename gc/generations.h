@@ -9,8 +9,8 @@
 // What is allocated while one marks is black, but mostly dead soon: spans made then lose their marks again (Span::born_black), which
 // makes their objects young. Objects that point to them were written to at that time, so their pages are not left watched.
 //
-// Nothing but arithmetic. Caller: cycle.cc. Invariant: the heap's goal is that of the last full cycle, so old garbage takes
-// room that new objects would have, and never more than half of it.
+// Nothing but arithmetic. Caller: cycle.cc. Invariant: minor cycles do not move the heap's goal up (pacer.h), so old garbage takes room
+// that new objects would have; when it may take half of that, the next cycle is a full one.
 #pragma once
 
 #include <cstdint>

@@ -33,7 +33,7 @@ struct Range {
 
 using Visit = void (*)(Range dirty, void *context);
 
-// The four below are for one thread at a time, the collector's, with no lock held.
+// All but for_each_dirty(), clears() and mechanism() are for one thread at a time, the collector's, with no lock held.
 
 // Tries the mechanisms out at the first call, and in a child again. A choice that does not work here is reported on
 // stderr, and kNone takes its place. Opens up to two descriptors, on high numbers.

@@ -205,7 +205,7 @@ Pacer::Summary Pacer::end_cycle(const End &end) {
   }
 
   heap_marked_ = end.heap_marked;
-  if (!end.minor || end.heap_marked < full_marked_) {  // a part of what the full one has left was known to be new, no more
+  if (!end.minor || end.heap_marked < full_marked_) {  // less than the full one has left: another would leave no more than this
     full_marked_ = end.heap_marked;
     full_new_ = end.heap_new;
   }

@@ -1,6 +1,6 @@
 // The signal that stops threads: which one, who handles it, and how the program's signal masks are kept open for it.
-// Callers: threads.cc; preload/signal_masks.cc; scheduler/kernel_threads.cc, last_thread.cc (which signals). Invariant: a signal is taken only while
-// its action is the default, and given up when the program installs a handler of its own.
+// Callers: threads.cc, last_thread.cc; preload/signal_masks.cc, waiting_calls.cc; scheduler/kernel_threads.cc (which signals).
+// Invariant: a signal is taken only while its action is the default, and given up when the program installs a handler of its own.
 #pragma once
 
 #include "allocator/base/os_calls.h"

@@ -1,5 +1,6 @@
 // A file that appears whole under its name, or not at all: until it is complete it is called FILE.writing.PID, so that two
-// processes may have the same name in mind. What is there and no regular file (a pipe, /dev/full, a symbolic link such as /dev/stdout) is written to as it is.
+// processes may have the same name in mind. What is there and no regular file (a pipe, /dev/full, a symbolic link such as
+// /dev/stdout) is written to as it is.
 // Callers: heap_dump.cc, pprof.cc. Invariant: what was at the path before is still there unless close() has returned 0.
 #pragma once
 

@@ -284,8 +284,8 @@ TEST_P(Programs, StayWithinTheirBounds) {
   EXPECT_LE(outcome.utilization, load.utilization);
   EXPECT_LE(outcome.share, load.share);
   EXPECT_GE(outcome.least_trigger, 0.69);
-  // 64 threads pay in advance, each for 64 KiB of work at least; the rest stays below the limit. (Of a thousand seeds the worst was
-  // at 1.065 of it.)
+  // 64 threads pay in advance, each for 64 KiB of work at least; the rest stays below the limit. (Seed 1075688982
+  // comes to 1.065 of it, 600 others to 1.052 at most.)
   EXPECT_LE(outcome.mapped, load.limit == kNever ? kNever : load.limit + load.limit / 12);
 }
 
