@@ -101,9 +101,9 @@ def note_slowdown(sample, output):
     """How much of the time with cycles marking was on, by the trace, and what a step then took, in parts of what it takes without."""
     marking = [float(ms) for ms, forced in re.findall(r"^gc \d+ .*?: [\d.]+\+([\d.]+)\+[\d.]+ ms clock(.*)$", output, re.M)
                if "(forced)" not in forced]
-    sample["marking_share"] = sum(marking) * 1e6 / sample["on_ns"]
-    for clock, name in (("ns", "step_ratio"), ("cpu_ns", "step_cpu_ratio")):
-        sample[name] = sample[f"on_{clock}"] / sample["on_steps"] / (sample[f"off_{clock}"] / sample["off_steps"])
+    sample["marking_share"] = sum(marking) * 1e6 / (sample["warming_ns"] + sample["on_ns"])
+    for clock, when, name in (("ns", "on", "step_ratio"), ("cpu_ns", "on", "step_cpu_ratio"), ("cpu_ns", "forced", "forced_cpu_ratio")):
+        sample[name] = sample[f"{when}_{clock}"] / sample[f"{when}_steps"] / (sample[f"off_{clock}"] / sample["off_steps"])
 
 
 def run_once(launcher, heap, source, binary, arguments):
@@ -151,6 +151,7 @@ PAUSE_COLUMNS = [("work_ns", "work s", 1e-9, 2)] + [
     (f"{who}_{part}_ns", f"{short} {part}", 1e-6, 3) for who, short in (("late", "late"), ("operation", "op"))
     for part in ("p50", "p99", "p99.9", "p99.99", "max")]
 SLOWDOWN_COLUMNS = [("marking_share", "marking %", 100, 0), ("step_ratio", "time x", 1, 2), ("step_cpu_ratio", "cpu x", 1, 2),
+                    ("forced_cpu_ratio", "forced x", 1, 2),
                     ("store_ns", "store ns", 1, 0), ("first_store_ns", "first ns", 1, 0), ("first_stores", "first no", 1, 0)]
 
 

@@ -21,6 +21,7 @@ PAUSES = {
 SLOWDOWN = [("marking_share", "of the time with cycles, marking", lambda share: f"{share:.0%}"),
             ("step_ratio", "a step's time with cycles, in parts of its time without", lambda ratio: f"{ratio:.2f}"),
             ("step_cpu_ratio", "the same of processor time", lambda ratio: f"{ratio:.2f}"),
+            ("forced_cpu_ratio", "the same in cycles that another thread asks for", lambda ratio: f"{ratio:.2f}"),
             ("store_ns", "a store to a page in the cache, ns", lambda ns: f"{ns:.0f}"),
             ("first_store_ns", "the first store to a watched page, ns", lambda ns: f"{ns:.0f}")]
 FLOOR_NS = 1000  # below that a pause is none

@@ -1,8 +1,9 @@
 // Claim: what marking costs the thread that goes on meanwhile: beside what it does with the collector off, and for each first
 // store to a page that the collector watches.
 // Held constant: one thread rewires the forest of pauses.cc, and replaces a leaf with each step; so it allocates, and pays for it.
-// Measured: its steps with the collector off, then while cycles follow each other; how long of that marking was on is
-// read from the collector's trace by bench/gc.py. Then single stores, one to a page of a large object in no order, with the
+// Measured: its steps with the collector off, when cycles have strewn the trees about; then while cycles follow each other that it asks
+// for by what it allocates, and pays for; then while another thread asks for them, so that it pays nothing but for its stores and for the
+// caches that it shares. How long marking was on is read from the collector's trace by bench/gc.py. Then single stores, one to a page of a large object in no order, with the
 // collector off and with one forced cycle after the other; those that took longer than 99.9% of the former are first stores, or
 // were interrupted: the median leaves the interrupted ones out.
 // Usage: slowdown MIB CYCLES PROCESSORS (0: all there are). Run by bench/gc.py, on warren alone.
@@ -94,13 +95,23 @@ int main(int argc, char **argv) {
   for (std::uint64_t i = 0; i < tree_count; ++i) trees[i] = build(kDepth, value);
   wr_gc_collect();
 
-  for (unsigned i = 0; i < 100; ++i) some_steps();  // to warm up
+  const std::uint64_t count = std::strtoull(argv[2], nullptr, 10);
+  const auto until_cycles = [](std::uint64_t more) {
+    return [wanted = heap::cycles() + more] { return heap::cycles() >= wanted; };
+  };
+  wr_gc_set_percent(kOften);
+  steps("warming", until_cycles(2));
+  wr_gc_set_percent(kOff);
   const std::uint64_t until = now() + kWindow;
   steps("off", [=] { return now() >= until; });
-  const std::uint64_t wanted = heap::cycles() + std::strtoull(argv[2], nullptr, 10);
   wr_gc_set_percent(kOften);
-  steps("on", [=] { return heap::cycles() >= wanted; });
+  steps("on", until_cycles(count));
   wr_gc_set_percent(kOff);
+  pthread_t collecting;
+  if (pthread_create(&collecting, nullptr, collect_on, nullptr) != 0) return 1;
+  steps("forced", until_cycles(count));
+  over.store(true, std::memory_order_relaxed);
+  pthread_join(collecting, nullptr);
 
   static char *pages;
   pages = static_cast<char *>(heap::make(kPages * kPage));
@@ -109,7 +120,7 @@ int main(int argc, char **argv) {
   for (unsigned i = 0; i < 4; ++i) store_to_each(pages, [](std::uint64_t time) { without.note(time); });
   const std::uint64_t slow = without.at(0.999);
   const std::uint64_t enough = heap::cycles() + kForced;
-  pthread_t collecting;
+  over.store(false, std::memory_order_relaxed);
   if (pthread_create(&collecting, nullptr, collect_on, nullptr) != 0) return 1;
   while (heap::cycles() < enough) {
     store_to_each(pages, [=](std::uint64_t time) {
