@@ -217,8 +217,7 @@ class Cycle {
       malloc_roots::scan(marker_);
       specials::scan_roots(marker_);
       drain_all();
-      size_t pages_before = dirty_pages::list_running(marker_);
-      drain_all();
+      size_t pages_before = dirty_pages::list_running(marker_, [](void *cycle) { static_cast<Cycle *>(cycle)->drain_all(); }, this);
       // There is little left to scan, and it is on this thread's pages: who allocates waits instead of helping.
       paying_ = false;
       assist::set_brake(true);
@@ -258,7 +257,7 @@ class Cycle {
 
   // From here on stores are noted. False: they cannot be.
   bool watch() {
-    minor_ = minor_ && marks_kept.load(std::memory_order_relaxed) && dirty_pages::begin(true);
+    minor_ = minor_ && marks_kept.load(std::memory_order_relaxed) && dirty_pages::begin(true, false);
     if (minor_) {
       old_ = count_old();
       minor_ = mode() == Generations::Mode::kAlways || generations.pays({old_.scannable, old_.remembered});
@@ -266,7 +265,7 @@ class Cycle {
     if (minor_) return true;
     old_ = {};
     if (marks_kept.load(std::memory_order_relaxed)) all_forgotten_ = forget_old();
-    return dirty_pages::begin(false);
+    return dirty_pages::begin(false, mode() != Generations::Mode::kAlways);
   }
 
   // Pause 1. False: the world is still stopped and background_lock held, because the program's stores cannot be seen.

@@ -2,7 +2,9 @@
 #include "gc/dirty_pages.h"
 
 #include "allocator/base/options.h"
+#include "allocator/base/os_calls.h"
 #include "gc/block_digests.h"
+#include "gc/late_watch.h"
 #include "gc/mutation.h"
 #include "gc/page_states.h"
 #include "gc/span_set.h"
@@ -47,13 +49,22 @@ void set_watched(Range range) {
   }
 }
 
+// What is watched, or cleared, before it is scanned: while it waits, the program's stores cost it faults, and make it dirty again. All at
+// once: a fifth more faults where all of the heap is written to. Smaller: more system calls.
+constexpr size_t kSlice = size_t{16} << 20;
+
+template <class Visit>
+void for_each_slice(Range range, Visit visit) {
+  for (uintptr_t at = range.start; at < range.end; at += kSlice) visit(Range{at, range.end - at < kSlice ? range.end : at + kSlice});
+}
+
 // Watches pages that are not yet; calls `visit` for each run of them.
 template <class Visit>
 bool watch_new(Visit visit) {
   // Runs are gathered, so that one call watches many.
   constexpr size_t kBatch = 256;
   static Range batch[kBatch];
-  size_t count = 0;
+  size_t count = 0, bytes = 0;
   bool good = true;
   const auto send = [&] {
     if (count != 0 && good) good = mutation::watch(batch, count);
@@ -61,11 +72,14 @@ bool watch_new(Visit visit) {
       set_watched(batch[i]);
       visit(batch[i]);
     }
-    count = 0;
+    count = bytes = 0;
   };
-  for_each_run(is_new, [&](Range range) {
-    if (count == kBatch) send();
-    batch[count++] = range;
+  for_each_run(is_new, [&](Range run) {
+    for_each_slice(run, [&](Range range) {
+      batch[count++] = range;
+      bytes += range.end - range.start;
+      if (count == kBatch || bytes >= kSlice) send();
+    });
   });
   send();
   return good;
@@ -78,8 +92,9 @@ struct Pass {
   Marker *marker;
   void (*between)(void *context);
   void *context;
-  size_t pages;
+  size_t pages = 0;
   size_t most = ~size_t{0};  // pages to be scanned
+  size_t waiting = 0;        // bytes listed since `between` was called
 };
 
 void rescan(Range dirty, void *context) {
@@ -98,6 +113,10 @@ void list(Range dirty, void *context) {
   page_states::add(dirty, page_states::kTouched);
   pass->marker->rescan_later(dirty.start, dirty.end);
   pass->pages += (dirty.end - dirty.start) / kOsPageSize;
+  pass->waiting += dirty.end - dirty.start;
+  if (pass->waiting < kSlice) return;
+  pass->between(pass->context);
+  pass->waiting = 0;
 }
 
 // relaxed: nobody marks, and who reads a tag meanwhile does not ask for these bits
@@ -149,11 +168,24 @@ void unwatch_all() {
   mutation::lifted_all();
 }
 
+LateWatch late_watch;
+bool late = false, minor_cycle = false;
+uint64_t begun = 0;
+struct Durations {
+  uint64_t marking = 0, again = 0;
+} durations;  // of a late cycle, until it has rescanned what was dirty for the first time
+
+size_t scanned_pages() {
+  size_t bytes = 0;
+  for_each_run(is_scanned, [&](Range run) { bytes += run.end - run.start; });
+  return bytes / kOsPageSize;
+}
+
 void remember(Range dirty, void *) { page_states::add(dirty, page_states::kRemembered); }
 
 }  // namespace
 
-bool begin(bool minor) {
+bool begin(bool minor, bool may_be_late) {
   forget_tags(minor ? kYoungTag : kCycleTags);  // some are of a span that was being made when a signal's handler forked
   block_digests::begin();  // without a mechanism, too: an overflow has everything scanned again
   const auto choice = static_cast<mutation::Choice>(options.gc_tracking.load(std::memory_order_relaxed));
@@ -166,6 +198,10 @@ bool begin(bool minor) {
   if (minor && !stays) return false;
   if (stays) page_states::take_away(page_states::kTouched | page_states::kRemembered);
   if (minor) for_each_run(is_watched, [](Range range) { mutation::for_each_dirty(range, true, remember, nullptr); });
+  late = !minor && may_be_late && mutation::clears() && late_watch.is_late();
+  minor_cycle = minor;
+  begun = os_calls::now();
+  if (late) return true;
   if (watch_new([minor](Range range) {
         page_states::add(range, page_states::kProtected | (minor ? page_states::kRemembered : 0));
       })) {
@@ -184,26 +220,40 @@ void list_remembered(Marker &marker) {
 namespace {
 
 size_t fetch(Pass &pass, mutation::Visit visit) {
+  for_each_run(is_watched, [&](Range run) {
+    for_each_slice(run, [&](Range range) { mutation::for_each_dirty(range, true, visit, &pass); });
+  });
+  // After what was watched, lest it be visited twice.
   if (!watch_new([&](Range range) {
         page_states::add(range, page_states::kProtected);
         visit(range, &pass);
       })) {
     return 0;  // the rest stays new, and dirty
   }
-  for_each_run(is_watched, [&](Range range) { mutation::for_each_dirty(range, true, visit, &pass); });
   return pass.pages;
 }
 
 }  // namespace
 
-size_t rescan_running(Marker &marker, void (*between)(void *context), void *context) {
-  Pass pass{&marker, between, context, 0};
-  return fetch(pass, rescan);
+size_t list_running(Marker &marker, void (*drain)(void *context), void *context) {
+  const uint64_t marked = os_calls::now();
+  Pass pass{&marker, drain, context};
+  const size_t pages = fetch(pass, list);
+  drain(context);
+  if (late) {
+    durations = {marked - begun, os_calls::now() - marked};
+  } else if (!minor_cycle) {
+    late_watch.note_early(pages, scanned_pages());
+  }
+  return pages;
 }
 
-size_t list_running(Marker &marker) {
-  Pass pass{&marker, nullptr, nullptr, 0};
-  return fetch(pass, list);
+size_t rescan_running(Marker &marker, void (*between)(void *context), void *context) {
+  Pass pass{&marker, between, context};
+  const size_t pages = fetch(pass, rescan);
+  if (late && durations.again != 0) late_watch.note_late(pages, scanned_pages(), durations.marking, durations.again);
+  durations = {};
+  return pages;
 }
 
 bool rescan_stopped(Marker &marker, size_t most) {
@@ -213,7 +263,9 @@ bool rescan_stopped(Marker &marker, size_t most) {
   return pass.pages <= most;
 }
 
-bool can_stay() { return stays; }
+bool is_late() { return late; }
+
+bool can_stay() { return stays && !late; }
 
 void end(bool stay) {
   if (stay && stays) return unwatch_but_what_stays();

@@ -8,9 +8,10 @@
 
 namespace warren::gc::dirty_pages {
 
-// Watches all scanned spans. False: stores cannot be seen; mark with the program stopped. `minor`: what was written to, or not watched,
-// since the last cycle is remembered; false, too: that is not known.
-bool begin(bool minor);
+// Watches all scanned spans, or leaves that to list_running() (see late_watch.h) with `may_be_late`. False: stores cannot be seen; mark
+// with the program stopped. `minor`: what was written to, or not watched, since the last cycle is remembered; false, too: that is not
+// known.
+bool begin(bool minor, bool may_be_late);
 
 // In a minor cycle: the old objects on what is remembered are scanned by those who drain.
 void list_remembered(Marker &marker);
@@ -19,11 +20,15 @@ void list_remembered(Marker &marker);
 // of the OS.
 size_t rescan_running(Marker &marker, void (*between)(void *context), void *context);
 
-// The same, but for the scanning: that is left to those who drain.
-size_t list_running(Marker &marker);
+// The same, once, when the heap has been marked; but for the scanning: that is left to those who drain. Has all drained now and then, and at
+// its end.
+size_t list_running(Marker &marker, void (*drain)(void *context), void *context);
 
 // The same at last, with the program stopped, watching nothing. False: more than `most` pages are dirty, and not all were scanned.
 bool rescan_stopped(Marker &marker, size_t most);
+
+// Whether this cycle, or the last, left watching to list_running(). For tests.
+bool is_late();
 
 // Whether end(true) is heeded: else the next cycle cannot be a minor one.
 bool can_stay();

@@ -215,7 +215,7 @@ TEST(YoungSpans, AreThoseOfOneCycle) {
   phase::current.store(phase::Phase::kSweep);
   slot.unmark();
   // Also when the cycle that it was young in did not come to its end, in a forked child.
-  dirty_pages::begin(false);
+  dirty_pages::begin(false, false);
   EXPECT_EQ(slot_of(object).tag & kYoungTag, 0);
   ASSERT_TRUE(find_unmarked(address_of(object), found, tables));
   EXPECT_EQ(found.object, address_of(object));
