@@ -69,7 +69,7 @@ not_done:
 // which the caller sees now, or never will. False: the kernel refuses what it has promised.
 // `area` read as 0 after the change says as much: who reads the word in a sequence has read `area` before that, and not 0.
 inline bool fence() {
-  return area.load(std::memory_order_relaxed) == 0 || os_calls::end_sequences();
+  return area.load(std::memory_order_relaxed) == 0 || os_calls::fence_all_threads();
 }
 
 }  // namespace warren::scheduler::restartable

@@ -9,10 +9,11 @@ namespace {
 
 Mutex one_taker{LockRank::kTakeP};
 
-// The M's side stores before it loads; so does this.
-void fence() {
+// The M's side stores before it loads; so does this. False: a sandbox that the program has entered refuses it, and nothing can be taken
+// from who does not give it up: Ms look at what is asked of them when they come into the runtime.
+bool fence() {
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if ((not_taken & kFenced) == 0) os_calls::fence_all_threads();
+  return (not_taken & kFenced) != 0 || os_calls::fence_all_threads();
 }
 
 // After the fence. The P, if it can be had.
@@ -78,15 +79,14 @@ P *take(P *p) {
   MutexLock hold(one_taker);
   M *m = p->m.load(std::memory_order_acquire);
   if (m == nullptr || !ask_machine(m)) return nullptr;
-  fence();
-  return take_from(m);
+  return fence() ? take_from(m) : nullptr;
 }
 
 void take_all(void (*taken)(P *p)) {
   MutexLock hold(one_taker);
   const int count = sched.p_count.load(std::memory_order_relaxed);
   for (int i = 0; i < count; ++i) ask(sched.ps[i].load(std::memory_order_relaxed));
-  fence();
+  if (!fence()) return;
   for (int i = 0; i < count; ++i) {
     P *p = sched.ps[i].load(std::memory_order_relaxed);
     M *m = p->m.load(std::memory_order_acquire);

@@ -130,10 +130,9 @@ void close_all_but(int fd, int other);  // descriptors; either may be -1
 
 // A fence in every thread of this process that runs. False where the kernel does not offer it (register once, first).
 bool register_remote_fences();
-void fence_all_threads();
+bool fence_all_threads();  // false: the kernel refused, though it was registered: a filter came meanwhile
 // Whether such a fence also ends restartable sequences: after it, none that began before it will store.
 bool fences_end_sequences();
-bool end_sequences();  // the same fence; false: the kernel refused, though it was registered
 
 // Guard pages without mappings of their own (Linux 6.13): each of the `count` pages of `bytes` at start, start + stride, …
 // faults when touched. One call for as many as the kernel takes. False: not all were made.

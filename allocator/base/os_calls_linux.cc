@@ -328,8 +328,7 @@ bool register_remote_fences() {
 }
 
 bool fences_end_sequences() { return remote_fence == MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ; }
-bool end_sequences() { return call(SYS_membarrier, remote_fence) == 0; }
-void fence_all_threads() { call(SYS_membarrier, remote_fence); }
+bool fence_all_threads() { return call(SYS_membarrier, remote_fence) == 0; }
 
 bool install_guards(void *start, size_t stride, size_t bytes, size_t count) {
   constexpr long kGuardInstall = 102;  // MADV_GUARD_INSTALL, newer than the headers

@@ -115,7 +115,9 @@ TEST_F(OsCalls, ShortTurnsChangeNothingElseAndAreNotInherited) {
   }).join();
   EXPECT_EQ(after.policy, before.policy);
   EXPECT_EQ(after.nice, before.nice);
-  if (before.policy == SCHED_OTHER) EXPECT_EQ(after.turn, before.turn == 0 ? 0 : 100'000);
+  if (before.policy == SCHED_OTHER) {
+    EXPECT_EQ(after.turn, before.turn == 0 ? 0 : 100'000);
+  }
   EXPECT_EQ(inherited.policy, before.policy);
   EXPECT_EQ(inherited.nice, before.nice);
   EXPECT_EQ(inherited.turn, before.turn);
