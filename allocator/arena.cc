@@ -31,13 +31,14 @@ struct Part {
 };
 
 constexpr size_t kPages = kStepSize >> kPageShift;
-enum : unsigned { kPageMap, kBitmap, kFine, kOdd, kCoarse, kPartCount };
+enum : unsigned { kPageMap, kBitmap, kFine, kOdd, kCoarse, kClassHints, kPartCount };
 Part parts[kPartCount] = {
     {kPages * sizeof(Span *), 0, 0},
     {kPages * kBitmapBytesPerPage, 0, 0},
     {kStepSize >> kFineShift, 0, 0},
     {kStepSize >> kFineShift, 0, 0},
     {kStepSize >> kCoarseShift, 0, 0},
+    {kPages, 0, 0},  // less than an OS page
 };
 // Outside of the array, since it grows by itself.
 constexpr size_t kTagBytesPerStep = kPages * sizeof(uint16_t);
@@ -120,9 +121,11 @@ bool claim_largest(size_t wanted_bytes) {
 PrepareResult prepare_parts(size_t steps) {
   for (Part &part : parts) {
     if (part.grown_steps >= steps) continue;
-    void *at = at_address<void>(part.start + part.grown_steps * part.bytes_per_step);
-    const PrepareResult result = os_memory::prepare(at, (steps - part.grown_steps) * part.bytes_per_step, exclusive);
-    if (result != PrepareResult::kOk) return result;
+    const size_t from = align_up(part.grown_steps * part.bytes_per_step, kOsPageSize), to = align_up(steps * part.bytes_per_step, kOsPageSize);
+    if (from != to) {
+      const PrepareResult result = os_memory::prepare(at_address<void>(part.start + from), to - from, exclusive);
+      if (result != PrepareResult::kOk) return result;
+    }
     part.grown_steps = steps;
   }
   return PrepareResult::kOk;
@@ -148,6 +151,7 @@ bool set_up(size_t wanted_bytes) {
   arena.fine = at_address<uint8_t>(parts[kFine].start);
   arena.odd = at_address<uint8_t>(parts[kOdd].start);
   arena.coarse = at_address<uint8_t>(parts[kCoarse].start);
+  arena.class_hints = at_address<uint8_t>(parts[kClassHints].start);
   arena.fine[0] = arena.coarse[0] = kSentinelMark;
   arena.fine_from_zero = at_address<uint8_t>(parts[kFine].start - (arena.start >> kFineShift));
   hot.empty.fine_from_zero = arena.fine_from_zero;
@@ -195,7 +199,8 @@ void except_maps_from_huge_pages() {
   if (from >= steps) return;
   excepted_steps.store(steps, std::memory_order_relaxed);
   for (const Part &part : parts) {
-    os_memory::prefer_huge_pages(at_address<void>(part.start + from * part.bytes_per_step), (steps - from) * part.bytes_per_step, false);
+    const size_t start = align_down(from * part.bytes_per_step, kOsPageSize), end = align_up(steps * part.bytes_per_step, kOsPageSize);
+    os_memory::prefer_huge_pages(at_address<void>(part.start + start), end - start, false);
   }
 }
 
@@ -236,7 +241,7 @@ Range metadata_range() { return metadata; }
 
 size_t map_bytes() {
   size_t bytes = 0;
-  for (const Part &part : parts) bytes += part.grown_steps * part.bytes_per_step;
+  for (const Part &part : parts) bytes += align_up(part.grown_steps * part.bytes_per_step, kOsPageSize);
   return bytes + tag_bytes;
 }
 

@@ -1,4 +1,4 @@
-// The address space of the heap: metadata | page map | bitmap | object map | arena.
+// The address space of the heap: metadata | page map | bitmap | object map | class hints | arena.
 //
 //     metadata     spans, thread caches: what the heap itself needs            metadata.h
 //     page map     one Span* for each page of the arena
@@ -6,6 +6,7 @@
 //     fine plane   one byte for each 16 bytes of the arena      }
 //     odd plane    likewise, for blocks that start at 8 mod 16  } the object map: object_map.h
 //     coarse plane one byte for each 128 bytes                  }
+//     class hints  one byte for each page: the class of its objects, as free() expects it before it knows (heap.h, release)
 //     tags         two bytes for each page, of what the collector has there (gc/page_tags.h): mapped only once it is used
 //     arena        pages, handed out by the page heap
 //
@@ -44,6 +45,7 @@ struct Arena {
   uint8_t *coarse_from_zero;
   uint8_t *odd = nullptr;
   uint8_t *coarse = nullptr;
+  uint8_t *class_hints = nullptr;
   Span **page_map = nullptr;
   uint8_t *bitmap = nullptr;
 

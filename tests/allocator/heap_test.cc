@@ -27,6 +27,9 @@ void *take(size_t size) { return allocate<allocate_slow>(size); }
 void free_slow(void *block) { release_slow(block, "free"); }
 void give(void *block) { release<free_slow>(block); }
 
+unsigned misses = 0;
+void note_miss(void *) { ++misses; }
+
 bool all_are(const void *block, size_t size, uint8_t value) {
   for (size_t i = 0; i < size; ++i) {
     if (static_cast<const uint8_t *>(block)[i] != value) return false;
@@ -99,6 +102,35 @@ TEST(Heap, TinyBlocksArePackedWhereTheyAreMany) {
   });
 }
 
+// A hint that is wrong costs a look at the mark, and nothing else: that of pages that had another class before, or lost theirs.
+TEST(Heap, WrongHintsOfClassesAreHarmless) {
+  in_own_heap([] {
+    std::vector<void *> blocks;
+    for (int i = 0; i < 1000; ++i) blocks.push_back(take(48));
+    for (void *block : blocks) {
+      uint8_t &hint = arena.class_hints[arena.page_of(address_of(block)).value];
+      const uint8_t right = hint;
+      for (const int wrong : {0, 1, right - 1, right + 1, 67, 255}) {
+        hint = static_cast<uint8_t>(wrong);
+        misses = 0;
+        release<note_miss>(block);
+        EXPECT_EQ(misses, 1u);
+      }
+      give(block);
+      EXPECT_EQ(take(48), block);
+      hint = right;
+      release<note_miss>(block);
+      EXPECT_EQ(misses, 1u);
+      release<note_miss>(block);
+      EXPECT_EQ(misses, 2u) << "it is free";
+      EXPECT_EQ(take(48), block);
+      for (const size_t inside : {1, 8, 16, 47}) release<note_miss>(at_address<void>(address_of(block) + inside));
+      EXPECT_EQ(misses, 6u);
+    }
+    for (void *block : blocks) give(block);
+  });
+}
+
 // In a heap that is mostly other things they stay as they are.
 TEST(Heap, TinyBlocksAreNotPackedWhereTheyAreFew) {
   in_own_heap([] {
@@ -109,9 +141,6 @@ TEST(Heap, TinyBlocksAreNotPackedWhereTheyAreFew) {
     for (void *block : blocks) give(block);
   });
 }
-
-unsigned misses = 0;
-void note_miss(void *) { ++misses; }
 
 TEST(Heap, TinyBlocksNeedNoSlowPathOnceThereAreSome) {
   in_own_heap([] {
