@@ -109,8 +109,9 @@ void in_child() NO_THREAD_SAFETY_ANALYSIS {
   if (rebuild) span_sets_for_fork::rebuild_in_child(caches::has_mine);
   mark_workers::reset_in_child();
   dirty_pages::reset_in_child();
+  // Finalizers that are ready wait for the child's first cycle: a thread made here would fork or print while handlers that come
+  // after this one reset the very locks that it holds.
   finalizer_thread::reset_in_child();
-  if (specials::any_ready()) finalizer_thread::wake();
 }
 
 }  // namespace

@@ -6,7 +6,10 @@
 
 #include <atomic>
 #include <cerrno>
+#include <filesystem>
 #include <mutex>
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace warren::gc_tests {
 namespace {
@@ -286,6 +289,43 @@ TEST(Finalizers, MayAllocateLockCollectAndStartThreads) {
     const std::lock_guard guard(lock);
     return called >= 90;
   }));
+  EXPECT_EQ(broken, 0);
+}
+
+size_t threads_here() {
+  size_t count = 0;
+  for ([[maybe_unused]] const auto &task : std::filesystem::directory_iterator("/proc/self/task")) ++count;
+  return count;
+}
+
+// The child has the finalizers that were ready behind the one that forks. They run after a cycle of its own: a thread that is
+// there before all handlers of fork have run would find its locks reset.
+TEST(Finalizers, ForkAndTheChildRunsTheOthersAfterItsFirstCycle) {
+  reset();
+  static std::atomic<bool> in_child{false}, forked{false};
+  static std::atomic<int> bad_children{0};
+  apart([] {
+    for (int i = 0; i < kMany; ++i) {
+      wr_gc_set_finalizer(
+          make_node(i),
+          [](void *object, void *) {
+            count_call(object, nullptr);
+            if (in_child || forked.exchange(true)) return;
+            const pid_t child = fork();
+            if (child == 0) {
+              in_child = true;
+              const size_t threads = threads_here();
+              const int before = called;
+              _exit(threads != 1 ? 1 : collect_until([before] { return called >= before + 100; }) ? 0 : 2);
+            }
+            int status = -1;
+            if (waitpid(child, &status, 0) != child || status != 0) ++bad_children;
+          },
+          nullptr);
+    }
+  });
+  EXPECT_TRUE(collect_until([] { return called >= kEnough; }));
+  EXPECT_EQ(bad_children, 0);
   EXPECT_EQ(broken, 0);
 }
 
