@@ -146,19 +146,26 @@ void visit_thread_range(uintptr_t low, uintptr_t high, void *context) {
   held_blocks::for_each_exception(low, high, visit_range, context);
 }
 
-// Data that may be unmapped while it is read.
+// Data that may be unmapped while it is read. Of what cannot be read more and more is skipped, so that a hole of any size takes a
+// few calls; what lies in the last part skipped is found in the second pause.
 void visit_copy(uintptr_t low, uintptr_t high, void *context) {
   static uintptr_t words[2048];  // one cycle at a time
+  size_t skipped = kOsPageSize;
   while (low < high) {
     const size_t wanted = high - low < sizeof words ? high - low : sizeof words;
     const size_t bytes = mappings::copy(words, low, wanted);
     visit_range(address_of(words), address_of(words) + bytes, context);
-    if (bytes < wanted) return;
     low += bytes;
+    if (bytes == wanted) {
+      skipped = kOsPageSize;
+      continue;
+    }
+    low = align_down(low, kOsPageSize);
+    if (high - low <= skipped) return;
+    low += skipped;
+    skipped *= 2;
   }
 }
-
-void add_length(uintptr_t low, uintptr_t high, void *context) { *static_cast<uint64_t *>(context) += high - low; }
 
 // Lets the program run and stops it in turns, as long as that succeeds.
 class Throttle {
@@ -210,7 +217,7 @@ class Cycle {
     if (concurrent) {
       mark_workers::wake(extra_workers());
       if (minor_) dirty_pages::list_remembered(marker_);
-      roots::for_each_data_range(visit_copy, &marker_);
+      roots::for_each_data_range_running(visit_copy, &marker_);
       rooted_memory::for_each(visit_range, &marker_);
       const uint64_t before = marker_.scanned_bytes();
       world::for_each_parked_stack(visit_range, &marker_);
@@ -285,10 +292,8 @@ class Cycle {
     worth_waiting.store(true, std::memory_order_relaxed);
     Stopwatch pause;
     if (!all_forgotten_) forget_old();
-    uint64_t globals = 0;
-    roots::for_each_data_range(add_length, &globals);
-    trace_.globals = globals;
-    dedicated_ = pacing::begin(trace_.procs, globals, minor_, old_.scannable);
+    trace_.globals = roots::data_bytes();
+    dedicated_ = pacing::begin(trace_.procs, trace_.globals, minor_, old_.scannable);
     assist::begin();
     pacing::revise({});
     phase::black_bytes.store(0, std::memory_order_relaxed);

@@ -130,6 +130,8 @@ struct Visitor {
   void *context;
 };
 
+// What was unmapped since it was added is left out, and pages without access: guards that a program has put below stacks in its
+// own data are such.
 void visit_readable(const Range &range, Visitor visitor) {
   mappings::for_each_readable(
       range.low, range.high,
@@ -142,9 +144,27 @@ void visit_readable(const Range &range, Visitor visitor) {
 
 // First of the added ranges that ends at or above `address`.
 size_t first_reaching(uintptr_t address) {
-  size_t i = 0;
-  while (i < added.size() && added[i].high < address) ++i;
-  return i;
+  size_t low = 0, high = added.size();
+  while (low < high) {
+    const size_t middle = (low + high) / 2;
+    if (added[middle].high < address) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+// What is added from `address` upwards, as far as it is in one piece. In a running world, where it may change at any time.
+bool next_added(uintptr_t address, Range *found) {
+  const NoStopLock lock;
+  size_t i = first_reaching(address);
+  if (i < added.size() && added[i].high == address) ++i;
+  if (i == added.size()) return false;
+  *found = added[i];
+  if (found->low < address) found->low = address;
+  return true;
 }
 
 }  // namespace
@@ -189,9 +209,21 @@ void remove(const void *low_bound, const void *high_bound) {
 }
 
 void for_each_data_range(VisitRange visit, void *context) {
-  for (const Range &range : segments) visit_words(range.low, range.high, visit, context);
-  // What the program has said may have been unmapped since, or hold pages without access.
+  for (const Range &range : segments) visit_readable(range, {visit, context});
   for (const Range &range : added) visit_readable(range, {visit, context});
+}
+
+void for_each_data_range_running(VisitRange visit, void *context) {
+  for (const Range &range : segments) visit_words(range.low, range.high, visit, context);
+  for (Range range{0, 0}; next_added(range.high, &range);) visit_words(range.low, range.high, visit, context);
+}
+
+uint64_t data_bytes() {
+  uint64_t sum = 0;
+  const auto add_length = [](uintptr_t low, uintptr_t high, void *context) { *static_cast<uint64_t *>(context) += high - low; };
+  for (const Range &range : segments) sum += range.high - range.low;
+  for (const Range &range : added) visit_readable(range, {add_length, &sum});
+  return sum;
 }
 
 void for_each_own_range(VisitRange visit, void *context) {

@@ -17,9 +17,15 @@ namespace warren::gc::roots {
 bool add(const void *low, const void *high);
 void remove(const void *low, const void *high);
 
-// Every range of data. In a running world, where a library may vanish at any time, read it by mappings::copy() only,
-// and do not stop the world in `visit`.
+// Every range of data that can be read. In a stopped world.
 void for_each_data_range(VisitRange visit, void *context);
+
+// Every range of data, holes included, in a running world, where a library may vanish at any time: read it by mappings::copy()
+// only, and do not stop the world in `visit`.
+void for_each_data_range_running(VisitRange visit, void *context);
+
+// How much there is, some pages without access included. In a stopped world.
+uint64_t data_bytes();
 
 // This library's own data, which is no root: what the heap's and the scheduler's structures refer to.
 void for_each_own_range(VisitRange visit, void *context);

@@ -231,6 +231,41 @@ TEST(Roots, AddedRangesWithHolesAreNotTouchedThere) {
   });
 }
 
+alignas(4096) char pages_of_data[4 * 4096];
+
+// A stack in the program's data, say, with a guard below.
+TEST(Roots, DataWithGuardsIsNotTouchedThere) {
+  in_own_process([] {
+    ASSERT_EQ(mprotect(pages_of_data + 4096, 4096, PROT_NONE), 0);
+    const Hidden below(5), above(6), nowhere(7);
+    below.put(reinterpret_cast<uint64_t *>(pages_of_data));
+    above.put(reinterpret_cast<uint64_t *>(pages_of_data + 2 * 4096));
+    EXPECT_TRUE(found_in_data(below));
+    EXPECT_TRUE(found_in_data(above));
+    EXPECT_FALSE(found_in_data(nowhere));
+  });
+}
+
+// Else all that only they hold would be marked in the second pause.
+TEST(Roots, AddedAreSeenInARunningWorldToo) {
+  in_own_process([] {
+    ASSERT_TRUE(world::stop());
+    world::start();
+    char *memory = map(1 << 16);
+    ASSERT_TRUE(roots::add(memory + 8, memory + 4096));
+    ASSERT_TRUE(roots::add(memory + 8192, memory + 8200));
+    static Ranges found;
+    static uintptr_t base;
+    base = address_of(memory);
+    roots::for_each_data_range_running(
+        [](uintptr_t low, uintptr_t high, void *) {
+          if (low - base < 1 << 16) found.emplace_back(low - base, high - base);
+        },
+        nullptr);
+    EXPECT_EQ(found, (Ranges{{8, 4096}, {8192, 8200}}));
+  });
+}
+
 TEST(Mappings, AroundAnAddress) {
   char *memory = map(4 * 4096, PROT_NONE);
   ASSERT_EQ(mprotect(memory + 4096, 2 * 4096, PROT_READ | PROT_WRITE), 0);
