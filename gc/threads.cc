@@ -354,6 +354,19 @@ void warn() {
   }
 }
 
+// Once: who waits for a cycle waits until a signal is free, and nothing else tells why.
+bool take_signal() {
+  static bool said = false;  // under the world's lock
+  if (stop_signal::take(on_signal)) return true;
+  if (said) return false;
+  said = true;
+  LogLine line;
+  line << "warren: gc: nothing can be collected while the program handles each signal from "
+       << uint64_t{stop_signal::kLowest} << " to " << uint64_t{stop_signal::kHighest};
+  line.write_to(2);
+  return false;
+}
+
 void release_all() {
   if (epoch_.load(std::memory_order_relaxed) % 2 == 0) return;  // relaxed: its own
   epoch_.fetch_add(1, std::memory_order_release);  // release: pairs with the acquire in arrive()
@@ -482,7 +495,7 @@ bool set_up() {
   if (process.load(std::memory_order_relaxed) != 0) return true;
   stacks::set_up();
   stop_gate::stop_here = stop_at_gate;
-  if (!stop_signal::take(on_signal)) return false;
+  if (!take_signal()) return false;
   process.store(os_process::id(), std::memory_order_release);  // release: pairs with the acquire above
   return true;
 }
@@ -495,7 +508,7 @@ bool stop(uint64_t longest) NO_THREAD_SAFETY_ANALYSIS {
   stop_began = os_calls::now();
   if (process.load(std::memory_order_relaxed) != os_process::id()) reset_in_child();  // forked behind libc's back
   const bool mapped = mappings::prepare();
-  if (mapped && (stop_signal::ours() || stop_signal::take(on_signal)) && stop_all(longest)) {
+  if (mapped && (stop_signal::ours() || take_signal()) && stop_all(longest)) {
     stopper = os_calls::thread_id();
     return true;
   }

@@ -289,6 +289,26 @@ TEST(World, TheProgramTakesOurSignal) {
   });
 }
 
+// As by a program that handles whatever signal there is.
+TEST(World, TheProgramTakesEverySignal) {
+  in_own_process([] {
+    const auto handle_all = [](void (*handler)(int)) {
+      for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) std::signal(signal, handler);
+    };
+    ASSERT_TRUE(world::stop());
+    world::start();
+    handle_all([](int) {});
+    testing::internal::CaptureStderr();
+    EXPECT_FALSE(world::stop(1'000'000));
+    EXPECT_FALSE(world::stop(1'000'000));
+    EXPECT_EQ(testing::internal::GetCapturedStderr(),
+              "warren: gc: nothing can be collected while the program handles each signal from 36 to 60\n");
+    handle_all(SIG_DFL);
+    EXPECT_TRUE(world::stop());
+    world::start();
+  });
+}
+
 TEST(World, OurSignalFromElsewhereStopsNobody) {
   in_own_process([] {
     Counters counters(3);
