@@ -2,6 +2,7 @@
 #include "allocator/emergency.h"
 
 #include "allocator/base/address.h"
+#include "allocator/base/annotations.h"
 
 #include <atomic>
 
@@ -11,7 +12,7 @@ namespace {
 // In .bss: costs nothing until used; aligned as the kernel aligns, since a loader that must do more reserves, cuts and protects
 // first. Crash handlers format a few messages; a handler that needs more gets NULL.
 constexpr size_t kPoolSize = size_t{256} << 10;
-alignas(kOsPageSize) char pool[kPoolSize];
+alignas(kOsPageSize) WARREN_LARGE_TABLE char pool[kPoolSize];
 
 struct Header {
   size_t size;

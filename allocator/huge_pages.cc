@@ -2,6 +2,7 @@
 #include "allocator/huge_pages.h"
 
 #include "allocator/base/address.h"
+#include "allocator/base/annotations.h"
 #include "allocator/base/options.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_memory.h"
@@ -27,7 +28,7 @@ constexpr uint32_t kUnits = 32768;       // that are watched: of an arena of 64 
 constexpr uint32_t kMaxExcepted = 8192;  // the kernel allows a process 65530 mappings
 
 // relaxed, all: a unit's bit is looked at by whoever has its free pages in hands; the count is a bound.
-std::atomic<uint64_t> excepted[kUnits / 64];
+WARREN_LARGE_TABLE std::atomic<uint64_t> excepted[kUnits / 64];
 std::atomic<uint32_t> excepted_count{0};
 
 // From this page on they were asked for at some time; written under the page heap's lock.

@@ -149,7 +149,7 @@ void visit_thread_range(uintptr_t low, uintptr_t high, void *context) {
 // Data that may be unmapped while it is read. Of what cannot be read more and more is skipped, so that a hole of any size takes a
 // few calls; what lies in the last part skipped is found in the second pause.
 void visit_copy(uintptr_t low, uintptr_t high, void *context) {
-  static uintptr_t words[2048];  // one cycle at a time
+  WARREN_LARGE_TABLE static uintptr_t words[2048];  // one cycle at a time
   size_t skipped = kOsPageSize;
   while (low < high) {
     const size_t wanted = high - low < sizeof words ? high - low : sizeof words;

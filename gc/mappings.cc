@@ -3,6 +3,7 @@
 #include "gc/mappings.h"
 
 #include "allocator/base/address.h"
+#include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_process.h"
 #include "gc/paged_array.h"
@@ -33,7 +34,7 @@ PagedArray<Mapping> list;
 
 // Reads all of /proc/self/maps: "LOW-HIGH rwxp …\n".
 void read_list() {
-  static char buffer[16384];
+  WARREN_LARGE_TABLE static char buffer[16384];
   listed = true;
   list.clear();
   os_calls::rewind(fd);

@@ -17,6 +17,7 @@
 #include "gc/mutation_mechanism.h"
 
 #include "allocator/base/address.h"
+#include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
 
 #include <algorithm>
@@ -59,7 +60,7 @@ KeptDescriptor faults, pagemap;
 
 // What unwatch() lifts. A range that does not fit stays protected until its next first store, which is no harm.
 constexpr size_t kMaxWatched = 4096;
-Range watched[kMaxWatched];
+WARREN_LARGE_TABLE Range watched[kMaxWatched];
 size_t watched_count = 0;
 
 long scan(ScanArgument &argument) {

@@ -1,6 +1,7 @@
 // See specials.h.
 #include "gc/specials.h"
 
+#include "allocator/base/annotations.h"
 #include "allocator/base/stop_gate.h"
 #include "allocator/metadata.h"
 #include "gc/marker.h"
@@ -42,7 +43,7 @@ size_t record_count GUARDED_BY(lock) = 0;
 
 constexpr uint32_t kCellsPerChunk = 4096;
 constexpr uint32_t kMaxChunks = 4096;
-Cell *chunks[kMaxChunks] GUARDED_BY(lock);
+WARREN_LARGE_TABLE Cell *chunks[kMaxChunks] GUARDED_BY(lock);
 uint32_t cell_count GUARDED_BY(lock) = 0;
 uint32_t free_cell GUARDED_BY(lock) = 0;  // number + 1 of the first
 

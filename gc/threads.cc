@@ -68,7 +68,7 @@ struct Record {
 
 // Handlers hold numbers of records, so records stay where they are.
 constexpr size_t kChunkRecords = 256, kMaxChunks = 16384;
-Record *chunks[kMaxChunks];
+WARREN_LARGE_TABLE Record *chunks[kMaxChunks];
 
 size_t record_count = 0;
 Record &record(size_t number) { return chunks[number / kChunkRecords][number % kChunkRecords]; }
@@ -129,7 +129,7 @@ const FiberStacks *fibers = nullptr;
 constexpr size_t kMaxCollectorThreads = 512;
 std::atomic<uint32_t> collector_threads[kMaxCollectorThreads];  // ids; relaxed: found late is found at the next look
 
-OwnThread at_rest[kMaxCollectorThreads];  // all their lives: none runs anything of the program's
+WARREN_LARGE_TABLE OwnThread at_rest[kMaxCollectorThreads];  // all their lives: none runs anything of the program's
 
 bool is_quiet(uint32_t thread) {
   for (const std::atomic<uint32_t> &other : collector_threads) {

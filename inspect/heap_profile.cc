@@ -49,7 +49,7 @@ struct Totals {
 };
 constexpr size_t kTotalsPerChunk = 1024;
 constexpr size_t kMostChunks = size_t{1} << 14;
-Totals *chunks[kMostChunks] GUARDED_BY(lock);  // by stack
+WARREN_LARGE_TABLE Totals *chunks[kMostChunks] GUARDED_BY(lock);  // by stack
 
 std::atomic<bool> started{false};          // relaxed: nothing hangs on it but answers
 std::atomic<uint64_t> started_at{0};       // likewise

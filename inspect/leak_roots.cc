@@ -17,6 +17,7 @@
 
 #include "allocator/arena.h"
 #include "allocator/base/address.h"
+#include "allocator/base/annotations.h"
 #include "allocator/base/log.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/hot.h"
@@ -214,7 +215,7 @@ void note_words_of(uint64_t descriptor) {
   path.text("", 1);
   const long fd = os_calls::open(path.data(), O_RDONLY);
   if (os_calls::failed(fd)) return;
-  static char text[8192];
+  WARREN_LARGE_TABLE static char text[8192];
   size_t filled = 0;
   for (long bytes; (bytes = os_calls::read(static_cast<int>(fd), text + filled, sizeof text - 1 - filled)) > 0;) {
     filled += static_cast<size_t>(bytes);
@@ -260,7 +261,7 @@ void set_up() {
 void note_kernel_words() {
   const long directory = os_calls::open("/proc/self/fd", O_RDONLY | O_DIRECTORY);
   if (os_calls::failed(directory)) return;
-  alignas(8) static char entries[8192];
+  alignas(8) WARREN_LARGE_TABLE static char entries[8192];
   for (long bytes; (bytes = os_calls::directory_entries(static_cast<int>(directory), entries, sizeof entries)) > 0;) {
     for (long at = 0; at < bytes;) {
       const auto *entry = reinterpret_cast<const os_calls::DirectoryEntry *>(entries + at);

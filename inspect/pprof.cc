@@ -3,6 +3,7 @@
 #include "inspect/pprof.h"
 
 #include "allocator/base/address.h"
+#include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/write_signals.h"
 #include "inspect/stack_table.h"
@@ -291,7 +292,7 @@ class Writer {
 }  // namespace
 
 int write(const char *path, const gc::PagedArray<Sample> &samples, const Heading &heading) {
-  static WholeFile file;  // one writer at a time: heap_profile.cc
+  WARREN_LARGE_TABLE static WholeFile file;  // one writer at a time: heap_profile.cc
   Writer writer(samples);
   int error = ENOMEM;
   if (writer.prepare()) {

@@ -2,6 +2,7 @@
 #include "inspect/reach.h"
 
 #include "allocator/base/address.h"
+#include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
 #include "gc/mappings.h"
 #include "gc/paged_array.h"
@@ -85,7 +86,7 @@ void scan_words(uintptr_t low, uintptr_t high) {
 constexpr size_t kSearchTouchedFrom = size_t{1} << 20;
 
 void scan_by_copy(uintptr_t low, uintptr_t high) {
-  alignas(8) static char buffer[size_t{64} << 10];
+  alignas(8) WARREN_LARGE_TABLE static char buffer[size_t{64} << 10];
   while (low < high) {
     const size_t wanted = high - low < sizeof buffer ? high - low : sizeof buffer;
     const size_t copied = gc::mappings::copy(buffer, low, wanted);

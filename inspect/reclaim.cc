@@ -119,7 +119,7 @@ void trace(const snapshot::Outcome &outcome, uint64_t used_before, uint64_t bega
 
 void free_lost() {
   constexpr size_t kAtOnce = 1024;
-  static void *blocks[kAtOnce];
+  WARREN_LARGE_TABLE static void *blocks[kAtOnce];
   size_t count = 0;
   for (size_t word = 0; word < lost_words; ++word) {
     for (uint64_t bits = lost[word]; bits != 0; bits &= bits - 1) {

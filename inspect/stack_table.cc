@@ -30,7 +30,7 @@ constexpr size_t kMostChunks = 4096;
 constinit Mutex lock(LockRank::kStackTable);
 // Each word is stored under the lock, and the first two kinds once. release: pairs with the acquires in find() and frames_of().
 std::atomic<std::atomic<const Entry *> *> buckets{nullptr};
-std::atomic<const Entry **> chunks[kMostChunks];
+WARREN_LARGE_TABLE std::atomic<const Entry **> chunks[kMostChunks];
 std::atomic<uint32_t> entry_count{0};
 
 uint32_t hash_of(void *const *frames, unsigned count) {

@@ -26,7 +26,7 @@ struct CachedRule {
   // relaxed, both: they prove one another.
   std::atomic<uint64_t> rule, check;
 };
-CachedRule cached[kCachedRules];
+WARREN_LARGE_TABLE CachedRule cached[kCachedRules];
 
 uint64_t place_of(uintptr_t pc, const dl_find_object &object) {
   // With what was loaded there: another library may come to lie where one was.

@@ -51,7 +51,7 @@ static_assert(sizeof(G) % 64 == 0 && sizeof(G) + kColours * 64 + 1024 <= kOsPage
 
 // Each slot is written once, under `lock`. The count is stored with release, so that readers without the lock find them
 // whole.
-Slab *slabs[kMostSlabs];
+WARREN_LARGE_TABLE Slab *slabs[kMostSlabs];
 std::atomic<uint32_t> slab_count{0};
 
 WARREN_SHOW_ADDRESS("slabs", &slabs);

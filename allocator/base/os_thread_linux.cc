@@ -9,6 +9,7 @@
 #include "allocator/base/os_thread.h"
 
 #include "allocator/base/address.h"
+#include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
 #include "allocator/base/tls.h"
 
@@ -29,7 +30,7 @@ struct Area {
   char control[kControlBytes];
   char stack[kStackBytes];
 };
-alignas(4096) Area area;
+alignas(4096) WARREN_LARGE_TABLE Area area;
 
 WARREN_TLS char probe = 0;
 constexpr size_t kModuleBytes = 4096;  // far more than all of the library's thread-local words

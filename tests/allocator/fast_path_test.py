@@ -35,6 +35,8 @@ ALSO_ALLOWED = {"libgcc_s.so.1"}
 DYNAMIC_FLAGS = {"INITFIRST", "NODELETE", "NOW"}
 MAX_TLS_BYTES = 128
 MAX_TLS_RELOCATIONS = 10
+SMALL_VARIABLE = 4096  # bytes; all that are smaller lie at the start of .bss, or start-up touches a page for each file's
+MAX_SMALL_VARIABLES_BYTES = 48 << 10  # of which the collector's and the reports' are the most
 CONSTRUCTORS = 2  # the compiler's own and preload/start.cc's; a third is a variable that is set up at run time
 EXPORTS_MAP = pathlib.Path(__file__).resolve().parents[2] / "preload" / "exports.map"
 
@@ -168,6 +170,17 @@ def check_prefetches(lines_of, fail):
             fail(f"{symbol} has lost its prefetches")
 
 
+def check_variables(library, fail):
+    start = int(re.search(r" \.bss\s+NOBITS\s+(\w+)", output_of("readelf", "-SW", library)).group(1), 16)
+    end = start
+    for line in output_of("readelf", "-sW", library).splitlines():
+        fields = line.split()
+        if len(fields) >= 8 and fields[3] == "OBJECT" and int(fields[1], 16) >= start and int(fields[2], 0) < SMALL_VARIABLE:
+            end = max(end, int(fields[1], 16))
+    if end - start > MAX_SMALL_VARIABLES_BYTES:
+        fail(f"small variables lie up to {end - start} bytes behind the start of .bss: is a large one before them not WARREN_LARGE_TABLE?")
+
+
 def exported_names():
     text = re.sub(r"/\*.*?\*/", "", EXPORTS_MAP.read_text(), flags=re.S)
     public = text[text.index("global:") + len("global:"):text.index("local:")]
@@ -203,6 +216,7 @@ def check_shape(library, fail):
     if constructors > CONSTRUCTORS:
         fail(f"runs {constructors} constructors, {CONSTRUCTORS} expected: a variable is set up at run time, after it may have been used")
 
+    check_variables(library, fail)
     relocations = re.findall(r"R_X86_64_\w+", output_of("readelf", "-rW", library))
     tls_relocations = relocations.count("R_X86_64_TPOFF64")
     print(f"TLS relocations: {tls_relocations} (at most {MAX_TLS_RELOCATIONS})")
