@@ -2,7 +2,7 @@
 //
 //     metadata     spans, thread caches: what the heap itself needs            metadata.h
 //     page map     one Span* for each page of the arena
-//     bitmap       kBitmapBytesPerPage for each page: which objects of a span its central holds
+//     bitmap       kBitmapBytesPerPage for each page: which objects of a span its central holds, where they are more than kFewObjects
 //     fine plane   one byte for each 16 bytes of the arena      }
 //     odd plane    likewise, for blocks that start at 8 mod 16  } the object map: object_map.h
 //     coarse plane one byte for each 128 bytes                  }

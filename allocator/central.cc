@@ -139,6 +139,7 @@ void Central::put(void *const *objects, size_t count, IntrusiveList<Span> &empti
   const uint64_t reciprocal = shape.reciprocal;
   const size_t span_bytes = PageCount{shape.span_pages}.bytes();
   const bool of_one_page = shape.span_pages == 1;
+  const bool few = shape.objects <= kFewObjects;
   uint64_t all_put = 0;
   for (size_t i = 0; i < count;) {
     const PageId page = arena.page_of(address_of(objects[i]));
@@ -152,7 +153,7 @@ void Central::put(void *const *objects, size_t count, IntrusiveList<Span> &empti
     const uintptr_t start = arena.address(first);
     size_t index = (address_of(objects[i]) - start) * reciprocal >> 32;
     const size_t word = index / 64;
-    uint64_t *free_bits = arena.bits(first) + word;
+    uint64_t *free_bits = few ? &span->few_bits : arena.bits(first) + word;
     uint64_t bits_of_word = *free_bits;
     size_t put = 0;
     size_t run = run_length(objects + i, count - i, shape, index);
@@ -188,7 +189,7 @@ void Central::put(void *const *objects, size_t count, IntrusiveList<Span> &empti
 void Central::prefetch(void *const *objects, size_t count) const {
   // Where two lie on one page so do, as a rule, those between them: what was freed in order costs a look at one in nine.
   constexpr size_t kStep = 8;
-  const bool of_one_page = info(size_class()).span_pages == 1;
+  const bool with_bitmap = info(size_class()).span_pages == 1 && info(size_class()).objects > kFewObjects;
   PageId last{};
   for (size_t i = 0; i < count; ++i) {
     const PageId page = arena.page_of(address_of(objects[i]));
@@ -198,7 +199,7 @@ void Central::prefetch(void *const *objects, size_t count) const {
     }
     last = page;
     __builtin_prefetch(page_map::at(page), 1);
-    if (of_one_page) __builtin_prefetch(arena.bits(page), 1);
+    if (with_bitmap) __builtin_prefetch(arena.bits(page), 1);
   }
   asm volatile("");  // g++ drops calls of functions that do nothing but prefetch: "no effect"
 }
@@ -213,7 +214,7 @@ void Central::give_back(void *const *objects, size_t count) {
   while (Span *span = emptied.pop_front()) page_heap::free(span);
 }
 
-bool Central::is_adoptable(const Span *span, uintptr_t object) const {
+bool Central::is_adoptable(Span *span, uintptr_t object) const {
   if (span == nullptr || span->state != SpanState::kObjects || span->size_class != size_class()) return false;
   if (!span->covers(arena.page_of(object))) return false;
   const SizeClassInfo &shape = info(size_class());

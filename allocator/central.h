@@ -1,6 +1,6 @@
 // The central of a size class: its spans, and which of their objects are free.
 // Callers: thread caches, in batches; threads without a cache, one by one.
-// Invariant: a bit of a span's slice of the bitmap is set when, and only when, that object is in the
+// Invariant: a bit of a span's free_bits() is set when, and only when, that object is in the
 // central's hands: neither live nor in any cache. An object in the central's hands has no mark in
 // the object map.
 #pragma once
@@ -49,7 +49,7 @@ class Central {
   size_t take_from(Span *span, void **end, size_t wanted) REQUIRES(lock_);
   void put(void *const *objects, size_t count, IntrusiveList<Span> &emptied) REQUIRES(lock_);
   void empty(Span *span, IntrusiveList<Span> &emptied) REQUIRES(lock_);
-  bool is_adoptable(const Span *span, uintptr_t object) const REQUIRES(lock_);
+  bool is_adoptable(Span *span, uintptr_t object) const REQUIRES(lock_);
 
   Mutex lock_;
   // Spans with a free object, the last that got one first. (Four lists, and objects from the fullest span: the same

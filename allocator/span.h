@@ -21,6 +21,9 @@ namespace warren {
 
 enum class SpanState : uint8_t { kFree, kObjects, kLarge, kCollected, kReleasing, kHole };
 
+// What one word has bits for.
+inline constexpr unsigned kFewObjects = 64;
+
 struct Span {
   Span *next;
   Span *prev;
@@ -30,7 +33,7 @@ struct Span {
   SizeClass size_class;  // of kObjects
   bool released;         // of kFree: no memory stands behind it
   bool zero;             // every byte reads as zero
-  uint16_t free_objects;   // of kObjects: bits set in the span's slice of the bitmap
+  uint16_t free_objects;   // of kObjects: bits set in free_bits()
   uint16_t search_from;    // of kObjects: no free bit lies before this one
   uint16_t refused_in;     // of kFree: the round in which the kernel would not take it back
   // Of kCollected, see gc/span_set.h.
@@ -42,6 +45,7 @@ struct Span {
   uint32_t generation;     // the cycle whose marks have become its allocated bits
   uint32_t since;          // page_heap::stamp, when it was handed out last
   PageCount warm_head;     // of a run just handed out that is not `zero`: all behind so many pages is; 0: nothing is
+  uint64_t few_bits;       // of kObjects: which objects the central holds, where there are at most kFewObjects
 
   PageId end() const { return first + count; }
   PageId last() const { return PageId{first.value + count.value - 1}; }
@@ -49,7 +53,8 @@ struct Span {
   size_t bytes() const { return count.bytes(); }
   size_t dirty_bytes() const { return zero ? 0 : warm_head.value != 0 ? warm_head.bytes() : bytes(); }  // of a run just handed out
   bool covers(PageId page) const { return page >= first && page < end(); }
-  uint64_t *free_bits() const { return arena.bits(first); }
+  // Of kObjects. The bitmap has room for 1024 objects a page, so that an OS page of it is touched for every 256 KiB of spans.
+  uint64_t *free_bits() { return info(size_class).objects <= kFewObjects ? &few_bits : arena.bits(first); }
   uint32_t index_of(uintptr_t object) const { return object_index(size_class, object - start()); }
 };
 

@@ -47,7 +47,7 @@ size_t objects_out(SizeClass size_class) {
   size_t out = 0, spans = 0;
   for (const WalkedSpan &walked : walk_pages()) {
     if (walked.state != SpanState::kObjects) continue;
-    const Span *span = page_map::at(PageId{walked.first});
+    Span *span = page_map::at(PageId{walked.first});
     if (span->size_class != size_class) continue;
     ++spans;
     size_t free = 0;
@@ -118,6 +118,22 @@ TEST(Central, EveryObjectOfEveryClassOnce) {
       EXPECT_EQ(objects_out(size_class), all.size());
       give_back(size_class, all);
       EXPECT_EQ(objects_out(size_class), 0u);
+    }
+  });
+}
+
+// The bitmap is touched for classes with many objects only.
+TEST(Central, FewObjectsHaveTheirBitsInTheSpan) {
+  in_own_heap([] {
+    for (uint8_t number = 1; number < kClassCount; ++number) {
+      const SizeClass size_class{number};
+      void *object;
+      ASSERT_EQ(central_of(size_class).fetch(&object + 1, 1), 1u);
+      Span *span = span_of(object);
+      const bool in_bitmap = bits::find_set(arena.bits(span->first), 0, kBitmapBytesPerPage * 8) != kBitmapBytesPerPage * 8;
+      EXPECT_EQ(in_bitmap, info(size_class).objects > 64) << info(size_class).object_size;
+      objects_out(size_class);
+      central_of(size_class).give_back(&object, 1);
     }
   });
 }
