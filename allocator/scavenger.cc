@@ -1,6 +1,7 @@
 // See scavenger.h.
 #include "allocator/scavenger.h"
 
+#include "allocator/base/annotations.h"
 #include "allocator/base/layout.h"
 #include "allocator/base/log.h"
 #include "allocator/base/options.h"
@@ -134,7 +135,7 @@ uint64_t excess(uint64_t least, uint64_t used_pages) {
   return least > kept ? least - kept : 0;
 }
 
-void set_up() {
+WARREN_AT_START void set_up() {
   process = os_process::id();
   filtered_at_start = os_calls::filtered();
   budget = ProcessorBudget(os_calls::now());

@@ -28,6 +28,12 @@ PREFETCHING = {"_ZN6warren7Central9give_backEPKPvm"}
 AT_START = {"_ZN12_GLOBAL__N_17on_loadEv", "_ZN12_GLOBAL__N_17on_exitEv", "_ZN6warren11fiber_roots7installEv"}
 CLOSE = 96 << 10  # bytes from the start of the code on
 
+# What every program that allocates runs: in the library's first two 64 KiB. (The order of files in allocator/meson.build.)
+SLOW_PATHS = {"_ZN6warren13allocate_slowEm", "_ZN6warren12release_slowEPvPKc", "_ZN6warren5Cache6refillEj", "_ZN6warren5Cache4pushEjPv",
+              "_ZN6warren7Central5fetchEPPvm", "_ZN6warren7Central9give_backEPKPvm", "_ZN6warren9page_heap4freeEPNS_4SpanE",
+              "_ZN6warren10reallocateEPvmPKc", "_ZN6warren11CacheAccessC1Ev", "_ZN6warren11CacheAccessD1Ev"}
+FIRST = 128 << 10
+
 FEWEST = 12  # fewer, and what was counted is not the hit path
 
 NEEDED = {"libc.so.6", "ld-linux-x86-64.so.2"}
@@ -162,6 +168,14 @@ def check_start(library, lines_of, fail):
                 fail(f"{symbol} calls {call.group(2)}, which lies far away: WARREN_AT_START")
 
 
+def check_slow_paths(lines_of, fail):
+    for symbol in sorted(SLOW_PATHS):
+        if symbol not in lines_of:
+            print(f"{symbol}: not to be seen")
+        elif max(int(line.split(":")[0], 16) for line in lines_of[symbol] if ":" in line) >= FIRST:
+            fail(f"{symbol} lies behind the first {FIRST} bytes")
+
+
 def check_prefetches(lines_of, fail):
     for symbol in sorted(PREFETCHING):
         if symbol not in lines_of:  # stripped
@@ -249,6 +263,7 @@ def main():
         lines_of = code_of_functions(library)
         check_start(library, lines_of, failures.append)
         check_prefetches(lines_of, failures.append)
+        check_slow_paths(lines_of, failures.append)
     for failure in failures:
         print(f"FAILED: {failure}")
     return 1 if failures else 0
