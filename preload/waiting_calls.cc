@@ -7,7 +7,7 @@
 // one comes between the end of a stop and the new wait, these wait to their end: as when it comes just before the call.
 //
 // Not here: send and recv with a time limit (SO_RCVTIMEO), calls that wait for System V's messages and semaphores, what libc calls by
-// itself, and a wait for a time that began before the collector's first use. Invariant: nothing here allocates, but for the first
+// itself, and a wait for descriptors and a time that began before the collector's first use. Invariant: nothing here allocates, but for the first
 // look-up of a function of libc's.
 #include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
@@ -186,6 +186,15 @@ int sleep_for(clockid_t clock, const timespec &length, timespec *left) {
   return result;
 }
 
+// call() sleeps for *length, until the collector is first used. False: it was, meanwhile, and *length is what is left.
+template <class Call>
+bool has_slept(timespec *length, int *result, Call call) {
+  const Deadline end(*length);
+  if (ends(result, call)) return true;
+  *length = end.left();
+  return false;
+}
+
 // wait(time, mask) for as long as there is time left of `timeout`; nullptr: for ever.
 template <class Wait>
 int wait_until(const timespec *timeout, const sigset_t *mask, Wait wait) {
@@ -305,41 +314,64 @@ WARREN_EXPORT int sigsuspend(const sigset_t *mask) {
 }
 
 WARREN_EXPORT int nanosleep(const timespec *length, timespec *left) {
-  if (collector_sleeps() || !is_valid(*length)) return next_nanosleep(length, left);
-  return sleep_for(CLOCK_REALTIME, *length, left);
+  if (!is_valid(*length)) return next_nanosleep(length, left);
+  timespec rest = *length;
+  if (int result; collector_sleeps() && has_slept(&rest, &result, [&] { return next_nanosleep(length, left); })) return result;
+  return sleep_for(CLOCK_REALTIME, rest, left);
 }
 
 WARREN_EXPORT int clock_nanosleep(clockid_t clock, int flags, const timespec *time, timespec *left) {
-  if (collector_sleeps() || !is_valid(*time)) return next_clock_nanosleep(clock, flags, time, left);
+  if (!is_valid(*time)) return next_clock_nanosleep(clock, flags, time, left);
   const int before = errno;
-  const int result = (flags & TIMER_ABSTIME) == 0 ? sleep_for(clock, *time, left) : wait_openly([&] {
-    const int error = next_clock_nanosleep(clock, flags, time, nullptr);
+  const auto sleep_once = [&] {
+    const int error = next_clock_nanosleep(clock, flags, time, left);
     if (error == 0) return 0;
     errno = error;
     return -1;
-  });
+  };
+  int result;
+  if ((flags & TIMER_ABSTIME) != 0) {
+    result = wait_openly(sleep_once);
+  } else if (timespec rest = *time; !collector_sleeps() || !has_slept(&rest, &result, sleep_once)) {
+    result = sleep_for(clock, rest, left);
+  }
   const int error = result == 0 ? 0 : errno;
   errno = before;  // the error is returned, and nowhere else
   return error;
 }
 
 WARREN_EXPORT int usleep(useconds_t length) {
-  if (collector_sleeps()) return next_usleep(length);
-  return sleep_for(CLOCK_REALTIME, {length / 1'000'000, length % 1'000'000 * kMicrosecond}, nullptr);
+  timespec rest{length / 1'000'000, length % 1'000'000 * kMicrosecond};
+  if (int result; collector_sleeps() && has_slept(&rest, &result, [=] { return next_usleep(length); })) return result;
+  return sleep_for(CLOCK_REALTIME, rest, nullptr);
 }
 
 WARREN_EXPORT unsigned sleep(unsigned length) {
-  if (collector_sleeps()) return next_sleep(length);
+  timespec rest{length, 0};
+  unsigned left_by_libc = 0;
+  if (int result; collector_sleeps() && has_slept(&rest, &result, [&] {
+        left_by_libc = next_sleep(length);
+        return left_by_libc == 0 ? 0 : -1;  // with EINTR
+      })) {
+    return left_by_libc;
+  }
   const int before = errno;
   timespec left{};
-  if (sleep_for(CLOCK_REALTIME, {length, 0}, &left) != 0) return static_cast<unsigned>(left.tv_sec);
+  if (sleep_for(CLOCK_REALTIME, rest, &left) != 0) return static_cast<unsigned>(left.tv_sec);
   errno = before;
   return 0;
 }
 
 WARREN_EXPORT int thrd_sleep(const timespec *length, timespec *left) {
-  if (collector_sleeps() || !is_valid(*length)) return next_thrd_sleep(length, left);
-  if (sleep_for(CLOCK_REALTIME, *length, left) == 0) return 0;
+  if (!is_valid(*length)) return next_thrd_sleep(length, left);
+  timespec rest = *length;
+  const auto sleep_once = [&] {
+    const int result = next_thrd_sleep(length, left);
+    if (result == -1) errno = EINTR;
+    return result;
+  };
+  if (int result; collector_sleeps() && has_slept(&rest, &result, sleep_once)) return result;
+  if (sleep_for(CLOCK_REALTIME, rest, left) == 0) return 0;
   return errno == EINTR ? -1 : -2;
 }
 

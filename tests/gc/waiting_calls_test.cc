@@ -160,7 +160,7 @@ TEST_P(Waits, GoOnThroughCycles) {
   });
 }
 
-// One that waits for a time cannot know how long it has waited; it returns early, once.
+// One that waits for descriptors and a time would have to look at the clock each time; it returns early, once.
 class WaitsForEver : public Waits {};
 
 std::vector<Call> calls_without_a_time() {
@@ -418,7 +418,26 @@ TEST_P(Sleeps, EndWithTheProgramsSignals) {
   }
 }
 
+// What sleeps and does nothing else goes on, too, when the collector is used for the first time.
+class SleepsAlone : public Sleeps {};
+
+TEST_P(SleepsAlone, LastTheirTimeThroughTheCollectorsFirstUse) {
+  in_own_process([] {
+    constexpr int64_t kTime = 1'000'000'000;
+    sem_init(&semaphore, 0, 0);
+    const timespec until = plus(now(CLOCK_MONOTONIC), kTime);
+    int result = -1;
+    Caller caller([&] { result = GetParam().sleep(kTime); });
+    for (const Cycles cycles; !caller.done() || cycles.count() < 2;) usleep(1000);
+    caller.join();
+    const timespec ended = now(CLOCK_MONOTONIC);
+    EXPECT_EQ(result, GetParam().wanted);
+    EXPECT_FALSE(ended.tv_sec < until.tv_sec || (ended.tv_sec == until.tv_sec && ended.tv_nsec < until.tv_nsec));
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Sleeps, testing::ValuesIn(kSleeps), name_of<Sleep>);
+INSTANTIATE_TEST_SUITE_P(All, SleepsAlone, testing::ValuesIn(kSleeps, kSleeps + 6), name_of<Sleep>);
 
 TEST(Nanosleep, SaysWhatIsLeft) {
   handle_usr1(set_of(false));
