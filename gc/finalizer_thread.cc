@@ -16,7 +16,7 @@ namespace {
 
 // Counts wake()s. The thread sleeps on the value it has seen: release in wake() pairs with acquire in run().
 std::atomic<uint32_t> wakes{0};
-std::atomic<bool> started{false};  // relaxed: only the cycle's thread writes it
+std::atomic<bool> started{false};  // relaxed: the cycle's thread sets it, and takes it back; the thread that has been started, at its end
 
 OwnThread own;
 
@@ -34,10 +34,17 @@ WARREN_NOINLINE void forget_dead_frames() {
   asm volatile("" : : "r"(dead) : "memory");
 }
 
+// A finalizer has called pthread_exit. The next cycle that finds finalizers ready starts another thread for them.
+void give_up(void *) {
+  own.end();
+  started.store(false, std::memory_order_relaxed);
+}
+
 void *run(void *) {
   world::block_signals_but_the_stop();
   pthread_setname_np(pthread_self(), "warren-final");
   own.begin();
+  pthread_cleanup_push(give_up, nullptr);
   for (;;) {
     own.work();
     const uint32_t seen = wakes.load(std::memory_order_acquire);
@@ -46,6 +53,7 @@ void *run(void *) {
     own.rest();
     os_calls::futex_wait(os_calls::futex_word(wakes), seen);
   }
+  pthread_cleanup_pop(0);
   return nullptr;
 }
 
@@ -54,10 +62,10 @@ void *run(void *) {
 void wake() {
   if (!started.load(std::memory_order_relaxed)) {
     OwnThreads::announce();
-    pthread_t thread;
-    if (pthread_create(&thread, nullptr, run, nullptr) != 0) return;
-    pthread_detach(thread);
     started.store(true, std::memory_order_relaxed);
+    pthread_t thread;
+    if (pthread_create(&thread, nullptr, run, nullptr) != 0) return started.store(false, std::memory_order_relaxed);
+    pthread_detach(thread);
   }
   own.call();
   wakes.fetch_add(1, std::memory_order_release);

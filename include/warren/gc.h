@@ -2,8 +2,8 @@
  *
  * Objects from wr_gc_malloc live for as long as the collector finds a word that points to or into them: in the stacks
  * and registers of threads and fibers, in thread-local storage, in the data segments of the program and of each loaded
- * library, in ranges added by wr_gc_add_root, and in other such objects. Words in memory from malloc are not looked at,
- * unless WARREN_CONF=malloc_roots=1. Pointers that are hidden (combined with others, tagged in their high bits, kept in
+ * library, in ranges added by wr_gc_add_root, in exceptions that are in flight, and in other such objects. Words in memory
+ * from malloc are not looked at, nor exceptions that only an exception_ptr holds, unless WARREN_CONF=malloc_roots=1. Pointers that are hidden (combined with others, tagged in their high bits, kept in
  * files) do not count. The collector runs beside the program and stops it twice a cycle, for fractions of a
  * millisecond; no store needs to be announced. C11 and C++20.
  *
@@ -44,7 +44,8 @@ void wr_gc_free(void *object);
 
 /* fn(object, argument) is called, on a thread of its own, after the object was found unreachable; in that cycle the object
  * and what it refers to live on. One at most for an object; fn NULL removes it. An object that another one with a
- * finalizer refers to waits until that one is gone; rings with finalizers never go. Not promised before exit.
+ * finalizer refers to waits until that one is gone; rings with finalizers never go. Not promised before exit. The child of a
+ * fork has those that were due as well, and calls them after its first cycle. fn may end its thread: the next cycle starts another.
  * 0; EINVAL: not the start of an object; EEXIST: it has one; ENOMEM. Source: Go's SetFinalizer. */
 int wr_gc_set_finalizer(void *object, void (*fn)(void *object, void *argument), void *argument);
 

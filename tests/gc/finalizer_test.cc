@@ -329,6 +329,23 @@ TEST(Finalizers, ForkAndTheChildRunsTheOthersAfterItsFirstCycle) {
   EXPECT_EQ(broken, 0);
 }
 
+TEST(Finalizers, MayEndTheirThread) {
+  reset();
+  apart([] {
+    for (int i = 0; i < kMany; ++i) {
+      wr_gc_set_finalizer(
+          make_node(i),
+          [](void *object, void *argument) {
+            count_call(object, argument);
+            if (static_cast<Node *>(object)->number % 100 == 50) pthread_exit(nullptr);
+          },
+          nullptr);
+    }
+  });
+  EXPECT_TRUE(collect_until([] { return called >= kEnough; })) << called;
+  for (auto &count : calls) EXPECT_LE(count, 1);
+}
+
 TEST(Finalizers, SetWhileTheCollectorRuns) {
   reset();
   std::atomic<bool> over{false};
