@@ -7,8 +7,8 @@
 // one comes between the end of a stop and the new wait, these wait to their end: as when it comes just before the call.
 //
 // Not here: send and recv with a time limit (SO_RCVTIMEO), calls that wait for System V's messages and semaphores, what libc calls by
-// itself, and a wait for descriptors and a time that began before the collector's first use. Invariant: nothing here allocates, but for the first
-// look-up of a function of libc's.
+// itself, and a wait for descriptors and a time that began before the collector's first use. Invariant: nothing here allocates, but
+// for the first look-up of a function of libc's.
 #include "allocator/base/annotations.h"
 #include "allocator/base/os_calls.h"
 #include "gc/cut_calls.h"
@@ -170,9 +170,12 @@ WARREN_NOINLINE bool ends(int *result, Call call) {
   return !cut_short_by_us(*result, number, __builtin_frame_address(0));
 }
 
+// A time is as long when the clock is set.
+clockid_t steady(clockid_t clock) { return clock == CLOCK_REALTIME ? CLOCK_MONOTONIC : clock; }
+
 // Sleeps for a time, by a clock. *left: what a signal of the program's has left of it.
 int sleep_for(clockid_t clock, const timespec &length, timespec *left) {
-  const Deadline end(length, clock == CLOCK_REALTIME ? CLOCK_MONOTONIC : clock);  // a time is as long when the clock is set
+  const Deadline end(length, steady(clock));
   timespec rest = length;
   const int result = wait_openly([&] {
     const timespec wanted = rest;
@@ -186,10 +189,10 @@ int sleep_for(clockid_t clock, const timespec &length, timespec *left) {
   return result;
 }
 
-// call() sleeps for *length, until the collector is first used. False: it was, meanwhile, and *length is what is left.
+// call() sleeps for *length, by a clock, until the collector is first used. False: it was, meanwhile, and *length is what is left.
 template <class Call>
-bool has_slept(timespec *length, int *result, Call call) {
-  const Deadline end(*length);
+bool has_slept(clockid_t clock, timespec *length, int *result, Call call) {
+  const Deadline end(*length, steady(clock));
   if (ends(result, call)) return true;
   *length = end.left();
   return false;
@@ -316,7 +319,7 @@ WARREN_EXPORT int sigsuspend(const sigset_t *mask) {
 WARREN_EXPORT int nanosleep(const timespec *length, timespec *left) {
   if (!is_valid(*length)) return next_nanosleep(length, left);
   timespec rest = *length;
-  if (int result; collector_sleeps() && has_slept(&rest, &result, [&] { return next_nanosleep(length, left); })) return result;
+  if (int result; collector_sleeps() && has_slept(CLOCK_REALTIME, &rest, &result, [&] { return next_nanosleep(length, left); })) return result;
   return sleep_for(CLOCK_REALTIME, rest, left);
 }
 
@@ -332,7 +335,7 @@ WARREN_EXPORT int clock_nanosleep(clockid_t clock, int flags, const timespec *ti
   int result;
   if ((flags & TIMER_ABSTIME) != 0) {
     result = wait_openly(sleep_once);
-  } else if (timespec rest = *time; !collector_sleeps() || !has_slept(&rest, &result, sleep_once)) {
+  } else if (timespec rest = *time; !collector_sleeps() || !has_slept(clock, &rest, &result, sleep_once)) {
     result = sleep_for(clock, rest, left);
   }
   const int error = result == 0 ? 0 : errno;
@@ -342,20 +345,20 @@ WARREN_EXPORT int clock_nanosleep(clockid_t clock, int flags, const timespec *ti
 
 WARREN_EXPORT int usleep(useconds_t length) {
   timespec rest{length / 1'000'000, length % 1'000'000 * kMicrosecond};
-  if (int result; collector_sleeps() && has_slept(&rest, &result, [=] { return next_usleep(length); })) return result;
+  if (int result; collector_sleeps() && has_slept(CLOCK_REALTIME, &rest, &result, [=] { return next_usleep(length); })) return result;
   return sleep_for(CLOCK_REALTIME, rest, nullptr);
 }
 
 WARREN_EXPORT unsigned sleep(unsigned length) {
+  const int before = errno;
   timespec rest{length, 0};
   unsigned left_by_libc = 0;
-  if (int result; collector_sleeps() && has_slept(&rest, &result, [&] {
+  if (int result; collector_sleeps() && has_slept(CLOCK_REALTIME, &rest, &result, [&] {
         left_by_libc = next_sleep(length);
         return left_by_libc == 0 ? 0 : -1;  // with EINTR
       })) {
     return left_by_libc;
   }
-  const int before = errno;
   timespec left{};
   if (sleep_for(CLOCK_REALTIME, rest, &left) != 0) return static_cast<unsigned>(left.tv_sec);
   errno = before;
@@ -370,7 +373,7 @@ WARREN_EXPORT int thrd_sleep(const timespec *length, timespec *left) {
     if (result == -1) errno = EINTR;
     return result;
   };
-  if (int result; collector_sleeps() && has_slept(&rest, &result, sleep_once)) return result;
+  if (int result; collector_sleeps() && has_slept(CLOCK_REALTIME, &rest, &result, sleep_once)) return result;
   if (sleep_for(CLOCK_REALTIME, rest, left) == 0) return 0;
   return errno == EINTR ? -1 : -2;
 }
