@@ -121,7 +121,8 @@ bool claim_largest(size_t wanted_bytes) {
 PrepareResult prepare_parts(size_t steps) {
   for (Part &part : parts) {
     if (part.grown_steps >= steps) continue;
-    const size_t from = align_up(part.grown_steps * part.bytes_per_step, kOsPageSize), to = align_up(steps * part.bytes_per_step, kOsPageSize);
+    const size_t from = align_up(part.grown_steps * part.bytes_per_step, kOsPageSize);
+    const size_t to = align_up(steps * part.bytes_per_step, kOsPageSize);
     if (from != to) {
       const PrepareResult result = os_memory::prepare(at_address<void>(part.start + from), to - from, exclusive);
       if (result != PrepareResult::kOk) return result;
@@ -199,7 +200,8 @@ void except_maps_from_huge_pages() {
   if (from >= steps) return;
   excepted_steps.store(steps, std::memory_order_relaxed);
   for (const Part &part : parts) {
-    const size_t start = align_down(from * part.bytes_per_step, kOsPageSize), end = align_up(steps * part.bytes_per_step, kOsPageSize);
+    const size_t start = align_down(from * part.bytes_per_step, kOsPageSize);
+    const size_t end = align_up(steps * part.bytes_per_step, kOsPageSize);
     os_memory::prefer_huge_pages(at_address<void>(part.start + start), end - start, false);
   }
 }

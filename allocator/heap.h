@@ -70,7 +70,7 @@ WARREN_ALWAYS_INLINE bool push_freed(void *block, Mark mark, size_t size_class) 
 
 // The class is what the page's hint says, so that the processor goes on before the mark has arrived from memory, which for a block that
 // has not been used lately takes longer than all the rest; the mark must say the same. (The class from the mark: 6 instructions less,
-// and a third more time for churn over 200,000 blocks.)
+// and a fifth to a third more time for churn over 200,000 blocks.)
 template <void (*Slow)(void *)>
 WARREN_ALWAYS_INLINE void release(void *block) {
   // The rotation takes the low bits of a misaligned pointer to the top, past every bound.

@@ -16,8 +16,8 @@ using mutation::Range;
 
 size_t covered_bytes = 0;  // of the arena, told to mutation::cover()
 
-// Which pages are wanted, by their tags; and what is easily seen of four tags: all or none of them. The second pause waits for two walks
-// over all tags (a page at a time: 0.2 ms each for a GiB, by fours a fifth of that).
+// Which pages are wanted, by their tags; and what is easily seen of four tags: all or none of them. The second pause waits for two
+// walks over all tags, which take 0.2 ms each for a GiB if they look at one page after the other.
 constexpr uint64_t kFour = 0x0001'0001'0001'0001;
 
 struct Scanned {
@@ -79,7 +79,7 @@ void set_watched(Range range) {
 }
 
 // What is watched, or cleared, before it is scanned: while it waits, the program's stores cost it faults, and make it dirty again. All at
-// once: a fifth more faults where all of the heap is written to. Smaller: more system calls.
+// once: a quarter more faults where all of the heap is written to. Smaller: more system calls.
 constexpr size_t kSlice = size_t{16} << 20;
 
 template <class Visit>
@@ -216,7 +216,11 @@ void remember(Range dirty, void *) { page_states::add(dirty, page_states::kRemem
 }  // namespace
 
 bool begin(bool minor, bool may_be_late) {
-  minor ? forget_tags<kYoungTag>() : forget_tags<kCycleTags>();  // some are of a span that was being made when a signal's handler forked
+  if (minor) {
+    forget_tags<kYoungTag>();
+  } else {
+    forget_tags<kCycleTags>();  // some are of a span that was being made when a signal's handler forked
+  }
   block_digests::begin();  // without a mechanism, too: an overflow has everything scanned again
   const auto choice = static_cast<mutation::Choice>(options.gc_tracking.load(std::memory_order_relaxed));
   if (mutation::set_up(choice) == mutation::Mechanism::kNone) return stays = false;

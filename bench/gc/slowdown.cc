@@ -1,11 +1,12 @@
 // Claim: what marking costs the thread that goes on meanwhile: beside what it does with the collector off, and for each first
 // store to a page that the collector watches.
 // Held constant: one thread rewires the forest of pauses.cc, and replaces a leaf with each step; so it allocates, and pays for it.
-// Measured: its steps with the collector off, when cycles have strewn the trees about; then while cycles follow each other that it asks
-// for by what it allocates, and pays for; then while another thread asks for them, so that it pays nothing but for its stores and for the
-// caches that it shares. How long marking was on is read from the collector's trace by bench/gc.py. Then single stores, one to a page of a large object in no order, with the
-// collector off and with one forced cycle after the other; those that took longer than 99.9% of the former are first stores, or
-// were interrupted: the median leaves the interrupted ones out.
+// Measured: its steps with the collector off, when cycles have strewn the trees about; then while cycles follow each other
+// that it asks for by what it allocates, and pays for; then while another thread asks for them, so that it pays nothing but
+// for its stores and for the caches that it shares. How long marking was on is read from the collector's trace by bench/gc.py.
+// Then single stores, one to a page of a large object in no order, with the collector off and with one forced cycle after the
+// other; those that took longer than 99.9% of the former are first stores, or were interrupted: the median leaves the
+// interrupted ones out.
 // Usage: slowdown MIB CYCLES PROCESSORS (0: all there are). Run by bench/gc.py, on warren alone.
 #include "forest.h"
 #include "histogram.h"

@@ -3,9 +3,10 @@
  * Objects from wr_gc_malloc live for as long as the collector finds a word that points to or into them: in the stacks
  * and registers of threads and fibers, in thread-local storage, in the data segments of the program and of each loaded
  * library, in ranges added by wr_gc_add_root, in exceptions that are in flight, and in other such objects. Words in memory
- * from malloc are not looked at, nor exceptions that only an exception_ptr holds, unless WARREN_CONF=malloc_roots=1. Pointers that are hidden (combined with others, tagged in their high bits, kept in
- * files) do not count. The collector runs beside the program and stops it twice a cycle, for fractions of a
- * millisecond; no store needs to be announced. C11 and C++20.
+ * from malloc are not looked at, nor exceptions that only an exception_ptr holds, unless WARREN_CONF=malloc_roots=1.
+ * Pointers that are hidden (combined with others, tagged in their high bits, kept in files) do not count. The collector
+ * runs beside the program and stops it twice a cycle, for fractions of a millisecond; no store needs to be announced.
+ * C11 and C++20.
  *
  * Any function here may be called from any thread, none from a signal handler.
  */

@@ -181,9 +181,8 @@ void crowd_once(int wanted) {
   g_waiting.store(0);
 }
 
-// Which pages a crowd touches varies from one to the next, so memory may still creep, but not by a crowd's worth.
-// What is resident after a crowd has gone lies anywhere between 50 and 170 MiB: stacks that libc keeps, and what is given back when. So it
-// is the least of the later crowds that must not lie above the most of the first.
+// What is resident after a crowd has gone lies anywhere between 50 and 170 MiB: which pages it has touched, which stacks libc keeps, what
+// has been given back by then. So the least of the later crowds must not lie above the most of the first, but for some more.
 void thousands_at_once() {
   const auto after_crowd = [] {
     crowd_once(2'000);
