@@ -36,6 +36,7 @@
 #include <cerrno>
 #include <pthread.h>
 #include <signal.h>
+#include <utility>
 
 namespace warren::gc::world {
 
@@ -187,6 +188,8 @@ bool make_room(uint64_t epoch) {
 
 enum class Outcome : uint8_t { kStopped, kLate, kImpossible };
 
+bool queue_is_full = false;  // under the world's lock: why a stop was impossible
+
 class Stop {
  public:
   explicit Stop(uint64_t patience) : deadline_(os_calls::now() + patience), self_(os_calls::thread_id()) {}
@@ -254,6 +257,7 @@ class Stop {
         os_calls::futex_wait_for(os_calls::futex_word(awaited_), 0, kFirstLook);
         continue;
       }
+      queue_is_full = result == -EAGAIN;
       asked.state.store(state_in(mine_, State::kDropped), std::memory_order_relaxed);
       awaited_.fetch_sub(1, std::memory_order_relaxed);
       return result == -ESRCH;
@@ -358,13 +362,21 @@ void warn() {
 bool take_signal() {
   static bool said = false;  // under the world's lock
   if (stop_signal::take(on_signal)) return true;
-  if (said) return false;
-  said = true;
+  if (std::exchange(said, true)) return false;
   LogLine line;
   line << "warren: gc: nothing can be collected while the program handles each signal from "
        << uint64_t{stop_signal::kLowest} << " to " << uint64_t{stop_signal::kHighest};
   line.write_to(2);
   return false;
+}
+
+// Once, likewise: RLIMIT_SIGPENDING may be 0, or used up by other processes of the user's for as long as they like.
+void warn_of_queue() {
+  static bool said = false;  // under the world's lock
+  if (std::exchange(said, true)) return;
+  LogLine line;
+  line << "warren: gc: nothing can be collected while no signal can be queued (RLIMIT_SIGPENDING); it is tried again";
+  line.write_to(2);
 }
 
 void release_all() {
@@ -409,6 +421,10 @@ bool stop_all(uint64_t longest) {
       outcome = stop_and_walk(patience);
     }
     if (outcome == Outcome::kStopped) waited_in_vain = 0;
+    if (outcome == Outcome::kImpossible && std::exchange(queue_is_full, false)) {
+      waited_in_vain += patience;
+      if (waited_in_vain >= kWarnAfter) warn_of_queue();
+    }
     if (outcome != Outcome::kLate) return outcome == Outcome::kStopped;
     if (waited_in_vain < kWarnAfter && waited_in_vain + patience >= kWarnAfter) warn();
     waited_in_vain += patience;

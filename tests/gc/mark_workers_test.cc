@@ -73,6 +73,10 @@ TEST(MarkWorkers, MarkBesideTheCollectorsThread) {
   EXPECT_EQ(run_a_cycle(), 0U);
   EXPECT_EQ(tasks_named("warren-mark"), 0);
 
+  options.gc_workers = kNoLimit;
+  run_a_cycle();
+  EXPECT_EQ(tasks_named("warren-mark"), 0);
+
   options.gc_workers = 3;
   uint64_t scanned = 0;
   for (int i = 0; i < 100 && scanned == 0; ++i) scanned = run_a_cycle();

@@ -309,6 +309,26 @@ TEST(World, TheProgramTakesEverySignal) {
   });
 }
 
+TEST(World, NoSignalCanBeQueued) {
+  in_own_process([] {
+    Counters counters(2);
+    ASSERT_TRUE(world::stop());
+    world::start();
+    rlimit before;
+    ASSERT_EQ(getrlimit(RLIMIT_SIGPENDING, &before), 0);
+    const rlimit none{0, before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_SIGPENDING, &none), 0);
+    testing::internal::CaptureStderr();
+    for (int attempt = 0; attempt < 12; ++attempt) EXPECT_FALSE(world::stop(1'000'000'000));
+    EXPECT_EQ(testing::internal::GetCapturedStderr(),
+              "warren: gc: nothing can be collected while no signal can be queued (RLIMIT_SIGPENDING); it is tried again\n");
+    ASSERT_EQ(setrlimit(RLIMIT_SIGPENDING, &before), 0);
+    EXPECT_TRUE(world::stop());
+    expect_still(counters);
+    world::start();
+  });
+}
+
 TEST(World, OurSignalFromElsewhereStopsNobody) {
   in_own_process([] {
     Counters counters(3);
