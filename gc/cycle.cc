@@ -78,6 +78,7 @@ WARREN_SHOW_ADDRESS("gc.cpu_ns", &collector_time);
 WARREN_SHOW_ADDRESS("gc.is_set_up", &ready);
 
 Generations generations;  // one cycle at a time
+uint64_t unwatching_time = 0;  // likewise: of the last cycle, and on the next one's account
 
 // What the collector's thread scans between two looks at its own account.
 constexpr size_t kSlice = size_t{64} << 10;
@@ -402,17 +403,20 @@ class Cycle {
         generations.next_is_minor({minor_, forced_, trace_.heap_at_end, marked, black, scannable, scanned, pacing::goal()}, mode()) &&
         concurrent_ && dirty_pages::can_stay();
     marks_kept.store(next_is_minor, std::memory_order_relaxed);
-    phase::current.store(phase::Phase::kSweep, std::memory_order_release);  // pairs with the acquire in may_sweep()
-    dirty_pages::end(next_is_minor);
     trace_.heap_live = marked;
     trace_.cpu.assist = assist::time();
-    trace_.cpu.background = os_calls::thread_time() - thread_time_ + (concurrent_ ? mark_workers::time() : 0);
+    trace_.cpu.background = os_calls::thread_time() - thread_time_ + (concurrent_ ? mark_workers::time() : 0) + unwatching_time;
     trace_.cpu.idle = assist::idle_time();
     trace_.cpu.first_pause = trace_.clock.first_pause * trace_.procs;
     trace_.cpu.last_pause = trace_.clock.last_pause * trace_.procs;
     collector_time.fetch_add(trace_.cpu.assist + trace_.cpu.background, std::memory_order_relaxed);
+    // Before the pages are let go of, which takes a tenth of a second in a heap of a gigabyte: until now who allocates is past the goal.
     pacing::end({trace_.heap_at_end, scannable_at_end_, marked, scannable + assist::marked(), black, done(), trace_.cpu.assist,
                  trace_.cpu.background, minor_, next_is_minor});
+    phase::current.store(phase::Phase::kSweep, std::memory_order_release);  // pairs with the acquire in may_sweep()
+    const uint64_t before_unwatching = os_calls::thread_time();
+    dirty_pages::end(next_is_minor);
+    unwatching_time = os_calls::thread_time() - before_unwatching;
     if (specials::any_ready()) finalizer_thread::wake();
   }
 
@@ -514,8 +518,12 @@ void nap_while(Condition goes_on) {
 
 // The heap is at its goal, and marking has not begun: who allocates waits for it, as in Go it would begin it itself. A heap of
 // small objects was at seven times its goal before the collector's thread came to run, one of large objects grew without end.
+// Not so when marking has just ended, and what is dead still counts.
 WARREN_NOINLINE void await_marking() {
-  nap_while([] { return !phase::is_marking() && collector_thread::asked_for(); });
+  nap_while([] {
+    return phase::current.load(std::memory_order_relaxed) == phase::Phase::kSweep && collector_thread::asked_for() &&
+           heap::live_bytes.load(std::memory_order_relaxed) >= pacing::goal();
+  });
 }
 
 // The heap is past its goal, and marking has not ended. What is new has to be looked at as a whole in each of the last passes,

@@ -1,11 +1,12 @@
 // Cycles of a heap to all of which a thread writes meanwhile: then pages are watched late, nothing is lost, and they are watched early
 // again when the thread rests. The collector checks itself, and does not go on before the thread has written to everything while
-// the heap was marked. Linked with --wrap.
+// the heap was marked. And how large the heap seems when pages are let go of. Linked with --wrap.
 #include "gc/dirty_pages.h"
 
 #include "gc/cycle.h"
 #include "gc/heap.h"
 #include "gc/mutation.h"
+#include "gc/pacing.h"
 
 #include <gtest/gtest.h>
 
@@ -123,6 +124,29 @@ TEST(DirtyPages, AreWatchedLateWhereAllIsWrittenTo) {
   EXPECT_FALSE(dirty_pages::is_late());
   cycle::collect();
   EXPECT_TRUE(all_there(tables));
+}
+
+std::atomic<uint64_t> ends{0}, ends_past_the_goal{0};
+extern "C" void end_of_the_heap(bool) __asm__("__real__ZN6warren2gc11dirty_pages3endEb");
+extern "C" void end_here(bool) __asm__("__wrap__ZN6warren2gc11dirty_pages3endEb");
+void end_here(bool stay) {
+  ++ends;
+  if (heap::live_bytes.load() >= pacing::goal()) ++ends_past_the_goal;
+  end_of_the_heap(stay);
+}
+
+// Letting go of them takes long in a large heap. Who allocates waits where the heap is past its goal, so what is dead must not count then.
+TEST(DirtyPages, AreLetGoOfWhenTheHeapIsBelowItsGoal) {
+  cycle::collect();
+  const int percent = pacing::set_percent(-1);
+  constexpr uint64_t kGarbage = 256 << 20;  // the other test's heap is 32 MiB
+  for (uint64_t made = 0; made < kGarbage; made += 1024) ASSERT_NE(heap::allocate(1024, Kind::kScan), nullptr);
+  pacing::set_percent(percent);
+  const uint64_t before = ends;
+  ends_past_the_goal = 0;
+  cycle::collect();
+  EXPECT_GT(ends, before);
+  EXPECT_EQ(ends_past_the_goal, 0U);
 }
 
 }  // namespace
