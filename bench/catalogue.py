@@ -1,4 +1,4 @@
-"""What is measured: the workloads of bench/workloads, the whole programs, and how the former are compiled.
+"""What is measured: the workloads of bench/workloads, the classics, the whole programs, and how the former are compiled.
 
 Used by run.py. Invariant: everything here is a fixed piece of work; its size is set in its own file, so that it does
 not depend on the machine or the allocator.
@@ -49,6 +49,37 @@ def programs():
     return [workload for workload in found if pathlib.Path(workload.argv[0]).exists()]
 
 
+# Name -> (file in bench/classics, its arguments).
+CLASSICS = {
+    "alloc_test": ("alloc_test", "1"),
+    "alloc_test_2": ("alloc_test", "2"),
+    "barnes": ("barnes",),
+    "cache_scratch": ("cache_scratch", "1", "1"),
+    "cache_scratch_2": ("cache_scratch", "2", "1"),
+    "cache_thrash": ("cache_scratch", "1", "0"),
+    "cache_thrash_2": ("cache_scratch", "2", "0"),
+    "cfrac": ("cfrac",),
+    "espresso": ("espresso",),
+    "glibc_simple": ("glibc_simple",),
+    "glibc_thread": ("glibc_thread",),
+    "larson": ("larson", "0"),
+    "larson_sized": ("larson", "1"),
+    "malloc_large": ("malloc_large", "1"),
+    "malloc_large_mixed": ("malloc_large", "0"),
+    "mleak": ("mleak",),
+    "mstress": ("mstress", "2"),
+    "mstress_4": ("mstress", "4"),
+    "rbstress": ("rbstress", "1"),
+    "rbstress_2": ("rbstress", "2"),
+    "rptest": ("rptest", "16000"),
+    "rptest_128k": ("rptest", "128000"),
+    "sh6": ("sh6",),
+    "sh8": ("sh8",),
+    "xmalloc": ("xmalloc", "64"),
+    "xmalloc_mixed": ("xmalloc", "0"),
+}
+
+
 def head_comment(source):
     lines = []
     for line in source.read_text().splitlines():
@@ -65,11 +96,16 @@ def workloads(build_dir):
             for source in sorted((BENCH / "workloads").glob("*.cc"))]
 
 
+def classics(build_dir):
+    return [Workload("classic", name, head_comment(BENCH / "classics" / f"{source}.cc"), [str(build_dir / source), *arguments])
+            for name, (source, *arguments) in CLASSICS.items()]
+
+
 def compile_all(build_dir):
-    """Compiles what is older than its source: the workloads, the idle and latency programs, the launcher."""
+    """Compiles what is older than its source: the workloads, the classics, the idle and latency programs, the launcher."""
     build_dir.mkdir(parents=True, exist_ok=True)
-    sources = [*sorted((BENCH / "workloads").glob("*.cc")), IDLE, LATENCY]
-    shared = [BENCH / "workloads" / "workload.h", pathlib.Path(__file__)]
+    sources = [*sorted((BENCH / "workloads").glob("*.cc")), *sorted((BENCH / "classics").glob("*.cc")), IDLE, LATENCY]
+    shared = [BENCH / "workloads" / "workload.h", BENCH / "classics" / "threads.h", pathlib.Path(__file__)]
     jobs = [(source, [*FLAGS, f"-I{BENCH / 'workloads'}"]) for source in sources]
     jobs.append((BENCH / "launch.cc", ["-std=c++20", "-O2", "-static"]))
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the workloads of bench/workloads and some whole programs on warren's malloc and on its peers, side by side.
+"""Runs the workloads of bench/workloads, the classics and some whole programs on warren's malloc and on its peers, side by side.
 
 Run by `./warren bench`, or by hand; bench/README.md says what is measured and how. catalogue.py says what is run,
 launcher.py how one program is started, measure.py what is counted, table.py and report.py show it.
@@ -106,7 +106,7 @@ def run_all(arguments, workloads, names, allocators, build_dir):
         result = measure.rounds(workload, allocators, launcher, arguments.rounds)
         report["workloads"][workload.name] = result
         usable = {name: library for name, library in allocators.items() if name not in result["failures"]}
-        if strace and workload.kind == "workload":
+        if strace and workload.kind != "program":
             result["system_calls"] = measure.system_calls(workload, usable, launcher)
         if workload.watched:
             report["rss_over_time"][workload.name] = measure.rss_over_time(workload, usable, launcher)
@@ -126,7 +126,7 @@ def main():
         sys.exit("bench: g++ is needed to compile the workloads")
     sys.stdout.reconfigure(line_buffering=True)
     build_dir = arguments.build_dir.resolve()
-    workloads = catalogue.workloads(build_dir) + catalogue.programs()
+    workloads = catalogue.workloads(build_dir) + catalogue.classics(build_dir) + catalogue.programs()
     claims = {**{workload.name: workload.claim for workload in workloads}, **EXTRAS}
     if arguments.list:
         for name, claim in claims.items():

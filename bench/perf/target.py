@@ -23,7 +23,7 @@ def main():
         sys.exit("usage: WORKLOAD [ALLOCATOR]; `bench/run.py --list` lists the workloads")
     name, allocator = sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else UNDER_TEST
     build_dir = BENCH.parent / "build" / "bench"
-    known = {workload.name: workload for workload in catalogue.workloads(build_dir) + catalogue.programs()}
+    known = {workload.name: workload for workload in catalogue.workloads(build_dir) + catalogue.classics(build_dir) + catalogue.programs()}
     libraries = {UNDER_TEST: pathlib.Path(os.environ.get("LIBRARY", BENCH.parent / "build" / "libwarren.so")),
                  **find_peers()}
     if name not in known:
