@@ -1,6 +1,6 @@
 // Claim: sizes of which the small are by far the most, and bundles of blocks that the next thread frees; after rptest.
 // Held constant: two threads of 1,000 live blocks; 6,000 loops, of which each frees up to 80 and makes up to 100, and every other makes as
-// many for the other thread. Argument: the largest size. Unit: one loop. Run by bench/run.py.
+// many for the other thread, or frees them later itself. Argument: the largest size. Unit: one loop. Run by bench/run.py.
 #include <atomic>
 #include <utility>
 
@@ -12,10 +12,7 @@ namespace {
 constexpr std::size_t kThreads = 2, kLive = 1000;
 constexpr std::uint64_t kLoops = 3000;
 
-struct Bundle {
-  std::vector<void *> blocks;
-  Bundle *next;
-};
+using Bundle = std::vector<void *>;
 std::atomic<Bundle *> mail[kThreads];
 
 std::size_t size_up_to(std::size_t largest, workload::Random &random) {
@@ -27,10 +24,9 @@ std::size_t size_up_to(std::size_t largest, workload::Random &random) {
 void *make(std::size_t largest, workload::Random &random) { return workload::allocate(size_up_to(largest, random), 1); }
 
 void open(Bundle *bundle) {
-  while (bundle != nullptr) {
-    for (void *block : bundle->blocks) std::free(block);
-    delete std::exchange(bundle, bundle->next);
-  }
+  if (bundle == nullptr) return;
+  for (void *block : *bundle) std::free(block);
+  delete bundle;
 }
 
 void work(std::size_t number, std::size_t largest) {
@@ -51,11 +47,9 @@ void work(std::size_t number, std::size_t largest) {
       }
       if (loop % 2 != 0) continue;
       auto *bundle = new Bundle;
-      for (std::size_t i = 0; i < count; ++i) bundle->blocks.push_back(make(largest, random));
-      auto &box = mail[(number + 1) % kThreads];
-      bundle->next = box.load(std::memory_order_relaxed);
-      while (!box.compare_exchange_weak(bundle->next, bundle, std::memory_order_release, std::memory_order_relaxed)) {
-      }
+      for (std::size_t i = 0; i < count; ++i) bundle->push_back(make(largest, random));
+      // acq_rel: what is in a bundle goes with its pointer. One that has not been fetched comes back, so that no more than one waits.
+      open(mail[(number + 1) % kThreads].exchange(bundle, std::memory_order_acq_rel));
     }
     for (void *&block : live) std::free(std::exchange(block, nullptr));
   }
