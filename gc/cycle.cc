@@ -518,11 +518,10 @@ void nap_while(Condition goes_on) {
 
 // The heap is at its goal, and marking has not begun: who allocates waits for it, as in Go it would begin it itself. A heap of
 // small objects was at seven times its goal before the collector's thread came to run, one of large objects grew without end.
-// Not so when marking has just ended, and what is dead still counts.
+// Where marking has just ended, it waits until what is dead no longer counts.
 WARREN_NOINLINE void await_marking() {
   nap_while([] {
-    return phase::current.load(std::memory_order_relaxed) == phase::Phase::kSweep && collector_thread::asked_for() &&
-           heap::live_bytes.load(std::memory_order_relaxed) >= pacing::goal();
+    return !phase::is_marking() && collector_thread::asked_for() && heap::live_bytes.load(std::memory_order_relaxed) >= pacing::goal();
   });
 }
 
