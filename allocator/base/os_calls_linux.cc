@@ -328,7 +328,8 @@ bool register_remote_fences() {
 }
 
 bool fences_end_sequences() { return remote_fence == MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ; }
-bool fence_all_threads() { return call(SYS_membarrier, remote_fence) == 0; }
+// Not inlined at link time either: a test puts another in its place.
+__attribute__((noinline)) bool fence_all_threads() { return call(SYS_membarrier, remote_fence) == 0; }
 
 bool install_guards(void *start, size_t stride, size_t bytes, size_t count) {
   constexpr long kGuardInstall = 102;  // MADV_GUARD_INSTALL, newer than the headers
