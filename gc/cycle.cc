@@ -410,7 +410,7 @@ class Cycle {
     trace_.cpu.first_pause = trace_.clock.first_pause * trace_.procs;
     trace_.cpu.last_pause = trace_.clock.last_pause * trace_.procs;
     collector_time.fetch_add(trace_.cpu.assist + trace_.cpu.background, std::memory_order_relaxed);
-    // Before the pages are let go of, which takes a tenth of a second in a heap of a gigabyte: until now who allocates is past the goal.
+    // Before the pages are let go of, which takes up to 80 ms in a heap of 1.3 GiB: until now who allocates is past the goal.
     pacing::end({trace_.heap_at_end, scannable_at_end_, marked, scannable + assist::marked(), black, done(), trace_.cpu.assist,
                  trace_.cpu.background, minor_, next_is_minor});
     phase::current.store(phase::Phase::kSweep, std::memory_order_release);  // pairs with the acquire in may_sweep()

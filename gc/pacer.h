@@ -50,7 +50,7 @@ struct Targets {
 // Who marks in the background.
 struct Workers {
   unsigned dedicated;  // threads that mark until the end
-  double fractional;   // the share of one processor that one more thread may take; 0: no such thread
+  double fractional;   // the share of one processor that Go gives to one more; 0: none. Here such a thread has no limit: cycle.cc
   unsigned idle;       // at most so many threads may mark where nothing else runs
 };
 

@@ -19,7 +19,7 @@ void follow_options();
 int set_percent(int percent);
 int64_t set_memory_limit(int64_t limit);  // negative: only asks
 
-// Returns how many threads are to mark all the time; 0: one, for a part of it.
+// Returns how many threads are to mark; 0: one, all the same (cycle.cc says why not for a part of the time, as the pacer would have it).
 // `old_scannable`: bytes that a minor cycle need not look at; 0 in a full one.
 unsigned begin(unsigned procs, uint64_t globals, bool minor, uint64_t old_scannable);
 // While marking: what was scanned so far.

@@ -1,7 +1,7 @@
 // What the workloads share: a seeded generator, the rule how a block is used, and the line the runner reads.
-// Included by every file of this directory and by nothing else. Invariant: a workload's operations and its checksum
-// depend on the seed only, never on addresses, threads or time, so every allocator does the same work and prints the
-// same line.
+// Included by every file of this directory and of ../classics, and by nothing else. Invariant: a workload's
+// operations and its checksum depend on the seed only, never on addresses, threads or time, so every allocator does the
+// same work and prints the same line.
 #pragma once
 
 #include <cinttypes>
