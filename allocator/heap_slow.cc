@@ -188,7 +188,7 @@ WARREN_COLD bool set_up() {
   static bool options_read = false;
   if (!options_read) {
     options_read = true;
-    const char *conf = os_process::environment("WARREN_CONF");
+    const char *conf = os_process::environment(kOptionsVariable);
     // A program with raised privileges does not take orders from its caller's environment.
     if (conf != nullptr && os_process::auxiliary(AT_SECURE) == 0) option_parser::read(conf);
     if (options.help.load(std::memory_order_relaxed) != 0) option_parser::print_help();

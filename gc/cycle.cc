@@ -60,7 +60,7 @@ void sweep_everything() {
 
 namespace {
 
-void (*end_callback)() = nullptr;
+WARREN_WRITTEN_AT_START void (*end_callback)() = nullptr;
 std::atomic<bool> ready{false};  // release in set_up() pairs with acquire in is_set_up()
 uint64_t set_up_at = 0;
 

@@ -130,7 +130,7 @@ WARREN_AT_START void install_for_rooted_memory() {
 }
 
 WARREN_AT_START void install_for_collector() {
-  static bool installed = false;  // by the constructor, or under the lock of the set-up
+  WARREN_WRITTEN_AT_START static bool installed = false;  // by the constructor, or under the lock of the set-up
   if (installed) return;
   installed = true;
   pthread_atfork(prepare, in_parent, in_child);

@@ -125,7 +125,7 @@ void on_signal(int, void *information, void *context) {
 constinit Mutex lock(LockRank::kWorld);
 std::atomic<uint64_t> process{0};  // whose world this is; 0: not set up. release/acquire: pairs within set_up()
 uint32_t stopper = 0;  // who has stopped the world
-const FiberStacks *fibers = nullptr;
+WARREN_WRITTEN_AT_START const FiberStacks *fibers = nullptr;
 
 constexpr size_t kMaxCollectorThreads = 512;
 std::atomic<uint32_t> collector_threads[kMaxCollectorThreads];  // ids; relaxed: found late is found at the next look

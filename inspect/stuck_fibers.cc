@@ -35,7 +35,7 @@ using scheduler::WokenBy;
 
 enum Option : uint64_t { kOff, kExit, kFail };
 
-uint64_t wanted = kOff;
+WARREN_WRITTEN_AT_START uint64_t wanted = kOff;
 uint64_t process = 0;  // whose end is looked at; a forked child's is not
 bool found_any = false;
 

@@ -55,7 +55,7 @@ __attribute__((constructor(101))) void on_load() {
   if (warren::bypass::active()) return;
   warren::replaced_operators::make_way();
   // Without options the heap waits for the first malloc: /bin/true takes 93 us more than without, not 149.
-  if (warren::os_process::environment("WARREN_CONF") != nullptr) warren::heap::set_up();
+  if (warren::os_process::environment(warren::kOptionsVariable) != nullptr) warren::heap::set_up();
   warren::fork_handlers::install();
   install_profile_fork_handlers();  // after the heap's: locks first, unlocks last; so do those that follow
   warren::fiber_roots::install();

@@ -40,7 +40,7 @@ uint32_t random(M *m) {
   return m->random = x;
 }
 
-std::atomic<const IdleWork *> idle_work{nullptr};  // relaxed: set before there are threads
+WARREN_WRITTEN_AT_START std::atomic<const IdleWork *> idle_work{nullptr};  // relaxed: set before there are threads
 
 int p_count() { return sched.p_count.load(std::memory_order_relaxed); }  // changes while the world is stopped
 P *p_number(int i) { return sched.ps[i].load(std::memory_order_relaxed); }

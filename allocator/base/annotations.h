@@ -28,6 +28,9 @@
 // such functions all over the code had it map 200 KiB that nobody wanted.
 #define WARREN_AT_START __attribute__((section(".text.startup")))
 
+// A variable that any program's start writes to: beside others that are, and not on a page of its own (preload/sections.ld).
+#define WARREN_WRITTEN_AT_START __attribute__((section(".data.at_start")))
+
 // A zeroed table of pages that most programs never use. Behind all other variables (the linker sorts sections by name): in between,
 // such tables left each file's few variables on a page of their own, and start-up touched 13 pages for 300 bytes.
 #define WARREN_LARGE_TABLE __attribute__((section(".bss.large")))

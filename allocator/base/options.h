@@ -9,6 +9,9 @@
 
 namespace warren {
 
+// Not a literal: these lie, with all that only reports use, where a process that never needs one has none of them mapped.
+inline constexpr char kOptionsVariable[] = "WARREN_CONF";
+
 inline constexpr uint64_t kNoLimit = ~uint64_t{0};  // the word `off` for numbers and sizes
 
 // What the words of the option gc stand for.

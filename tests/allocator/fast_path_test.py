@@ -25,15 +25,14 @@ BUDGETS = {
 # Functions that ask for memory ahead of its use. g++ takes calls of a function that only prefetches for dead, and no result shows it.
 PREFETCHING = {"_ZN6warren7Central9give_backEPKPvm"}
 
-# What runs in every program, and so calls only what lies close to it. Elsewhere each call has the kernel map 64 KiB of code around it.
-AT_START = {"_ZN12_GLOBAL__N_17on_loadEv", "_ZN12_GLOBAL__N_17on_exitEv", "_ZN6warren11fiber_roots7installEv"}
-CLOSE = 96 << 10  # bytes from the start of the code on
+# The code's sections: what every process runs, and all else (preload/sections.ld; other linkers make one of it).
+CODE = (".heap_text", ".text")
 
-# What every program that allocates runs: in the library's first two 64 KiB. (The order of files in allocator/meson.build.)
+# What every program that allocates runs.
 SLOW_PATHS = {"_ZN6warren13allocate_slowEm", "_ZN6warren12release_slowEPvPKc", "_ZN6warren5Cache6refillEj", "_ZN6warren5Cache4pushEjPv",
               "_ZN6warren7Central5fetchEPPvm", "_ZN6warren7Central9give_backEPKPvm", "_ZN6warren9page_heap4freeEPNS_4SpanE",
               "_ZN6warren10reallocateEPvmPKc", "_ZN6warren11CacheAccessC1Ev", "_ZN6warren11CacheAccessD1Ev"}
-FIRST = 128 << 10
+MAX_EVERYDAY_CODE = 64 << 10
 
 FEWEST = 12  # fewer, and what was counted is not the hit path
 
@@ -75,10 +74,14 @@ def defined_symbols(library):
     return defined, undefined
 
 
+def code_sections():
+    return [argument for section in CODE for argument in ("-j", section)]
+
+
 def instructions(library):
     """address -> (mnemonic with its prefixes, operands, address of the next one)."""
     code, previous = {}, None
-    for line in output_of("objdump", "-d", "--no-show-raw-insn", "-w", "-j", ".text", library).splitlines():
+    for line in output_of("objdump", "-d", "--no-show-raw-insn", "-w", *code_sections(), library).splitlines():
         match = re.match(r"\s*([0-9a-f]+):\t(.*)", line)
         if not match:
             continue
@@ -149,7 +152,7 @@ def check_fast_paths(library, fail):
 def code_of_functions(library):
     """symbol -> the lines of its code."""
     lines_of, name = {}, None
-    for line in output_of("objdump", "-d", "--no-show-raw-insn", "-w", "-j", ".text", library).splitlines():
+    for line in output_of("objdump", "-d", "--no-show-raw-insn", "-w", *code_sections(), library).splitlines():
         match = re.match(r"[0-9a-f]+ <(.*)>:", line)
         if match:
             name = match.group(1)
@@ -158,23 +161,28 @@ def code_of_functions(library):
     return lines_of
 
 
-def check_start(library, lines_of, fail):
-    start = int(re.search(r" \.text\s+PROGBITS\s+(\w+)", output_of("readelf", "-SW", library)).group(1), 16)
-    for symbol in sorted(AT_START):
-        if symbol not in lines_of:
-            print(f"{symbol}: not to be seen")
-        for line in lines_of.get(symbol, []):
-            call = re.search(r"\b(?:call|jmp)\s+([0-9a-f]+) <(.*)>", line)
-            if call and int(call.group(1), 16) - start > CLOSE:
-                fail(f"{symbol} calls {call.group(2)}, which lies far away: WARREN_AT_START")
+def everyday_code(library):
+    """Where the code that every process runs begins and ends; None where another linker has not set it apart."""
+    match = re.search(r" \.heap_text\s+PROGBITS\s+(\w+) \w+ (\w+)", output_of("readelf", "-SW", library))
+    if not match:
+        return None
+    start, size = (int(digits, 16) for digits in match.groups())
+    return range(start, start + size)
 
 
-def check_slow_paths(lines_of, fail):
+def check_everyday_code(library, lines_of, fail):
+    code = everyday_code(library)
+    if code is None:
+        print("what every process runs lies where the linker put it")
+        return
+    print(f"what every process runs: {len(code)} bytes (at most {MAX_EVERYDAY_CODE})")
+    if len(code) > MAX_EVERYDAY_CODE:
+        fail(f"{len(code)} bytes of code are said to be run by every process, {len(code) - MAX_EVERYDAY_CODE} too many")
     for symbol in sorted(SLOW_PATHS):
         if symbol not in lines_of:
             print(f"{symbol}: not to be seen")
-        elif max(int(line.split(":")[0], 16) for line in lines_of[symbol] if ":" in line) >= FIRST:
-            fail(f"{symbol} lies behind the first {FIRST} bytes")
+        elif any(int(line.split(":")[0], 16) not in code for line in lines_of[symbol] if ":" in line):
+            fail(f"{symbol} does not lie with what every process runs: preload/sections.ld")
 
 
 def check_prefetches(lines_of, fail):
@@ -267,9 +275,8 @@ def main():
     if "--shape" not in sys.argv[1:]:
         check_fast_paths(library, failures.append)
         lines_of = code_of_functions(library)
-        check_start(library, lines_of, failures.append)
         check_prefetches(lines_of, failures.append)
-        check_slow_paths(lines_of, failures.append)
+        check_everyday_code(library, lines_of, failures.append)
     for failure in failures:
         print(f"FAILED: {failure}")
     return 1 if failures else 0
