@@ -114,13 +114,15 @@ void Cache::pack_tiny_if_many() {
 }
 
 bool Cache::refill(unsigned bin) {
+  const bool first = !is_open(bin);
   open(bin);
   if (bin == kRoomyClass) pack_tiny_if_many();
   missed_[bin] = true;
   // The bin is empty: the blocks go straight to where a full batch would end.
   void **begin = top[bin];
   void **end = begin + batch_[bin];
-  const size_t fetched = central_of(class_of_bin(bin)).fetch(end, batch_[bin]);
+  Central &central = central_of(class_of_bin(bin));
+  const size_t fetched = first ? central.fetch_on_own_lines(end, batch_[bin]) : central.fetch(end, batch_[bin]);
   if (fetched == 0) return false;
   if (fetched != batch_[bin]) memmove(begin, end - fetched, fetched * sizeof(void *));
   set_top(bin, begin + fetched);
@@ -128,6 +130,12 @@ bool Cache::refill(unsigned bin) {
   const unsigned half = slots_of(bin) / 2;
   const unsigned larger = batch_[bin] * 2u < half ? batch_[bin] * 2u : half;
   if (larger <= room(bin) || make_room((larger - room(bin)) * block_size(bin), bin, kLooks)) batch_[bin] = static_cast<uint8_t>(larger);
+  return true;
+}
+
+bool Cache::is_first_and_foreign(unsigned bin) {
+  if (is_open(bin) || missed_[bin]) return false;
+  missed_[bin] = true;
   return true;
 }
 

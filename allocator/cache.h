@@ -89,6 +89,10 @@ struct Cache : CacheHead {
   // its oldest half.
   void push(unsigned bin, void *block);
 
+  // Whether this is the first that the thread has to do with a class, and it frees: the block is another thread's, and so may be what
+  // shares a cache line with it. It is better sent home than handed out here. Says so once.
+  bool is_first_and_foreign(unsigned bin);
+
   // The last block that came, or nullptr.
   void *pop(unsigned bin);
   size_t size(unsigned bin) const { return is_open(bin) ? static_cast<size_t>(top[bin] - bottom(bin)) : 0; }

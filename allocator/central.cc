@@ -80,6 +80,43 @@ size_t Central::take_from(Span *span, void **end, size_t wanted) {
   return taken;
 }
 
+// Of the first word of bits that has whole lines of free objects.
+size_t Central::take_lines_from(Span *span, void **end, size_t wanted) {
+  constexpr unsigned kLineLog = 6;
+  const SizeClassInfo &shape = info(size_class());
+  const unsigned even = static_cast<unsigned>(__builtin_ctz(shape.object_size));
+  const unsigned group = even < kLineLog ? 1u << (kLineLog - even) : 1;  // so many objects begin and end with a line
+  const uint64_t whole_group = (uint64_t{1} << group) - 1;
+  uint64_t *free_bits = span->free_bits();
+  for (size_t word = span->search_from / 64; word * 64 < shape.objects; ++word) {
+    uint64_t lines = free_bits[word];
+    for (unsigned shift = 1; shift < group; shift *= 2) lines &= lines >> shift;
+    lines = (lines & ~uint64_t{0} / whole_group) * whole_group;
+    if (lines == 0) continue;
+    size_t taken = 0;
+    for (; lines != 0 && taken < wanted; lines &= lines - 1, ++taken) {
+      const size_t bit = static_cast<size_t>(__builtin_ctzll(lines));
+      *--end = at_address<void>(span->start() + (word * 64 + bit) * shape.object_size);
+      free_bits[word] &= ~(uint64_t{1} << bit);
+    }
+    span->free_objects = static_cast<uint16_t>(span->free_objects - taken);
+    if (span->free_objects == 0) partial_.remove(span);
+    return taken;
+  }
+  return 0;
+}
+
+size_t Central::fetch_on_own_lines(void **end, size_t wanted) {
+  {
+    MutexLock guard(lock_);
+    Span *span = partial_.front();
+    const size_t taken = span == nullptr ? 0 : take_lines_from(span, end, wanted);
+    objects_out_ += taken;
+    if (taken != 0) return taken;
+  }
+  return fetch(end, wanted);
+}
+
 size_t Central::fetch(void **end, size_t wanted) {
   MutexLock guard(lock_);
   size_t fetched = 0;

@@ -137,11 +137,15 @@ void release_object(void *block, const Block &found) {
   CacheAccess access;
   if (WARREN_UNLIKELY(access.reentered())) return emergency::defer_free(block);
   if (WARREN_UNLIKELY(emergency::has_deferred())) drain_deferred();
-  if (Cache *cache = access.cache()) {
+  Cache *cache = access.cache();
+  if (cache == nullptr || cache->is_first_and_foreign(bin)) {
+    central_of(found.size_class).give_back(&block, 1);
+  } else {
     cache->push(bin, block);
+  }
+  if (cache != nullptr) {
     cache->frees[bin]++;
   } else {
-    central_of(found.size_class).give_back(&block, 1);
     threads::count_uncached_frees(bin, 1);
   }
 }

@@ -96,6 +96,60 @@ TEST(Central, FetchesAscendingAndDistinct) {
   });
 }
 
+std::vector<void *> fetch_on_own_lines(SizeClass size_class, size_t wanted) {
+  std::vector<void *> out(wanted);
+  const size_t fetched = central_of(size_class).fetch_on_own_lines(out.data() + wanted, wanted);
+  out.erase(out.begin(), out.end() - static_cast<ptrdiff_t>(fetched));
+  return out;
+}
+
+std::set<uintptr_t> lines_of(const std::vector<void *> &objects, size_t size) {
+  std::set<uintptr_t> lines;
+  for (void *object : objects) {
+    for (uintptr_t line = address_of(object) / 64; line <= (address_of(object) + size - 1) / 64; ++line) lines.insert(line);
+  }
+  return lines;
+}
+
+TEST(Central, WhoIsNewToAClassGetsLinesOfItsOwn) {
+  in_own_heap([] {
+    for (unsigned number = 1; number < kClassCount; ++number) {
+      const SizeClass size_class{static_cast<uint8_t>(number)};
+      const size_t size = info(size_class).object_size;
+      const size_t wanted = info(size_class).objects >= 32 ? 8 : 1;
+      const std::vector<void *> others = fetch(size_class, 3);
+      const std::set<uintptr_t> taken = lines_of(others, size);
+      std::vector<void *> all = others;
+      for (int thread = 0; thread < 2; ++thread) {
+        const std::vector<void *> own = fetch_on_own_lines(size_class, wanted);
+        ASSERT_EQ(own.size(), wanted) << size;
+        EXPECT_FALSE(lines_of(others, size).empty());
+        for (const uintptr_t line : lines_of(own, size)) EXPECT_EQ(taken.count(line), 0u) << "blocks of " << size;
+        all.insert(all.end(), own.begin(), own.end());
+      }
+      EXPECT_EQ(objects_out(size_class), all.size());
+      EXPECT_EQ(std::set<void *>(all.begin(), all.end()).size(), all.size());
+      give_back(size_class, all);
+      EXPECT_EQ(objects_out(size_class), 0u);
+    }
+  });
+}
+
+TEST(Central, WithoutWholeLinesAnyObjectWillDo) {
+  in_own_heap([] {
+    const uint16_t objects = info(kClass).objects;
+    std::vector<void *> all = fetch(kClass, objects), kept;
+    for (size_t i = 0; i < objects; i += 2) {
+      kept.push_back(all[i]);
+      give_back(kClass, {all[i + 1]});
+    }
+    const std::vector<void *> rest = fetch_on_own_lines(kClass, 8);
+    EXPECT_EQ(rest.size(), 8u);
+    EXPECT_EQ(objects_out(kClass), kept.size() + rest.size());
+    EXPECT_EQ(central_of(kClass).stats().spans, 1u);
+  });
+}
+
 TEST(Central, EveryObjectOfEveryClassOnce) {
   in_own_heap([] {
     for (unsigned number = 1; number < kClassCount; ++number) {

@@ -13,11 +13,13 @@
 #include "tests/allocator/own_process.h"
 #include "tests/allocator/page_walk.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace warren {
@@ -208,6 +210,28 @@ TEST(Heap, LastFreedFirstTaken) {
 }
 
 // operator delete is told a size. The block's own is what counts: a type may be deleted as one of another size.
+// Two threads that are each handed a block, free it, and make one of their own, must not come to write to one cache line.
+TEST(Heap, WhoFreesAnothersBlockFirstGetsNoLineOfOthers) {
+  in_own_heap([] {
+    constexpr size_t kThreads = 3;
+    for (const size_t size : {8u, 16u, 32u, 48u, 80u}) {
+      void *handed[kThreads];
+      for (void *&block : handed) block = take(size);
+      std::vector<uintptr_t> lines;
+      for (void *&block : handed) {
+        std::thread([&] {
+          give(block);
+          block = take(size);
+        }).join();
+        for (uintptr_t line = address_of(block) / 64; line <= (address_of(block) + size - 1) / 64; ++line) lines.push_back(line);
+      }
+      std::sort(lines.begin(), lines.end());
+      EXPECT_EQ(std::adjacent_find(lines.begin(), lines.end()), lines.end()) << "blocks of " << size;
+      for (void *block : handed) give(block);
+    }
+  });
+}
+
 TEST(Heap, AFreeWithAnotherSizeIsAFree) {
   in_own_heap([] {
     for (const size_t size : {size_t{1}, size_t{8}, size_t{16}, size_t{100}, size_t{1024}, size_t{2000}, size_t{100000}}) {
