@@ -55,6 +55,9 @@ constexpr size_t kLeastRoom = 1;
 // misses next (exponential_sizes with a share of 256 KiB took four times as long).
 constexpr unsigned kLooks = 16;
 
+// Larger blocks share at most their ends with others, and a batch of them is more than a thread is to get that has asked for none.
+constexpr size_t kMostOnSharedLines = 112;
+
 unsigned slots_of(unsigned bin) { return info(class_of_bin(bin)).cache_slots; }
 size_t block_size(unsigned bin) { return info(class_of_bin(bin)).object_size; }
 
@@ -133,10 +136,13 @@ bool Cache::refill(unsigned bin) {
   return true;
 }
 
-bool Cache::is_first_and_foreign(unsigned bin) {
-  if (is_open(bin) || missed_[bin]) return false;
-  missed_[bin] = true;
-  return true;
+void Cache::push_foreign(unsigned bin, void *block) {
+  if (block_size(bin) > kMostOnSharedLines || !refill(bin)) return push(bin, block);
+  const size_t blocks = size(bin);
+  if (room(bin) <= blocks + 1) set_room(bin, blocks + 2);
+  memmove(bottom(bin) + 1, bottom(bin), blocks * sizeof(void *));
+  *bottom(bin) = block;
+  set_top(bin, bottom(bin) + blocks + 1);
 }
 
 void Cache::push(unsigned bin, void *block) {

@@ -89,9 +89,9 @@ struct Cache : CacheHead {
   // its oldest half.
   void push(unsigned bin, void *block);
 
-  // Whether this is the first that the thread has to do with a class, and it frees: the block is another thread's, and so may be what
-  // shares a cache line with it. It is better sent home than handed out here. Says so once.
-  bool is_first_and_foreign(unsigned bin);
+  // push() into a bin that is shut: the thread has had no block of the class, so this one is another's, and so may be its neighbours on
+  // a cache line. It is put beneath a batch from the central, to be handed out last.
+  void push_foreign(unsigned bin, void *block);
 
   // The last block that came, or nullptr.
   void *pop(unsigned bin);

@@ -173,7 +173,8 @@ WARREN_COLD size_t report_raced(void *const *objects, uint64_t which, size_t obj
 //
 // Bins may hold the sentinel (cache.h), which lies on page 0 and is passed over.
 void Central::put(void *const *objects, size_t count, IntrusiveList<Span> &emptied) {
-  const SizeClassInfo &shape = info(size_class());
+  const SizeClass own_class = size_class();
+  const SizeClassInfo &shape = info(own_class);
   const uint64_t reciprocal = shape.reciprocal;
   const size_t span_bytes = PageCount{shape.span_pages}.bytes();
   const bool of_one_page = shape.span_pages == 1;
@@ -186,7 +187,10 @@ void Central::put(void *const *objects, size_t count, IntrusiveList<Span> &empti
       continue;
     }
     Span *span = page_map::at(page);
-    DCHECK(span != nullptr && span->state == SpanState::kObjects && span->size_class == size_class());
+    if (WARREN_UNLIKELY(span->size_class != own_class || !span->covers(page))) {  // freed twice at once, and its span has gone since, to the page heap or further
+      fatal::double_free_raced(objects[i++], shape.object_size);
+      continue;
+    }
     const PageId first = of_one_page ? page : span->first;
     const uintptr_t start = arena.address(first);
     size_t index = (address_of(objects[i]) - start) * reciprocal >> 32;

@@ -137,15 +137,15 @@ void release_object(void *block, const Block &found) {
   CacheAccess access;
   if (WARREN_UNLIKELY(access.reentered())) return emergency::defer_free(block);
   if (WARREN_UNLIKELY(emergency::has_deferred())) drain_deferred();
-  Cache *cache = access.cache();
-  if (cache == nullptr || cache->is_first_and_foreign(bin)) {
-    central_of(found.size_class).give_back(&block, 1);
-  } else {
-    cache->push(bin, block);
-  }
-  if (cache != nullptr) {
+  if (Cache *cache = access.cache()) {
+    if (WARREN_LIKELY(cache->is_open(bin))) {
+      cache->push(bin, block);
+    } else {
+      cache->push_foreign(bin, block);
+    }
     cache->frees[bin]++;
   } else {
+    central_of(found.size_class).give_back(&block, 1);
     threads::count_uncached_frees(bin, 1);
   }
 }

@@ -350,6 +350,24 @@ TEST(CentralDeathTest, AnObjectReturnedTwiceIsADoubleFree) {
       "^warren: fatal error: double free: free\\(0x[0-9a-f]+\\): two threads freed this block of 16 bytes at the same time and it is in use again; aborting\n$");
 }
 
+// Two threads' caches had it, and the first that was emptied was the last with an object of the span.
+TEST(Central, AnObjectReturnedTwiceWhoseSpanIsGoneIsSeenAndLeftAlone) {
+  in_own_heap([] {
+    fatal::set_abort_on_error(false);
+    constexpr SizeClass kOnePerSpan{67};
+    const std::vector<void *> two = fetch(kOnePerSpan, 2);
+    give_back(kOnePerSpan, two);  // the span of one of them stays, so that the class has a free object
+    for (void *object : two) {
+      const bool gone = span_of(object)->state != SpanState::kObjects;
+      CapturedFd captured;
+      give_back(kOnePerSpan, {object});
+      EXPECT_NE(captured.text().find("two threads freed this block of 32768 bytes"), std::string::npos) << gone;
+    }
+    EXPECT_EQ(objects_out(kOnePerSpan), 0u);
+    EXPECT_EQ(central_of(kOnePerSpan).stats().spans, 1u);
+  });
+}
+
 TEST(Central, AnObjectReturnedTwiceCountsOnceWhereErrorsAreIgnored) {
   in_own_heap([] {
     fatal::set_abort_on_error(false);
