@@ -268,7 +268,9 @@ TEST(Auto, AHeapThatIsWrittenToAllOverIsMarkedInFull) {
   std::vector<Node **> tables;
   Node **volatile root = make_tables(tables, 5000);
   const Lines lines = count_lines([&] {
-    for (uint64_t i = 1; i < 20'000'000; ++i) {
+    // On, where each cycle lasts long: of two or three any may be the one by which it is found out.
+    const uint64_t begun = cycle::stats().cycles;
+    for (uint64_t i = 1; i < 20'000'000 || cycle::stats().cycles < begun + 6; ++i) {
       Node *node = make_node(i);
       tables[i * 2654435761 % tables.size()][i % (kTable - 1)] = node;
     }
