@@ -108,11 +108,15 @@ size_t Central::take_lines_from(Span *span, void **end, size_t wanted) {
 
 size_t Central::fetch_on_own_lines(void **end, size_t wanted) {
   {
+    constexpr int kLooks = 4;  // spans; in a heap full of holes none may have a whole line
     MutexLock guard(lock_);
     Span *span = partial_.front();
-    const size_t taken = span == nullptr ? 0 : take_lines_from(span, end, wanted);
-    objects_out_ += taken;
-    if (taken != 0) return taken;
+    for (int looks = 0; span != nullptr && looks < kLooks; ++looks, span = span->next) {
+      if (const size_t taken = take_lines_from(span, end, wanted); taken != 0) {
+        objects_out_ += taken;
+        return taken;
+      }
+    }
   }
   return fetch(end, wanted);
 }
@@ -187,13 +191,15 @@ void Central::put(void *const *objects, size_t count, IntrusiveList<Span> &empti
       continue;
     }
     Span *span = page_map::at(page);
-    if (WARREN_UNLIKELY(span->size_class != own_class || !span->covers(page))) {  // freed twice at once, and its span has gone since, to the page heap or further
-      fatal::double_free_raced(objects[i++], shape.object_size);
-      continue;
-    }
     const PageId first = of_one_page ? page : span->first;
     const uintptr_t start = arena.address(first);
     size_t index = (address_of(objects[i]) - start) * reciprocal >> 32;
+    // Freed twice at once, and its span has gone since: to the page heap, to somebody else, or to this class at another place.
+    if (WARREN_UNLIKELY(span->state != SpanState::kObjects || span->size_class != own_class || !span->covers(page) ||
+                        (!of_one_page && address_of(objects[i]) != start + index * shape.object_size))) {
+      fatal::double_free_raced(objects[i++], shape.object_size);
+      continue;
+    }
     const size_t word = index / 64;
     uint64_t *free_bits = few ? &span->few_bits : arena.bits(first) + word;
     uint64_t bits_of_word = *free_bits;
@@ -211,7 +217,7 @@ void Central::put(void *const *objects, size_t count, IntrusiveList<Span> &empti
       const size_t offset = address_of(objects[i]) - start;
       if (offset >= span_bytes) break;
       index = offset * reciprocal >> 32;
-      if (index / 64 != word) break;
+      if (index / 64 != word || (!of_one_page && offset != index * shape.object_size)) break;
       run = 1;
       run_bits = uint64_t{1} << (index % 64);
     }

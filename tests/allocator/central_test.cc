@@ -8,6 +8,7 @@
 #include "allocator/cache.h"
 #include "allocator/heap.h"
 #include "allocator/object_map.h"
+#include "allocator/page_heap.h"
 #include "allocator/page_map.h"
 #include "tests/allocator/base/captured_fd.h"
 #include "tests/allocator/own_process.h"
@@ -355,7 +356,7 @@ TEST(Central, AnObjectReturnedTwiceWhoseSpanIsGoneIsSeenAndLeftAlone) {
   in_own_heap([] {
     fatal::set_abort_on_error(false);
     constexpr SizeClass kOnePerSpan{67};
-    const std::vector<void *> two = fetch(kOnePerSpan, 2);
+    const std::vector<void *> two = {fetch(kOnePerSpan, 1)[0], fetch(kOnePerSpan, 1)[0]};
     give_back(kOnePerSpan, two);  // the span of one of them stays, so that the class has a free object
     for (void *object : two) {
       const bool gone = span_of(object)->state != SpanState::kObjects;
@@ -365,6 +366,52 @@ TEST(Central, AnObjectReturnedTwiceWhoseSpanIsGoneIsSeenAndLeftAlone) {
     }
     EXPECT_EQ(objects_out(kOnePerSpan), 0u);
     EXPECT_EQ(central_of(kOnePerSpan).stats().spans, 1u);
+  });
+}
+
+TEST(Central, AnObjectReturnedTwiceWhosePagesAreTheCollectorsIsSeenAndLeftAlone) {
+  in_own_heap([] {
+    fatal::set_abort_on_error(false);
+    constexpr SizeClass kOnePerSpan{67};
+    const std::vector<void *> two = {fetch(kOnePerSpan, 1)[0], fetch(kOnePerSpan, 1)[0]};
+    give_back(kOnePerSpan, two);
+    Span *collected = page_heap::allocate(PageCount{info(kOnePerSpan).span_pages}, SpanState::kCollected, kOnePerSpan);
+    ASSERT_NE(collected, nullptr);
+    collected->few_bits = 0;  // what the span that was there had left in it
+    size_t noticed = 0;
+    for (void *object : two) {
+      if (span_of(object) != collected) continue;
+      CapturedFd captured;
+      give_back(kOnePerSpan, {object});
+      EXPECT_NE(captured.text().find("two threads freed this block of 32768 bytes"), std::string::npos);
+      ++noticed;
+    }
+    EXPECT_EQ(noticed, 1u) << "the pages were not used again: choose others";
+    EXPECT_EQ(collected->state, SpanState::kCollected);
+    page_heap::free(collected);
+    EXPECT_EQ(objects_out(kOnePerSpan), 0u);
+  });
+}
+
+TEST(Central, AnObjectReturnedTwiceThatLiesAcrossOthersByNowIsSeenAndLeftAlone) {
+  in_own_heap([] {
+    fatal::set_abort_on_error(false);
+    constexpr SizeClass kOnePerSpan{67};
+    const std::vector<void *> two = {fetch(kOnePerSpan, 1)[0], fetch(kOnePerSpan, 1)[0]};
+    give_back(kOnePerSpan, two);
+    central_of(kOnePerSpan).release_kept();
+    fetch(kClass, 1);  // one page, so that the others lie elsewhere
+    for (int i = 0; i < 2; ++i) fetch(kOnePerSpan, 1);
+    size_t across = 0;
+    for (void *object : two) {
+      if (span_of(object)->size_class != kOnePerSpan || span_of(object)->start() == address_of(object)) continue;
+      CapturedFd captured;
+      give_back(kOnePerSpan, {object});
+      EXPECT_NE(captured.text().find("two threads freed this block of 32768 bytes"), std::string::npos);
+      ++across;
+    }
+    EXPECT_NE(across, 0u) << "the pages were not used again: choose others";
+    EXPECT_EQ(objects_out(kOnePerSpan), 2u);
   });
 }
 
