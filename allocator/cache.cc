@@ -138,8 +138,7 @@ bool Cache::refill(unsigned bin) {
 
 void Cache::push_foreign(unsigned bin, void *block) {
   if (block_size(bin) > kMostOnSharedLines || !refill(bin)) return push(bin, block);
-  const size_t blocks = size(bin);
-  if (room(bin) <= blocks + 1) set_room(bin, blocks + 2);
+  const size_t blocks = size(bin);  // a refill leaves room for one more
   memmove(bottom(bin) + 1, bottom(bin), blocks * sizeof(void *));
   *bottom(bin) = block;
   set_top(bin, bottom(bin) + blocks + 1);

@@ -80,7 +80,7 @@ size_t Central::take_from(Span *span, void **end, size_t wanted) {
   return taken;
 }
 
-// Of the first word of bits that has whole lines of free objects.
+// Whole lines of free objects only.
 size_t Central::take_lines_from(Span *span, void **end, size_t wanted) {
   constexpr unsigned kLineLog = 6;
   const SizeClassInfo &shape = info(size_class());
@@ -88,22 +88,20 @@ size_t Central::take_lines_from(Span *span, void **end, size_t wanted) {
   const unsigned group = even < kLineLog ? 1u << (kLineLog - even) : 1;  // so many objects begin and end with a line
   const uint64_t whole_group = (uint64_t{1} << group) - 1;
   uint64_t *free_bits = span->free_bits();
-  for (size_t word = span->search_from / 64; word * 64 < shape.objects; ++word) {
+  size_t taken = 0;
+  for (size_t word = span->search_from / 64; word * 64 < shape.objects && taken < wanted; ++word) {
     uint64_t lines = free_bits[word];
     for (unsigned shift = 1; shift < group; shift *= 2) lines &= lines >> shift;
     lines = (lines & ~uint64_t{0} / whole_group) * whole_group;
-    if (lines == 0) continue;
-    size_t taken = 0;
     for (; lines != 0 && taken < wanted; lines &= lines - 1, ++taken) {
       const size_t bit = static_cast<size_t>(__builtin_ctzll(lines));
       *--end = at_address<void>(span->start() + (word * 64 + bit) * shape.object_size);
       free_bits[word] &= ~(uint64_t{1} << bit);
     }
-    span->free_objects = static_cast<uint16_t>(span->free_objects - taken);
-    if (span->free_objects == 0) partial_.remove(span);
-    return taken;
   }
-  return 0;
+  span->free_objects = static_cast<uint16_t>(span->free_objects - taken);
+  if (span->free_objects == 0) partial_.remove(span);
+  return taken;
 }
 
 size_t Central::fetch_on_own_lines(void **end, size_t wanted) {

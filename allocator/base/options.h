@@ -9,7 +9,7 @@
 
 namespace warren {
 
-// Not a literal: these lie, with all that only reports use, where a process that never needs one has none of them mapped.
+// Not a literal: literals lie with the texts of reports, of which a process that makes none has nothing mapped (preload/sections.ld).
 inline constexpr char kOptionsVariable[] = "WARREN_CONF";
 
 inline constexpr uint64_t kNoLimit = ~uint64_t{0};  // the word `off` for numbers and sizes

@@ -119,13 +119,12 @@ TEST(Central, WhoIsNewToAClassGetsLinesOfItsOwn) {
       const size_t size = info(size_class).object_size;
       const size_t wanted = info(size_class).objects >= 32 ? 8 : 1;
       const std::vector<void *> others = fetch(size_class, 3);
-      const std::set<uintptr_t> taken = lines_of(others, size);
+      std::set<uintptr_t> taken = lines_of(others, size);
       std::vector<void *> all = others;
       for (int thread = 0; thread < 2; ++thread) {
         const std::vector<void *> own = fetch_on_own_lines(size_class, wanted);
         ASSERT_EQ(own.size(), wanted) << size;
-        EXPECT_FALSE(lines_of(others, size).empty());
-        for (const uintptr_t line : lines_of(own, size)) EXPECT_EQ(taken.count(line), 0u) << "blocks of " << size;
+        for (const uintptr_t line : lines_of(own, size)) EXPECT_TRUE(taken.insert(line).second) << "blocks of " << size;
         all.insert(all.end(), own.begin(), own.end());
       }
       EXPECT_EQ(objects_out(size_class), all.size());
@@ -351,18 +350,28 @@ TEST(CentralDeathTest, AnObjectReturnedTwiceIsADoubleFree) {
       "^warren: fatal error: double free: free\\(0x[0-9a-f]+\\): two threads freed this block of 16 bytes at the same time and it is in use again; aborting\n$");
 }
 
+constexpr SizeClass kOnePerSpan{67};
+
+// Objects that are in the central, one of them in a span that it has kept; the other's has gone to the page heap.
+std::vector<void *> two_given_back() {
+  fatal::set_abort_on_error(false);
+  const std::vector<void *> two = {fetch(kOnePerSpan, 1)[0], fetch(kOnePerSpan, 1)[0]};
+  give_back(kOnePerSpan, two);
+  return two;
+}
+
+bool is_seen_again(void *object) {
+  CapturedFd captured;
+  give_back(kOnePerSpan, {object});
+  return captured.text().find("two threads freed this block of 32768 bytes") != std::string::npos;
+}
+
 // Two threads' caches had it, and the first that was emptied was the last with an object of the span.
 TEST(Central, AnObjectReturnedTwiceWhoseSpanIsGoneIsSeenAndLeftAlone) {
   in_own_heap([] {
-    fatal::set_abort_on_error(false);
-    constexpr SizeClass kOnePerSpan{67};
-    const std::vector<void *> two = {fetch(kOnePerSpan, 1)[0], fetch(kOnePerSpan, 1)[0]};
-    give_back(kOnePerSpan, two);  // the span of one of them stays, so that the class has a free object
+    const std::vector<void *> two = two_given_back();
     for (void *object : two) {
-      const bool gone = span_of(object)->state != SpanState::kObjects;
-      CapturedFd captured;
-      give_back(kOnePerSpan, {object});
-      EXPECT_NE(captured.text().find("two threads freed this block of 32768 bytes"), std::string::npos) << gone;
+      EXPECT_TRUE(is_seen_again(object)) << (span_of(object)->state != SpanState::kObjects);
     }
     EXPECT_EQ(objects_out(kOnePerSpan), 0u);
     EXPECT_EQ(central_of(kOnePerSpan).stats().spans, 1u);
@@ -371,19 +380,14 @@ TEST(Central, AnObjectReturnedTwiceWhoseSpanIsGoneIsSeenAndLeftAlone) {
 
 TEST(Central, AnObjectReturnedTwiceWhosePagesAreTheCollectorsIsSeenAndLeftAlone) {
   in_own_heap([] {
-    fatal::set_abort_on_error(false);
-    constexpr SizeClass kOnePerSpan{67};
-    const std::vector<void *> two = {fetch(kOnePerSpan, 1)[0], fetch(kOnePerSpan, 1)[0]};
-    give_back(kOnePerSpan, two);
+    const std::vector<void *> two = two_given_back();
     Span *collected = page_heap::allocate(PageCount{info(kOnePerSpan).span_pages}, SpanState::kCollected, kOnePerSpan);
     ASSERT_NE(collected, nullptr);
     collected->few_bits = 0;  // what the span that was there had left in it
     size_t noticed = 0;
     for (void *object : two) {
       if (span_of(object) != collected) continue;
-      CapturedFd captured;
-      give_back(kOnePerSpan, {object});
-      EXPECT_NE(captured.text().find("two threads freed this block of 32768 bytes"), std::string::npos);
+      EXPECT_TRUE(is_seen_again(object));
       ++noticed;
     }
     EXPECT_EQ(noticed, 1u) << "the pages were not used again: choose others";
@@ -395,19 +399,14 @@ TEST(Central, AnObjectReturnedTwiceWhosePagesAreTheCollectorsIsSeenAndLeftAlone)
 
 TEST(Central, AnObjectReturnedTwiceThatLiesAcrossOthersByNowIsSeenAndLeftAlone) {
   in_own_heap([] {
-    fatal::set_abort_on_error(false);
-    constexpr SizeClass kOnePerSpan{67};
-    const std::vector<void *> two = {fetch(kOnePerSpan, 1)[0], fetch(kOnePerSpan, 1)[0]};
-    give_back(kOnePerSpan, two);
+    const std::vector<void *> two = two_given_back();
     central_of(kOnePerSpan).release_kept();
     fetch(kClass, 1);  // one page, so that the others lie elsewhere
     for (int i = 0; i < 2; ++i) fetch(kOnePerSpan, 1);
     size_t across = 0;
     for (void *object : two) {
       if (span_of(object)->size_class != kOnePerSpan || span_of(object)->start() == address_of(object)) continue;
-      CapturedFd captured;
-      give_back(kOnePerSpan, {object});
-      EXPECT_NE(captured.text().find("two threads freed this block of 32768 bytes"), std::string::npos);
+      EXPECT_TRUE(is_seen_again(object));
       ++across;
     }
     EXPECT_NE(across, 0u) << "the pages were not used again: choose others";

@@ -209,8 +209,7 @@ TEST(Heap, LastFreedFirstTaken) {
   });
 }
 
-// operator delete is told a size. The block's own is what counts: a type may be deleted as one of another size.
-// Two threads that are each handed a block, free it, and make one of their own, must not come to write to one cache line.
+// Threads that are each handed a block, free it, and make one of their own, must not come to write to one cache line.
 TEST(Heap, WhoFreesAnothersBlockFirstGetsNoLineOfOthers) {
   in_own_heap([] {
     constexpr size_t kThreads = 3;
@@ -232,6 +231,7 @@ TEST(Heap, WhoFreesAnothersBlockFirstGetsNoLineOfOthers) {
   });
 }
 
+// operator delete is told a size. The block's own is what counts: a type may be deleted as one of another size.
 TEST(Heap, AFreeWithAnotherSizeIsAFree) {
   in_own_heap([] {
     for (const size_t size : {size_t{1}, size_t{8}, size_t{16}, size_t{100}, size_t{1024}, size_t{2000}, size_t{100000}}) {
