@@ -7,6 +7,7 @@
 #include "allocator/page_heap.h"
 #include "allocator/thread.h"
 
+#include <atomic>
 #include <cstring>
 
 namespace warren {
@@ -16,7 +17,8 @@ namespace warren {
 #pragma GCC diagnostic ignored "-Winvalid-offsetof"
 struct Cache::Layout {
   static constexpr size_t kNext = offsetof(Cache, next), kPrev = offsetof(Cache, prev), kBatch = offsetof(Cache, batch_);
-  static constexpr size_t kSlots = offsetof(Cache, slots_), kCountedTable = offsetof(Cache, counted_class_of);
+  static constexpr size_t kBottom = offsetof(Cache, bottom_), kPlace = offsetof(Cache, place_), kSlots = offsetof(Cache, slots_);
+  static constexpr size_t kCountedTable = offsetof(Cache, counted_class_of);
 };
 #pragma GCC diagnostic pop
 WARREN_SHOW_NUMBER("bins", kBinCount);
@@ -25,8 +27,9 @@ WARREN_SHOW_NUMBER("Cache.frees", offsetof(CacheHead, frees));
 WARREN_SHOW_NUMBER("Cache.next", Cache::Layout::kNext);
 WARREN_SHOW_NUMBER("Cache.prev", Cache::Layout::kPrev);
 WARREN_SHOW_NUMBER("Cache.batch", Cache::Layout::kBatch);
+WARREN_SHOW_NUMBER("Cache.bottom", Cache::Layout::kBottom);
+WARREN_SHOW_NUMBER("Cache.place", Cache::Layout::kPlace);
 WARREN_SHOW_NUMBER("Cache.slots", Cache::Layout::kSlots);
-WARREN_SHOW_ADDRESS("slot_offsets", &cache_detail::kSlotOffsets);
 namespace {
 
 // Blocks of a bin's first refill. More: the first use of a class hoards. Fewer: more trips before the
@@ -83,12 +86,33 @@ void Cache::set_up() {
   if (sampling::counted_once.load(std::memory_order_relaxed)) memcpy(counted_class_of, hot.empty.counted_class_of, sizeof counted_class_of);
   memset(batch_, 0, sizeof batch_);
   memset(missed_, 0, sizeof missed_);
+  memset(bottom_, 0, sizeof bottom_);
+  memset(place_, 0, sizeof place_);
+  slots_used_ = 0;
   random = rate = 0;
   allowed_bytes_ = 0;
   hand_ = 0;
 }
 
+// A process may be forked at any moment of this: blocks first, then where they are.
+void Cache::make_place(unsigned bin, size_t blocks) {
+  if (blocks <= place_[bin]) return;
+  void **const before = bottom(bin);
+  const size_t slots_before = place_[bin], room_before = room(bin), kept = size(bin);
+  place_[bin] = static_cast<uint16_t>(cache_detail::place_for(blocks, slots_of(bin)));
+  bottom_[bin] = static_cast<uint16_t>(slots_used_ + 1);
+  slots_used_ = static_cast<uint16_t>(bottom_[bin] + place_[bin]);
+  void **const now = bottom(bin);
+  now[-1] = sentinel();
+  memcpy(now, before, kept * sizeof(void *));
+  std::atomic_signal_fence(std::memory_order_release);
+  set_top(bin, now + kept);
+  limit[bin] = now + room_before;
+  for (size_t i = 0; i < slots_before; ++i) before[i] = sentinel();
+}
+
 void Cache::set_room(unsigned bin, size_t blocks) {
+  make_place(bin, blocks);
   allowed_bytes_ += (blocks - room(bin)) * block_size(bin);  // modulo 2^64: less room subtracts
   limit[bin] = bottom(bin) + blocks;
 }
@@ -98,7 +122,6 @@ void Cache::open(unsigned bin) {
   const unsigned half = slots_of(bin) / 2;
   batch_[bin] = static_cast<uint8_t>(half < kFirstBatch ? half : kFirstBatch);
   top[bin] = limit[bin] = bottom(bin);
-  top[bin][-1] = sentinel();
   set_room(bin, 2 * batch_[bin]);
   make_room(0, bin, 2 * kBinCount);  // in two turns all others can lose; that happens once
 }
@@ -122,6 +145,7 @@ bool Cache::refill(unsigned bin) {
   if (bin == kRoomyClass) pack_tiny_if_many();
   missed_[bin] = true;
   // The bin is empty: the blocks go straight to where a full batch would end.
+  make_place(bin, size(bin) + batch_[bin] + 1u);
   void **begin = top[bin];
   void **end = begin + batch_[bin];
   Central &central = central_of(class_of_bin(bin));

@@ -3,7 +3,7 @@
 // lead the heap astray. Callers: the fast paths (heap.h) pop and push; heap_slow.cc refills and flushes;
 // thread.cc creates and retires.
 //
-//        bottom                top         limit          bottom + slots
+//        bottom                top         limit          bottom + place
 //   [S]  [block] … [block]  |  [free slots]  |  [not in use yet]
 //
 // S, the sentinel below each bin's bottom, is the address of the arena's granule 0. The object map
@@ -12,7 +12,8 @@
 //
 // Another S lies where a slow path has left the top. A push may have been interrupted by a signal handler
 // whose allocation led there: it has written its block to where the top was before, and raises the new
-// one. That block is lost then, and S is in the bin instead.
+// one. That block is lost then, and S is in the bin instead. A bin that moves to a larger place leaves S in all of the old one, for
+// a pop that has been interrupted when it knew the top, but not yet what lies there.
 //
 // Invariant: a block in a bin has no mark in the object map. Only the owning thread touches its
 // cache; other threads read `top` and `frees` for statistics and may see them a moment old.
@@ -55,20 +56,27 @@ struct CacheHead {
 
 namespace cache_detail {
 
-struct SlotOffsets {
-  uint32_t of[kBinCount + 1];
-};
+// A bin gets a place for few blocks, and moves to a larger one when it has more to hold, twice at most: most bins of most threads never
+// do, and so the slots in use lie on few pages. (Each at its full length: 44 KiB of a thread that used twenty classes; it has 12 now.)
+inline constexpr size_t kFirstPlace = 24, kSecondPlace = 80;
 
-constexpr SlotOffsets make_slot_offsets() {
-  SlotOffsets offsets{};
-  for (unsigned bin = 0; bin < kBinCount; ++bin) {
-    const uint32_t slots = bin_is_used(bin) ? kSizeClasses[class_of_bin(bin).value].cache_slots + 1u : 0u;
-    offsets.of[bin + 1] = offsets.of[bin] + slots;
-  }
-  return offsets;
+// Slots of the least place that has `blocks`.
+constexpr size_t place_for(size_t blocks, size_t most) {
+  if (blocks <= kFirstPlace && most > 2 * kFirstPlace) return kFirstPlace;
+  if (blocks <= kSecondPlace && most > 2 * kSecondPlace) return kSecondPlace;
+  return most;
 }
 
-inline constexpr SlotOffsets kSlotOffsets = make_slot_offsets();
+// Each place has its sentinel in front; a last one may come behind them all.
+constexpr size_t count_slots() {
+  size_t slots = 1;
+  for (unsigned bin = 0; bin < kBinCount; ++bin) {
+    if (!bin_is_used(bin)) continue;
+    const size_t most = kSizeClasses[class_of_bin(bin).value].cache_slots;
+    for (size_t place = 0; place < most; slots += place + 1) place = place_for(place + 1, most);
+  }
+  return slots;
+}
 
 }  // namespace cache_detail
 
@@ -95,7 +103,12 @@ struct Cache : CacheHead {
 
   // The last block that came, or nullptr.
   void *pop(unsigned bin);
-  size_t size(unsigned bin) const { return is_open(bin) ? static_cast<size_t>(top[bin] - bottom(bin)) : 0; }
+
+  // 0 of a bin that another thread is moving, or was when this process was forked.
+  size_t size(unsigned bin) const {
+    const auto blocks = static_cast<size_t>(top[bin] - bottom(bin));
+    return is_open(bin) && blocks <= place_[bin] ? blocks : 0;
+  }
 
   // Returns everything to the centrals.
   void flush();
@@ -116,10 +129,11 @@ struct Cache : CacheHead {
   Cache *prev;
 
  private:
-  void *const *bottom(unsigned bin) const { return slots_ + cache_detail::kSlotOffsets.of[bin] + 1; }
-  void **bottom(unsigned bin) { return slots_ + cache_detail::kSlotOffsets.of[bin] + 1; }
+  void *const *bottom(unsigned bin) const { return slots_ + bottom_[bin]; }
+  void **bottom(unsigned bin) { return slots_ + bottom_[bin]; }
   size_t room(unsigned bin) const { return static_cast<size_t>(limit[bin] - bottom(bin)); }
   void set_room(unsigned bin, size_t blocks);
+  void make_place(unsigned bin, size_t blocks);
   void set_top(unsigned bin, void **at);
   bool make_room(size_t bytes, unsigned for_bin, unsigned looks);
   void give_back_oldest(unsigned bin, size_t count);
@@ -131,7 +145,10 @@ struct Cache : CacheHead {
   unsigned hand_;             // the bin that was asked for room last
   uint8_t batch_[kBinCount];  // blocks of the next refill; 0 while the bin is shut
   bool missed_[kBinCount];    // was empty or full since it was last asked for room
-  void *slots_[cache_detail::kSlotOffsets.of[kBinCount]];
+  uint16_t slots_used_;         // by the places of all bins, those they have left too
+  uint16_t bottom_[kBinCount];  // in slots_
+  uint16_t place_[kBinCount];   // slots from there on that are the bin's
+  void *slots_[cache_detail::count_slots()];
 };
 
 }  // namespace warren

@@ -41,8 +41,6 @@ class LiveHeap:
         self.class_sizes = [struct.unpack_from("<I", table, i * shape)[0] for i in range(classes)]
         self.class_objects = [struct.unpack_from("<H", table, i * shape + self.number["SizeClassInfo.objects"])[0] for i in range(classes)]
         self.reciprocals = [struct.unpack_from("<I", table, i * shape + 4)[0] for i in range(classes)]
-        bins = self.number["bins"]
-        self.slot_offsets = struct.unpack(f"<{bins + 1}I", read(self.address["slot_offsets"], 4 * (bins + 1)))
 
     # --- words ---
 
@@ -66,18 +64,20 @@ class LiveHeap:
     # --- what is counted ---
 
     def _caches(self):
-        """(top pointers, frees, batches, address) of each thread's cache. The list may change meanwhile: then once more."""
+        """(blocks in each bin, frees) of each thread's cache. The list may change meanwhile: then once more."""
         bins = self.number["bins"]
-        reach = max(self.number["Cache.batch"] + bins, self.number["Cache.next"] + 8, self.number["Cache.prev"] + 8)
+        reach = self.number["Cache.slots"]  # which are behind all else
         for _ in range(20):
             found, before, at = [], 0, self.u64(self.address["caches"])
             while at != 0 and len(found) < MOST_CACHES:
                 head = self.read(at, reach)
                 if struct.unpack_from("<Q", head, self.number["Cache.prev"])[0] != before:
                     break  # taken out of the list, or put in before it
-                found.append((struct.unpack_from(f"<{bins}Q", head, self.number["Cache.top"]),
-                              struct.unpack_from(f"<{bins}Q", head, self.number["Cache.frees"]),
-                              head[self.number["Cache.batch"]:self.number["Cache.batch"] + bins], at))
+                top, frees = (struct.unpack_from(f"<{bins}Q", head, self.number[name]) for name in ("Cache.top", "Cache.frees"))
+                bottom, place = (struct.unpack_from(f"<{bins}H", head, self.number[name]) for name in ("Cache.bottom", "Cache.place"))
+                blocks = [(top[i] - at - reach) // 8 - bottom[i] if head[self.number["Cache.batch"] + i] else 0 for i in range(bins)]
+                # A bin that is being filled or moved just now reads as anything.
+                found.append(([count if 0 <= count <= place[i] else 0 for i, count in enumerate(blocks)], frees))
                 before, at = at, struct.unpack_from("<Q", head, self.number["Cache.next"])[0]
             if at == 0:
                 return found
@@ -96,14 +96,10 @@ class LiveHeap:
         cached, frees = [0] * bins, list(struct.unpack(f"<{bins}Q", self.read(self.address["retired_frees"], 8 * bins)))
         caches = self._caches()
         out["caches"] = len(caches)
-        for top, freed, batch, at in caches:
-            slots = at + self.number["Cache.slots"]
+        for blocks, freed in caches:
             for i in range(bins):
                 frees[i] += freed[i]
-                if batch[i]:
-                    count = (top[i] - slots) // 8 - self.slot_offsets[i] - 1
-                    # A bin that is being filled just now reads as anything.
-                    cached[i] += max(0, min(count, self.slot_offsets[i + 1] - self.slot_offsets[i]))
+                cached[i] += blocks[i]
         for size_class in range(1, len(self.class_sizes)):
             size = self.class_sizes[size_class]
             central = self.address["centrals"] + size_class * self.number["Central.bytes"]

@@ -159,6 +159,63 @@ TEST(Cache, NoBinRunsIntoItsNeighbour) {
   });
 }
 
+// A bin that grows moves: what it holds comes along in order, and nothing is left where it was.
+TEST(Cache, ABinThatMovesTakesAllAlong) {
+  with_cache([](Cache &cache) {
+    for (unsigned bin = 0; bin < kBinCount; ++bin) {
+      if (!bin_is_used(bin)) continue;
+      std::vector<void *> blocks;
+      void *const *before = nullptr;
+      size_t kept = 0;
+      int moves = 0;
+      for (void *block : fetch(bin, slots_of(bin))) {
+        cache.push(bin, block);
+        blocks.push_back(block);
+        void *const *bottom = cache.top[bin] - cache.size(bin);
+        if (cache.size(bin) != blocks.size()) break;  // some went back: the share is used up
+        ASSERT_EQ(bottom[-1], at_address<void>(arena.start)) << bin;
+        ASSERT_TRUE(std::equal(blocks.begin(), blocks.end(), bottom)) << bin;
+        if (before != nullptr && before != bottom) {
+          ++moves;
+          for (size_t i = 0; i < kept; ++i) ASSERT_EQ(before[i], at_address<void>(arena.start)) << bin;
+        }
+        before = bottom;
+        kept = blocks.size();
+      }
+      EXPECT_LE(moves, 2) << bin;
+    }
+  });
+}
+
+// Four pages of slots, and one of what is said of them.
+TEST(Cache, SmallBinsLieTogether) {
+  with_cache([](Cache &cache) {
+    const void *lowest = nullptr, *highest = nullptr;
+    for (unsigned bin = 0; bin < kBinCount; ++bin) {
+      if (!bin_is_used(bin)) continue;
+      for (void *block : fetch(bin, 8)) cache.push(bin, block);
+      const void *top = cache.top[bin], *bottom = cache.top[bin] - cache.size(bin);
+      if (lowest == nullptr || bottom < lowest) lowest = bottom;
+      if (top > highest) highest = top;
+    }
+    EXPECT_LE(address_of(highest) - address_of(lowest), size_t{16} << 10);
+  });
+}
+
+// Seen by another thread, or after a fork, in the middle of a move.
+TEST(Cache, ATopThatIsNotTheBinsIsNoSize) {
+  with_cache([](Cache &cache) {
+    for (void *block : fetch(kBin, 10)) cache.push(kBin, block);
+    void **const top = cache.top[kBin];
+    for (const ptrdiff_t away : {-100000, -11, 300, 100000}) {
+      cache.top[kBin] = top + away;
+      EXPECT_EQ(cache.size(kBin), 0u) << away;
+    }
+    cache.top[kBin] = top;
+    EXPECT_EQ(cache.size(kBin), 10u);
+  });
+}
+
 // With a cache each.
 template <class Body>
 void among_threads(int count, Body body) {
@@ -270,14 +327,23 @@ std::vector<void *> blocks_in(const Cache &cache, unsigned bin) {
   return blocks;
 }
 
+// Where a fast path was interrupted: a push that has seen that there is room, a pop that knows the top, or the block as well.
+enum class Step { kPush, kPopKnowsTop, kPopKnowsBlock };
+
 // Interrupted in a fast path, between its first read and its last write: no block gets two holders, and no bin runs into the next.
-void interrupt(Cache &cache, unsigned bin, size_t filled, bool pushes) {
-  SCOPED_TRACE(testing::Message() << "bin " << bin << " with " << filled << (pushes ? ", a push" : ", a pop"));
+void interrupt(Cache &cache, unsigned bin, size_t filled, Step step) {
+  const bool pushes = step == Step::kPush;
+  SCOPED_TRACE(testing::Message() << "bin " << bin << " with " << filled << ", step " << static_cast<int>(step));
   for (void *block : fetch(bin, filled)) cache.push(bin, block);
   void **const top = cache.top[bin];
   if (pushes ? top == cache.limit[bin] : cache.size(bin) == 0) return cache.flush();  // they miss
-  void *const block = pushes ? fetch(bin, 1)[0] : top[-1];
+  void *block = pushes ? fetch(bin, 1)[0] : top[-1];
   handle_signal(cache, bin);
+  if (step == Step::kPopKnowsTop) {
+    block = top[-1];
+    if (block == at_address<void>(arena.start)) return cache.flush();  // it misses
+    ASSERT_EQ(block, cache.top[bin][-1]);
+  }
   std::vector<void *> there = blocks_in(cache, bin);
   there.push_back(block);
   if (pushes) *top = block;
@@ -308,8 +374,8 @@ TEST(Cache, AHandlerMayTakeRoomBeneathAnInterruptedPushOrPop) {
       const unsigned slots = slots_of(bin);
       for (const unsigned filled : {0u, 1u, 2u, 3u, slots / 4, slots / 2, slots - 1, slots}) {
         if (filled > slots) continue;
-        for (const bool pushes : {false, true}) {
-          ASSERT_NO_FATAL_FAILURE(interrupt(cache, bin, filled, pushes));
+        for (const Step step : {Step::kPush, Step::kPopKnowsTop, Step::kPopKnowsBlock}) {
+          ASSERT_NO_FATAL_FAILURE(interrupt(cache, bin, filled, step));
           for (unsigned other = 0; other < kBinCount; ++other) {
             if (bin_is_used(other)) {
               ASSERT_EQ(objects_out(other), 0u) << other;
