@@ -81,7 +81,7 @@ extern "C" {
 // The linker's: where the section of entries begins and ends.
 extern __attribute__((visibility("hidden"))) const LayoutEntry __start_warren_layout[], __stop_warren_layout[];
 
-const wr_layout_record wr_layout = {{'W', 'R', 'L', 'A', 'Y', 'O', 'U', 'T'}, 1, sizeof(LayoutEntry), __start_warren_layout,
+const wr_layout_record wr_layout = {{'W', 'R', 'L', 'A', 'Y', 'O', 'U', 'T'}, 2, sizeof(LayoutEntry), __start_warren_layout,
                                     __stop_warren_layout};
 
 }  // extern "C"

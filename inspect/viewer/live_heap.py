@@ -7,9 +7,10 @@ or written to; what changes while it is read may be a moment old, and a list tha
 import struct
 
 RECORD = struct.Struct("<8sIIQQ")
-ENTRY = struct.Struct("<48sQQ")
+ENTRY = struct.Struct("<QQ")
+NAME_BYTES = 48
 MAGIC = b"WRLAYOUT"
-VERSION = 1
+VERSION = 2
 SPAN_STATES = ("free", "objects", "large", "collected", "being released", "hole")
 DEAD, RUNNABLE, RUNNING, READIED, WAITING = range(5)
 MOST_CACHES = 100000
@@ -29,12 +30,9 @@ class LiveHeap:
         if version != VERSION or entry_bytes != ENTRY.size:
             raise Unreadable(f"the library's layout record has version {version}, this script reads version {VERSION}")
         self.address, self.number = {}, {}
-        for name, address, number in ENTRY.iter_unpack(read(begin, end - begin)):
-            text = name.rstrip(b"\0").decode()
-            if address:
-                self.address[text] = address
-            else:
-                self.number[text] = number
+        for name, value in ENTRY.iter_unpack(read(begin, end - begin)):
+            text = read(name, NAME_BYTES).rstrip(b"\0").decode()
+            (self.address if text[0] == "&" else self.number)[text[1:]] = value
         classes = self.number["class_count"]
         shape = self.number["SizeClassInfo.bytes"]
         table = read(self.address["size_classes"], classes * shape)
