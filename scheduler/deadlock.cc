@@ -67,7 +67,7 @@ bool only_a_poller_runs() {
 // seq_cst: it says that it sleeps, and then looks once more at the timers and for those who wait; who ends the last of these looks
 // for it afterwards. One of the two comes second.
 void rouse_poller() {
-  if (sched.last_poll.load(std::memory_order_seq_cst) != 0) return;
+  if (sched.last_poll.load(std::memory_order_seq_cst) != kPolledNow) return;
   if (!anything_is_awaited()) netpoll::interrupt();
 }
 

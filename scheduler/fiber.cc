@@ -26,9 +26,9 @@ constexpr uint16_t kDefaultX87Control = 0x037f;
 constexpr uint64_t kIdBatch = 16;
 
 uint64_t new_id(P *p) {
-  if (p == nullptr) return sched.next_id.fetch_add(1, std::memory_order_relaxed);
+  if (p == nullptr) return sched.last_id.fetch_add(1, std::memory_order_relaxed) + 1;
   if (p->next_id == p->last_id) {
-    p->next_id = sched.next_id.fetch_add(kIdBatch, std::memory_order_relaxed);
+    p->next_id = sched.last_id.fetch_add(kIdBatch, std::memory_order_relaxed) + 1;
     p->last_id = p->next_id + kIdBatch;
   }
   return p->next_id++;

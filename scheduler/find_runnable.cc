@@ -64,9 +64,9 @@ G *first_of(Batch<G> &batch) {
 
 G *from_network() {
   uint64_t last = sched.last_poll.load(std::memory_order_relaxed);
-  if (!netpoll::waiters.any_hint() || last == 0) return nullptr;
+  if (!netpoll::waiters.any_hint() || last == kPolledNow) return nullptr;
   Batch<G> batch = netpoll::poll(0);
-  // Not over the 0 of one that has gone to sleep there meanwhile. relaxed: sysmon's hint of when to poll by itself.
+  // Not over one that has gone to sleep there meanwhile. relaxed: sysmon's hint of when to poll by itself.
   sched.last_poll.compare_exchange_strong(last, now(), std::memory_order_relaxed);
   return first_of(batch);
 }
@@ -165,7 +165,7 @@ bool spin_again(M *m) {
 bool wait_in_poll(M *m, G *&found) {
   const uint64_t until = first_timer();
   if (!netpoll::waiters.any() && until == kNever) return false;
-  if (sched.last_poll.exchange(0, std::memory_order_seq_cst) == 0) {
+  if (sched.last_poll.exchange(kPolledNow, std::memory_order_seq_cst) == kPolledNow) {
     // Somebody sleeps there, for too long perhaps.
     const uint64_t theirs = sched.poll_until.load(std::memory_order_seq_cst);
     if (until != kNever && (theirs == 0 || theirs > until)) netpoll::interrupt();
@@ -174,7 +174,7 @@ bool wait_in_poll(M *m, G *&found) {
   sched.poll_until.store(until == kNever ? 0 : until, std::memory_order_seq_cst);
   const uint64_t began = now();
   int64_t wait = netpoll::kForever;
-  // Again: who added a timer before last_poll was 0 has woken nobody. Never later than poll_until, although the timer
+  // Again: who added a timer before last_poll said so has woken nobody. Never later than poll_until, although the timer
   // that it stands for may be gone: who adds one for a later time relies on it.
   const uint64_t again = first_timer();
   const uint64_t first = again < until ? again : until;
@@ -264,7 +264,7 @@ Found next_fiber(M *m) {
 WARREN_AT_START void set_idle_work(const IdleWork *work) { idle_work.store(work, std::memory_order_relaxed); }
 
 void wake_poller(uint64_t when) {
-  if (sched.last_poll.load(std::memory_order_seq_cst) != 0) return wake_p();
+  if (sched.last_poll.load(std::memory_order_seq_cst) != kPolledNow) return wake_p();
   const uint64_t until = sched.poll_until.load(std::memory_order_seq_cst);
   if (until == 0 || until > when) netpoll::interrupt();
 }

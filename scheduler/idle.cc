@@ -15,7 +15,7 @@
 
 namespace warren::scheduler {
 
-Scheduler sched;
+constinit WARREN_LARGE_TABLE Scheduler sched;
 WARREN_SHOW_ADDRESS("sched", &sched);
 
 void acquire_p(M *m, P *p) {
@@ -103,7 +103,7 @@ void start_m(P *p, bool spinning) {
       sched.idle_ms = m->next_idle;
       --sched.idle_m_count;
     } else {
-      if (sched.m_count >= sched.most_ms) too_many = sched.m_count;
+      if (sched.m_count >= kMostMs - sched.fewer_ms) too_many = sched.m_count;
       ++sched.m_count;  // before it runs: it is no sign of a deadlock that it does not yet
     }
   }
@@ -191,7 +191,7 @@ void handoff_p(P *p) {
       start = true;
     } else if (sched.idle_p_count.load(std::memory_order_relaxed) + 1 ==
                    static_cast<uint32_t>(sched.p_count.load(std::memory_order_relaxed)) &&
-               sched.last_poll.load(std::memory_order_relaxed) != 0) {
+               sched.last_poll.load(std::memory_order_relaxed) != kPolledNow) {
       start = true;  // the last P: somebody has to sleep in the network's poll, or to find that all sleep
     } else {
       idle_p_put(p);

@@ -97,7 +97,7 @@ bool commit(G *g, void *argument) {
   netpoll::waiters.add(g);
   if (s->word.compare_exchange_strong(waiting, address_of(g), std::memory_order_seq_cst)) {
     // A fiber's machine polls when it finds nothing else to do; a plain thread has to see to it that one does.
-    if (thread && sched.last_poll.load(std::memory_order_seq_cst) != 0) wake_p();
+    if (thread && sched.last_poll.load(std::memory_order_seq_cst) != kPolledNow) wake_p();
     return true;
   }
   netpoll::waiters.remove(g);

@@ -82,7 +82,7 @@ void forget_fibers() {
   }
   forget_abandoned_waits();
   sched.live_elsewhere.store(0, std::memory_order_relaxed);
-  sched.next_id.store(1, std::memory_order_relaxed);
+  sched.last_id.store(0, std::memory_order_relaxed);
   MutexLock hold(sched.lock);
   sched.global = {};
   sched.global_size.store(0, std::memory_order_relaxed);
@@ -158,9 +158,9 @@ int wr_run(int (*main)(void *argument), void *argument) {
   }
   int count = sched.p_count.load(std::memory_order_relaxed);
   if (count == 0) count = wanted_count();
-  // Not over the 0 of one that sleeps there since an earlier run. relaxed: as in find_runnable.cc.
+  // Not over one that sleeps there since an earlier run. relaxed: as in find_runnable.cc.
   uint64_t last_poll = sched.last_poll.load(std::memory_order_relaxed);
-  if (last_poll != 0) sched.last_poll.compare_exchange_strong(last_poll, now(), std::memory_order_relaxed);
+  if (last_poll != kPolledNow) sched.last_poll.compare_exchange_strong(last_poll, now(), std::memory_order_relaxed);
   sched.coarse_time.store(now(), std::memory_order_relaxed);  // sysmon may sleep still
   sched.active.store(g != nullptr, std::memory_order_release);
   start_world(count);

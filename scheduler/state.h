@@ -18,6 +18,10 @@ inline constexpr uint32_t kMostMs = 10000;  // as Go: who needs more has lost tr
 // runnable starve nobody. Go's number; a prime, so that it falls in step with nothing.
 inline constexpr int32_t kFairnessTick = 61;
 
+// Somebody sleeps in the network's poll.
+inline constexpr uint64_t kPolledNow = UINT64_MAX;
+
+// Zero until there is a run: processes that have none pay nothing for its size.
 struct Scheduler {
   Mutex lock{LockRank::kScheduler};
 
@@ -27,7 +31,7 @@ struct Scheduler {
   M *idle_ms GUARDED_BY(lock) = nullptr;
   uint32_t idle_m_count GUARDED_BY(lock) = 0;
   uint32_t m_count GUARDED_BY(lock) = 0;       // threads there are
-  uint32_t most_ms GUARDED_BY(lock) = kMostMs;  // more end the process; another number in tests
+  uint32_t fewer_ms GUARDED_BY(lock) = 0;      // than kMostMs, in tests: more end the process
   M *ended_ms GUARDED_BY(lock) = nullptr;      // of threads that have ended, for the next to be started
   uint32_t locked_waiting GUARDED_BY(lock) = 0;  // Ms that wait for their locked fiber to be made runnable
   std::atomic<M *> all_ms{nullptr};  // release: the M is complete; pairs with acquire in readers without the lock
@@ -46,11 +50,11 @@ struct Scheduler {
   std::atomic<uint32_t> generation{0};    // of the run
   std::atomic<bool> main_ended{false};    // by wr_end_fiber
   std::atomic<uint32_t> waiting_thread{0};  // the kernel's id of the thread that called wr_run
-  std::atomic<uint64_t> next_id{1};
+  std::atomic<uint64_t> last_id{0};
   std::atomic<int64_t> live_elsewhere{0};  // part of the fiber count that belongs to no P
 
   std::atomic<uint64_t> coarse_time{0};  // sysmon's clock, at most 10 ms old while anything runs
-  std::atomic<uint64_t> last_poll{1};    // when the network was polled; 0: somebody sleeps in it
+  std::atomic<uint64_t> last_poll{0};    // when the network was polled, or kPolledNow
   std::atomic<uint64_t> poll_until{0};   // until when; 0: without end
 
   std::atomic<uint32_t> sysmon_note{0};      // futex: 1 wakes sysmon

@@ -39,7 +39,7 @@ uint64_t trim_at = 0;  // when to look at the stacks of parked fibers, 0: when s
 
 void poll_network(uint64_t time) {
   uint64_t last = sched.last_poll.load(std::memory_order_relaxed);
-  if (last == 0 || last + kPollInterval > time || !netpoll::waiters.any_hint()) return;
+  if (last == kPolledNow || last + kPollInterval > time || !netpoll::waiters.any_hint()) return;
   if (!sched.last_poll.compare_exchange_strong(last, time, std::memory_order_seq_cst)) return;
   Batch<G> batch = netpoll::poll(0);
   inject(batch);

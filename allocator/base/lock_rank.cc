@@ -10,7 +10,7 @@ namespace {
 // One counter a rank. Only this thread and its signal handlers touch it.
 WARREN_TLS uint64_t held = 0;
 
-constexpr uint64_t unit(LockRank rank) { return uint64_t{1} << (kBitsPerRank * static_cast<unsigned>(rank)); }
+constexpr uint64_t unit(LockRank rank) { return uint64_t{1} << (kBitsPerRank * (static_cast<unsigned>(rank) - 1)); }
 
 }  // namespace
 
@@ -23,6 +23,7 @@ void note_released(LockRank rank) { held -= unit(rank); }
 
 const char *name(LockRank rank) {
   switch (rank) {
+    case LockRank::kNotKept: return "not kept";
     case LockRank::kFiberWorld: return "fiber world";
     case LockRank::kBackground: return "background";
     case LockRank::kCycle: return "cycle";

@@ -36,6 +36,7 @@
 namespace warren {
 
 enum class LockRank : uint8_t {
+  kNotKept,  // what a release build's locks have instead: mutex.h
   kFiberWorld, kBackground, kWorld, kCycle, kSpecials, kCollectCaches, kSpanSet, kPacing, kRootedMemory, kMarkWork,
   kTakeP, kPollTable, kPoll, kTimers, kScheduler, kStacks, kSamples, kStackTable,
   kHeapInit, kCacheRegistry, kCentral, kPageHeap, kMetadata, kProtection

@@ -21,9 +21,6 @@ uint32_t self() {
   return identity != 0 ? identity : 2;
 }
 
-// Who waits for the world's lock, or for one held while the world is stopped, must be able to stop for the one who has it.
-constexpr bool is_gated(LockRank rank) { return rank > LockRank::kWorld; }
-
 }  // namespace
 
 void Mutex::acquire() {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "allocator/base/annotations.h"
+#include "allocator/base/check.h"
 #include "allocator/base/lock_rank.h"
 
 #include <atomic>
@@ -18,7 +19,7 @@ namespace warren {
 
 class CAPABILITY("mutex") Mutex {
  public:
-  constexpr explicit Mutex(LockRank rank) : rank_(rank) {}
+  constexpr explicit Mutex(LockRank rank) : rank_(kept(rank)) {}
   Mutex(const Mutex &) = delete;
   Mutex &operator=(const Mutex &) = delete;
 
@@ -36,6 +37,13 @@ class CAPABILITY("mutex") Mutex {
   bool take_from_the_gone() { return word_.exchange(0, std::memory_order_relaxed) != 0; }
 
  private:
+  // Who waits for the world's lock, or for one held while the world is stopped, must be able to stop for the one who has it.
+  static constexpr bool is_gated(LockRank rank) { return rank > LockRank::kWorld || rank == LockRank::kNotKept; }
+
+  // A release build asks for nothing else. A lock that is all zero, and what it is part of, takes no room in the file, of which the
+  // kernel maps more than what is used.
+  static constexpr LockRank kept(LockRank rank) { return kDebug || !is_gated(rank) ? rank : LockRank::kNotKept; }
+
   void lock_slow(uint32_t mine);
   void acquire();
 

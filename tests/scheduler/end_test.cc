@@ -224,7 +224,7 @@ TEST(End, ThreadExhaustion) {
     run([] {
       {
         warren::MutexLock hold(warren::scheduler::sched.lock);
-        warren::scheduler::sched.most_ms = 20;
+        warren::scheduler::sched.fewer_ms = warren::scheduler::kMostMs - 20;
       }
       for (int i = 0; i < 40; ++i) {
         go([] {
