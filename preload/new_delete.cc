@@ -71,12 +71,12 @@ WARREN_NOINLINE void delete_slow(void *block) {
 
 size_t bytes(std::align_val_t align) { return static_cast<size_t>(align); }
 
-void *allocate(size_t size) { return warren::allocate<new_slow>(size); }
-void *allocate_nothrow(size_t size) { return warren::allocate<nothrow_new_slow>(size); }
-void release(void *block) { warren::release<delete_slow>(block); }
+WARREN_ALWAYS_INLINE void *allocate(size_t size) { return warren::allocate<new_slow>(size); }
+WARREN_ALWAYS_INLINE void *allocate_nothrow(size_t size) { return warren::allocate<nothrow_new_slow>(size); }
+WARREN_ALWAYS_INLINE void release(void *block) { warren::release<delete_slow>(block); }
 
 WARREN_NOINLINE void release_of_any_size(void *block) { release(block); }
-void release(void *block, size_t size) { warren::release_sized<release_of_any_size>(block, size); }
+WARREN_ALWAYS_INLINE void release(void *block, size_t size) { warren::release_sized<release_of_any_size>(block, size); }
 
 }  // namespace
 
@@ -95,16 +95,16 @@ WARREN_EXPORT void *operator new[](size_t size, std::align_val_t align, const st
 
 WARREN_EXPORT void operator delete(void *block) noexcept { release(block); }
 WARREN_EXPORT void operator delete[](void *block) noexcept { release(block); }
-WARREN_EXPORT void operator delete(void *block, const std::nothrow_t &) noexcept { release(block); }
-WARREN_EXPORT void operator delete[](void *block, const std::nothrow_t &) noexcept { release(block); }
+WARREN_EXPORT void operator delete(void *block, const std::nothrow_t &) noexcept { release_of_any_size(block); }
+WARREN_EXPORT void operator delete[](void *block, const std::nothrow_t &) noexcept { release_of_any_size(block); }
 WARREN_EXPORT void operator delete(void *block, size_t size) noexcept { release(block, size); }
 WARREN_EXPORT void operator delete[](void *block, size_t size) noexcept { release(block, size); }
-WARREN_EXPORT void operator delete(void *block, std::align_val_t) noexcept { release(block); }
-WARREN_EXPORT void operator delete[](void *block, std::align_val_t) noexcept { release(block); }
-WARREN_EXPORT void operator delete(void *block, std::align_val_t, const std::nothrow_t &) noexcept { release(block); }
-WARREN_EXPORT void operator delete[](void *block, std::align_val_t, const std::nothrow_t &) noexcept { release(block); }
-WARREN_EXPORT void operator delete(void *block, size_t, std::align_val_t) noexcept { release(block); }
-WARREN_EXPORT void operator delete[](void *block, size_t, std::align_val_t) noexcept { release(block); }
+WARREN_EXPORT void operator delete(void *block, std::align_val_t) noexcept { release_of_any_size(block); }
+WARREN_EXPORT void operator delete[](void *block, std::align_val_t) noexcept { release_of_any_size(block); }
+WARREN_EXPORT void operator delete(void *block, std::align_val_t, const std::nothrow_t &) noexcept { release_of_any_size(block); }
+WARREN_EXPORT void operator delete[](void *block, std::align_val_t, const std::nothrow_t &) noexcept { release_of_any_size(block); }
+WARREN_EXPORT void operator delete(void *block, size_t, std::align_val_t) noexcept { release_of_any_size(block); }
+WARREN_EXPORT void operator delete[](void *block, size_t, std::align_val_t) noexcept { release_of_any_size(block); }
 
 extern "C" {
 
