@@ -1,0 +1,2 @@
+// What every test includes, compiled once (meson.build, `precompiled`). Invariant: nothing of warren's, whose headers change.
+#include <gtest/gtest.h>
