@@ -31,9 +31,10 @@ struct Part {
 };
 
 constexpr size_t kPages = kStepSize >> kPageShift;
-enum : unsigned { kPageMap, kBitmap, kFine, kOdd, kCoarse, kClassHints, kPartCount };
+enum : unsigned { kPageMap, kFreeBits, kBitmap, kFine, kOdd, kCoarse, kClassHints, kPartCount };
 Part parts[kPartCount] = {
     {kPages * sizeof(Span *), 0, 0},
+    {kPages * kFreeBitsBytesPerPage, 0, 0},
     {kPages * kBitmapBytesPerPage, 0, 0},
     {kStepSize >> kFineShift, 0, 0},
     {kStepSize >> kFineShift, 0, 0},
@@ -148,6 +149,7 @@ bool set_up(size_t wanted_bytes) {
   // Granule 0 can only be marked once its planes exist, and only then may the fast path look.
   if (prepare_parts(1) != PrepareResult::kOk) return false;
   arena.page_map = at_address<Span *>(parts[kPageMap].start);
+  arena.free_bitmap = at_address<uint8_t>(parts[kFreeBits].start);
   arena.bitmap = at_address<uint8_t>(parts[kBitmap].start);
   arena.fine = at_address<uint8_t>(parts[kFine].start);
   arena.odd = at_address<uint8_t>(parts[kOdd].start);

@@ -1,8 +1,9 @@
-// The address space of the heap: metadata | page map | bitmap | object map | class hints | arena.
+// The address space of the heap: metadata | page map | free bits | bitmap | object map | class hints | arena.
 //
 //     metadata     spans, thread caches: what the heap itself needs            metadata.h
 //     page map     one Span* for each page of the arena
-//     bitmap       kBitmapBytesPerPage for each page: which objects of a span its central holds, where they are more than kFewObjects
+//     free bits    kFreeBitsBytesPerPage for each page: which objects of a span its central holds, where they are more than kFewObjects
+//     bitmap       kBitmapBytesPerPage for each page: the same of tiny objects, and what the collector knows of its own
 //     fine plane   one byte for each 16 bytes of the arena      }
 //     odd plane    likewise, for blocks that start at 8 mod 16  } the object map: object_map.h
 //     coarse plane one byte for each 128 bytes                  }
@@ -48,6 +49,7 @@ struct Arena {
   uint8_t *class_hints = nullptr;
   Span **page_map = nullptr;
   uint8_t *bitmap = nullptr;
+  uint8_t *free_bitmap = nullptr;
 
   // Size of the grown part in granules. Grows under the page heap's lock (__atomic_store_n). Read without
   // it, and plainly, so that the compiler may compare with it in memory: who holds a pointer into the
@@ -67,6 +69,11 @@ struct Arena {
   }
   uint64_t *bits(PageId page) const {
     return at_address<uint64_t>(address_of(bitmap) + size_t{page.value} * kBitmapBytesPerPage);
+  }
+  // Of a span of one page that has so many objects.
+  uint64_t *free_bits(PageId page, size_t objects) const {
+    if (objects > kFreeBitsBytesPerPage * 8) return bits(page);
+    return at_address<uint64_t>(address_of(free_bitmap) + size_t{page.value} * kFreeBitsBytesPerPage);
   }
 };
 
@@ -89,7 +96,7 @@ struct Grown {
 // Adds at least `pages` at the end. Caller holds the page heap's lock.
 Grown grow(PageCount pages);
 
-// Gives the memory of the bitmap's and the object map's bytes for these pages back to the kernel: what lies in whole
+// Gives the memory of the bits and the object map's bytes for these pages back to the kernel: what lies in whole
 // OS pages. They read as zero then. No block may live there, nor come to while this runs.
 void release_maps(PageId first, PageCount count);
 
@@ -106,7 +113,7 @@ struct Range {
 };
 Range metadata_range();
 
-// Mapped for page map, bitmap and object map together.
+// Mapped for page map, bits and object map together.
 size_t map_bytes();
 
 }  // namespace arena_growth

@@ -199,7 +199,7 @@ void Central::put(void *const *objects, size_t count, IntrusiveList<Span> &empti
       continue;
     }
     const size_t word = index / 64;
-    uint64_t *free_bits = few ? &span->few_bits : arena.bits(first) + word;
+    uint64_t *free_bits = few ? &span->few_bits : arena.free_bits(first, shape.objects) + word;
     uint64_t bits_of_word = *free_bits;
     size_t put = 0;
     size_t run = run_length(objects + i, count - i, shape, index);
@@ -235,7 +235,8 @@ void Central::put(void *const *objects, size_t count, IntrusiveList<Span> &empti
 void Central::prefetch(void *const *objects, size_t count) const {
   // Where two lie on one page so do, as a rule, those between them: what was freed in order costs a look at one in nine.
   constexpr size_t kStep = 8;
-  const bool with_bitmap = info(size_class()).span_pages == 1 && info(size_class()).objects > kFewObjects;
+  const SizeClassInfo &shape = info(size_class());
+  const bool in_arena = shape.span_pages == 1 && shape.objects > kFewObjects;
   PageId last{};
   for (size_t i = 0; i < count; ++i) {
     const PageId page = arena.page_of(address_of(objects[i]));
@@ -245,7 +246,7 @@ void Central::prefetch(void *const *objects, size_t count) const {
     }
     last = page;
     __builtin_prefetch(page_map::at(page), 1);
-    if (with_bitmap) __builtin_prefetch(arena.bits(page), 1);
+    if (in_arena) __builtin_prefetch(arena.free_bits(page, shape.objects), 1);
   }
   asm volatile("");  // g++ drops calls of functions that do nothing but prefetch: "no effect"
 }

@@ -53,8 +53,11 @@ struct Span {
   size_t bytes() const { return count.bytes(); }
   size_t dirty_bytes() const { return zero ? 0 : warm_head.value != 0 ? warm_head.bytes() : bytes(); }  // of a run just handed out
   bool covers(PageId page) const { return page >= first && page < end(); }
-  // Of kObjects. The bitmap has room for 1024 objects a page, so that an OS page of it is touched for every 256 KiB of spans.
-  uint64_t *free_bits() { return info(size_class).objects <= kFewObjects ? &few_bits : arena.bits(first); }
+  // Of kObjects. An OS page of the arena's is touched for every 512 KiB of spans.
+  uint64_t *free_bits() {
+    const size_t objects = info(size_class).objects;
+    return objects <= kFewObjects ? &few_bits : arena.free_bits(first, objects);
+  }
   uint32_t index_of(uintptr_t object) const { return object_index(size_class, object - start()); }
 };
 

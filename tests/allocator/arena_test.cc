@@ -41,6 +41,7 @@ void touch(PageId first, PageCount count) {
     *object_map::coarse(address) = 0;
     arena.page_map[arena.page_of(address).value] = nullptr;
     arena.bits(arena.page_of(address))[kBitmapBytesPerPage / 8 - 1] = 0;
+    arena.free_bits(arena.page_of(address), 512)[kFreeBitsBytesPerPage / 8 - 1] = 0;
   }
 }
 
@@ -63,6 +64,7 @@ TEST(Arena, SetUpClaimsAndMarksTheSentinel) {
     EXPECT_EQ(address_of(arena.coarse) % kHuge, 0u);
     EXPECT_EQ(address_of(arena.page_map) % kHuge, 0u);
     EXPECT_EQ(address_of(arena.bitmap) % kHuge, 0u);
+    EXPECT_EQ(address_of(arena.free_bitmap) % kHuge, 0u);
     EXPECT_EQ(object_map::fine(arena.start), arena.fine) << "seen from address zero";
     EXPECT_EQ(object_map::coarse(arena.start), arena.coarse);
     EXPECT_EQ(*object_map::fine(arena.start), kSentinelMark);
@@ -84,6 +86,7 @@ TEST(Arena, PartsDoNotOverlap) {
     } parts[] = {{metadata.start, metadata.bytes},
                  {address_of(arena.page_map), pages * sizeof(Span *)},
                  {address_of(arena.bitmap), pages * kBitmapBytesPerPage},
+                 {address_of(arena.free_bitmap), pages * kFreeBitsBytesPerPage},
                  {address_of(arena.fine), kDefaultArenaSize >> kFineShift},
                  {address_of(arena.odd), kDefaultArenaSize >> kFineShift},
                  {address_of(arena.coarse), kDefaultArenaSize >> kCoarseShift},

@@ -176,7 +176,7 @@ TEST(Central, EveryObjectOfEveryClassOnce) {
   });
 }
 
-// The bitmap is touched for classes with many objects only.
+// The arena's bits are touched for classes with many objects only, and the bitmap, of twice the size, for tiny ones.
 TEST(Central, FewObjectsHaveTheirBitsInTheSpan) {
   in_own_heap([] {
     for (uint8_t number = 1; number < kClassCount; ++number) {
@@ -184,8 +184,10 @@ TEST(Central, FewObjectsHaveTheirBitsInTheSpan) {
       void *object;
       ASSERT_EQ(central_of(size_class).fetch(&object + 1, 1), 1u);
       Span *span = span_of(object);
-      const bool in_bitmap = bits::find_set(arena.bits(span->first), 0, kBitmapBytesPerPage * 8) != kBitmapBytesPerPage * 8;
-      EXPECT_EQ(in_bitmap, info(size_class).objects > 64) << info(size_class).object_size;
+      const auto any = [](const uint64_t *words, size_t bytes) { return bits::find_set(words, 0, bytes * 8) != bytes * 8; };
+      const size_t objects = info(size_class).objects;
+      EXPECT_EQ(any(arena.free_bits(span->first, 65), kFreeBitsBytesPerPage), objects > 64 && objects <= 512) << objects;
+      EXPECT_EQ(any(arena.bits(span->first), kBitmapBytesPerPage), objects > 512) << objects;
       objects_out(size_class);
       central_of(size_class).give_back(&object, 1);
     }

@@ -595,6 +595,10 @@ TEST(Scavenge, ScavengedPagesServeEveryKindOfSpan) {
            bits < arena.bits(objects->first + PageCount{page + 1}); ++bits) {
         ASSERT_EQ(*bits, 0u);
       }
+      for (const uint64_t *bits = arena.free_bits(objects->first + PageCount{page}, 512);
+           bits < arena.free_bits(objects->first + PageCount{page + 1}, 512); ++bits) {
+        ASSERT_EQ(*bits, 0u);
+      }
     }
     for (uintptr_t at = objects->start(); at < objects->end().value * kPageSize + arena.start; at += kMinAlign) {
       ASSERT_EQ(*object_map::fine(at), 0);
