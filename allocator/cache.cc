@@ -19,6 +19,7 @@ struct Cache::Layout {
   static constexpr size_t kNext = offsetof(Cache, next), kPrev = offsetof(Cache, prev), kBatch = offsetof(Cache, batch_);
   static constexpr size_t kBottom = offsetof(Cache, bottom_), kPlace = offsetof(Cache, place_), kSlots = offsetof(Cache, slots_);
   static constexpr size_t kCountedTable = offsetof(Cache, counted_class_of);
+  static_assert(kSlots + sizeof slots_ == sizeof(Cache), "all else is in front of the slots, for who reads it from outside");
 };
 #pragma GCC diagnostic pop
 WARREN_SHOW_NUMBER("bins", kBinCount);
@@ -96,10 +97,10 @@ void Cache::set_up() {
 
 // A process may be forked at any moment of this: blocks first, then where they are.
 void Cache::make_place(unsigned bin, size_t blocks) {
-  if (blocks <= place_[bin]) return;
+  if (blocks < place_[bin]) return;
   void **const before = bottom(bin);
   const size_t slots_before = place_[bin], room_before = room(bin), kept = size(bin);
-  place_[bin] = static_cast<uint16_t>(cache_detail::place_for(blocks, slots_of(bin)));
+  place_[bin] = static_cast<uint16_t>(cache_detail::place_for(blocks, slots_of(bin)) + 1);
   bottom_[bin] = static_cast<uint16_t>(slots_used_ + 1);
   slots_used_ = static_cast<uint16_t>(bottom_[bin] + place_[bin]);
   void **const now = bottom(bin);
@@ -170,14 +171,14 @@ void Cache::push_foreign(unsigned bin, void *block) {
 
 void Cache::push(unsigned bin, void *block) {
   open(bin);
-  if (top[bin] == limit[bin]) {
+  if (top[bin] >= limit[bin]) {
     missed_[bin] = true;
     const size_t now = room(bin);
     const size_t wider = now * 2 < slots_of(bin) ? now * 2 : slots_of(bin);
     if (now < wider && make_room((wider - now) * block_size(bin), bin, kLooks)) {
       set_room(bin, wider);
     } else {
-      give_back_oldest(bin, (now + 1) / 2);
+      give_back_oldest(bin, size(bin) - now / 2);
     }
   }
   *top[bin]++ = block;
@@ -199,7 +200,7 @@ bool Cache::make_room(size_t bytes, unsigned for_bin, unsigned looks) {
       missed_[hand_] = false;
       continue;
     }
-    const size_t rest = room(hand_) / 2, most = top[hand_] == limit[hand_] ? rest : rest - 1;
+    const size_t rest = room(hand_) / 2, most = top[hand_] >= limit[hand_] ? rest : rest - 1;
     if (size(hand_) != 0 && most == 0) continue;
     if (size(hand_) > most) give_back_oldest(hand_, size(hand_) - most);
     set_room(hand_, rest);
@@ -240,6 +241,7 @@ void Cache::empty_bins(Give give) {
       count = 0;
     }
     if (count != 0) give(central_of(class_of_bin(bin)), batch, count);
+    if (is_open(bin)) set_top(bin, bottom(bin));
   }
 }
 

@@ -13,10 +13,11 @@
 // Another S lies where a slow path has left the top. A push may have been interrupted by a signal handler
 // whose allocation led there: it has written its block to where the top was before, and raises the new
 // one. That block is lost then, and S is in the bin instead. A bin that moves to a larger place leaves S in all of the old one, for
-// a pop that has been interrupted when it knew the top, but not yet what lies there.
+// a pop that has been interrupted when it knew the top, but not yet what lies there. A push that has been interrupted after its look at
+// the limit may raise the top above it by one: so each place has a slot more, and the next push, at the limit or above, misses.
 //
 // Invariant: a block in a bin has no mark in the object map. Only the owning thread touches its
-// cache; other threads read `top` and `frees` for statistics and may see them a moment old.
+// cache; other threads read for statistics where the bins begin and end and what was freed, and may see it a moment old.
 #pragma once
 
 #include "allocator/size_class.h"
@@ -67,13 +68,13 @@ constexpr size_t place_for(size_t blocks, size_t most) {
   return most;
 }
 
-// Each place has its sentinel in front; a last one may come behind them all.
+// Each place has its sentinel in front, and a spare slot behind; a sentinel may come behind them all.
 constexpr size_t count_slots() {
   size_t slots = 1;
   for (unsigned bin = 0; bin < kBinCount; ++bin) {
     if (!bin_is_used(bin)) continue;
     const size_t most = kSizeClasses[class_of_bin(bin).value].cache_slots;
-    for (size_t place = 0; place < most; slots += place + 1) place = place_for(place + 1, most);
+    for (size_t place = 0; place < most; slots += place + 2) place = place_for(place + 1, most);
   }
   return slots;
 }
@@ -104,7 +105,7 @@ struct Cache : CacheHead {
   // The last block that came, or nullptr.
   void *pop(unsigned bin);
 
-  // 0 of a bin that another thread is moving, or was when this process was forked.
+  // 0 of a bin that another thread was moving when this process was forked. (Of one that it is moving now, any number up to its place.)
   size_t size(unsigned bin) const {
     const auto blocks = static_cast<size_t>(top[bin] - bottom(bin));
     return is_open(bin) && blocks <= place_[bin] ? blocks : 0;
@@ -147,7 +148,7 @@ struct Cache : CacheHead {
   bool missed_[kBinCount];    // was empty or full since it was last asked for room
   uint16_t slots_used_;         // by the places of all bins, those they have left too
   uint16_t bottom_[kBinCount];  // in slots_
-  uint16_t place_[kBinCount];   // slots from there on that are the bin's
+  uint16_t place_[kBinCount];   // slots from there on that are the bin's, with the spare one
   void *slots_[cache_detail::count_slots()];
 };
 

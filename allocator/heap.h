@@ -60,7 +60,7 @@ template <class Mark>
 WARREN_ALWAYS_INLINE bool push_freed(void *block, Mark mark, size_t size_class) {
   CacheHead *cache = current_cache();
   void **top = cache->top[size_class];
-  if (WARREN_UNLIKELY(top == cache->limit[size_class])) return false;
+  if (WARREN_UNLIKELY(top >= cache->limit[size_class])) return false;
   clear(mark);
   *top = block;
   bin::count_free(cache, size_class);

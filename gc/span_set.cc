@@ -16,7 +16,7 @@ std::atomic<uint32_t> generation{1};
 
 std::atomic<bool> marks_kept{false};  // relaxed: changed in kSettle, when nobody sweeps; phase::may_sweep() orders it
 
-constinit WARREN_LARGE_TABLE SpanSet span_sets[2][kClassCount];
+constinit WARREN_LARGE_TABLE_WITH_LOCKS SpanSet span_sets[2][kClassCount];
 
 namespace {
 

@@ -15,7 +15,7 @@
 
 namespace warren::scheduler {
 
-constinit WARREN_LARGE_TABLE Scheduler sched;
+constinit WARREN_LARGE_TABLE_WITH_LOCKS Scheduler sched;
 WARREN_SHOW_ADDRESS("sched", &sched);
 
 void acquire_p(M *m, P *p) {

@@ -21,7 +21,7 @@ inline constexpr int32_t kFairnessTick = 61;
 // Somebody sleeps in the network's poll.
 inline constexpr uint64_t kPolledNow = UINT64_MAX;
 
-// Zero until there is a run: processes that have none pay nothing for its size.
+// Zero until there is a run, in release builds: processes that have none pay nothing for its size.
 struct Scheduler {
   Mutex lock{LockRank::kScheduler};
 

@@ -31,6 +31,13 @@
 // A variable that any program's start writes to: beside others that are, and not on a page of its own (preload/sections.ld).
 #define WARREN_WRITTEN_AT_START __attribute__((section(".data.at_start")))
 
-// A zeroed table of pages that most programs never use. Behind all other variables (the linker sorts sections by name): in between,
-// such tables left each file's few variables on a page of their own, and start-up touched 13 pages for 300 bytes.
+// A zeroed table of pages that most programs never use. Behind all other variables (preload/sections.ld, or else the linker sorts sections
+// by name): in between, such tables left each file's few variables on a page of their own, and start-up touched 13 pages for 300 bytes.
 #define WARREN_LARGE_TABLE __attribute__((section(".bss.large")))
+
+// Likewise, with locks in it: in debug builds they have ranks, and are not zero (base/mutex.h).
+#ifdef NDEBUG
+#define WARREN_LARGE_TABLE_WITH_LOCKS WARREN_LARGE_TABLE
+#else
+#define WARREN_LARGE_TABLE_WITH_LOCKS
+#endif

@@ -1,4 +1,4 @@
-// A futex mutex that knows its rank and its owner.
+// A futex mutex that knows its owner, and in debug builds its rank.
 // The owner is there for signal handlers: one that interrupts a thread inside the heap must be able
 // to see that waiting would never end (held_by_me). So the owner is the lock word itself: there is no
 // moment at which the lock is taken and not yet owned.

@@ -202,17 +202,38 @@ TEST(Cache, SmallBinsLieTogether) {
   });
 }
 
-// Seen by another thread, or after a fork, in the middle of a move.
+// After a fork in the middle of a move.
 TEST(Cache, ATopThatIsNotTheBinsIsNoSize) {
   with_cache([](Cache &cache) {
     for (void *block : fetch(kBin, 10)) cache.push(kBin, block);
     void **const top = cache.top[kBin];
-    for (const ptrdiff_t away : {-100000, -11, 300, 100000}) {
+    for (const ptrdiff_t away : {-10000, -11, 300, 10000}) {
       cache.top[kBin] = top + away;
       EXPECT_EQ(cache.size(kBin), 0u) << away;
     }
     cache.top[kBin] = top;
     EXPECT_EQ(cache.size(kBin), 10u);
+  });
+}
+
+// An interrupted push has raised the top above the limit (see below): the next ones go on from there.
+TEST(Cache, ATopAboveTheLimitComesDown) {
+  with_cache([](Cache &cache) {
+    for (const unsigned bin : {kBin, 20u, 45u, 67u}) {
+      const unsigned slots = slots_of(bin);
+      const std::vector<void *> blocks = fetch(bin, 4 * slots);
+      size_t next = 0;
+      while (next < 3 * slots) {
+        cache.push(bin, blocks[next++]);
+        if (cache.top[bin] == cache.limit[bin]) *cache.top[bin]++ = blocks[next++];
+        ASSERT_EQ(cache.top[bin][-1], blocks[next - 1]);
+        ASSERT_LE(cache.top[bin], cache.limit[bin] + 1);
+        ASSERT_EQ(*(cache.top[bin] - cache.size(bin) - 1), at_address<void>(arena.start));
+      }
+      EXPECT_LE(cache.size(bin), slots + 1u);
+      for (; next < blocks.size(); ++next) cache.push(bin, blocks[next]);
+      EXPECT_LE(cache.top[bin], cache.limit[bin]);
+    }
   });
 }
 
@@ -327,18 +348,23 @@ std::vector<void *> blocks_in(const Cache &cache, unsigned bin) {
   return blocks;
 }
 
-// Where a fast path was interrupted: a push that has seen that there is room, a pop that knows the top, or the block as well.
-enum class Step { kPush, kPopKnowsTop, kPopKnowsBlock };
+// Where a fast path was interrupted: a push that knows the top, or that there is room as well, a pop that knows the top, or the block too.
+enum class Step { kPushKnowsTop, kPushKnowsRoom, kPopKnowsTop, kPopKnowsBlock };
 
 // Interrupted in a fast path, between its first read and its last write: no block gets two holders, and no bin runs into the next.
 void interrupt(Cache &cache, unsigned bin, size_t filled, Step step) {
-  const bool pushes = step == Step::kPush;
+  const bool pushes = step == Step::kPushKnowsTop || step == Step::kPushKnowsRoom;
   SCOPED_TRACE(testing::Message() << "bin " << bin << " with " << filled << ", step " << static_cast<int>(step));
   for (void *block : fetch(bin, filled)) cache.push(bin, block);
   void **const top = cache.top[bin];
-  if (pushes ? top == cache.limit[bin] : cache.size(bin) == 0) return cache.flush();  // they miss
+  if (step == Step::kPushKnowsRoom && top >= cache.limit[bin]) return cache.flush();  // they miss
+  if (!pushes && cache.size(bin) == 0) return cache.flush();
   void *block = pushes ? fetch(bin, 1)[0] : top[-1];
   handle_signal(cache, bin);
+  if (step == Step::kPushKnowsTop && top >= cache.limit[bin]) {
+    central_of(class_of_bin(bin)).give_back(&block, 1);
+    return cache.flush();
+  }
   if (step == Step::kPopKnowsTop) {
     block = top[-1];
     if (block == at_address<void>(arena.start)) return cache.flush();  // it misses
@@ -348,7 +374,11 @@ void interrupt(Cache &cache, unsigned bin, size_t filled, Step step) {
   there.push_back(block);
   if (pushes) *top = block;
   cache.top[bin] += pushes ? 1 : -1;
-  ASSERT_LE(cache.top[bin], cache.limit[bin]);
+  ASSERT_LE(cache.top[bin], cache.limit[bin] + 1) << "and the next push misses";
+  for (unsigned other = 0; other < kBinCount; ++other) {
+    if (!cache.is_open(other)) continue;
+    ASSERT_EQ(*(cache.top[other] - cache.size(other) - 1), at_address<void>(arena.start)) << other;
+  }
   std::vector<void *> after = blocks_in(cache, bin);
   if (!pushes) {
     EXPECT_EQ(std::ranges::count(after, block), 0);
@@ -374,7 +404,7 @@ TEST(Cache, AHandlerMayTakeRoomBeneathAnInterruptedPushOrPop) {
       const unsigned slots = slots_of(bin);
       for (const unsigned filled : {0u, 1u, 2u, 3u, slots / 4, slots / 2, slots - 1, slots}) {
         if (filled > slots) continue;
-        for (const Step step : {Step::kPush, Step::kPopKnowsTop, Step::kPopKnowsBlock}) {
+        for (const Step step : {Step::kPushKnowsTop, Step::kPushKnowsRoom, Step::kPopKnowsTop, Step::kPopKnowsBlock}) {
           ASSERT_NO_FATAL_FAILURE(interrupt(cache, bin, filled, step));
           for (unsigned other = 0; other < kBinCount; ++other) {
             if (bin_is_used(other)) {

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 
-# symbol: (instructions, conditional branches) of the hit path, with g++ 12 -O3. Lower them when they have become lower.
+# symbol: (instructions, conditional branches) of the hit path, with g++ 12. Lower them when they have become lower.
 BUDGETS = {
     "malloc": (16, 2),
     # With the class expected by the page's hint, or the size known, the processor need not wait for the mark: longer, and quicker.
