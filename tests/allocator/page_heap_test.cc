@@ -10,6 +10,7 @@
 #include "tests/allocator/own_process.h"
 #include "tests/allocator/page_walk.h"
 
+#include <algorithm>
 #include <cstring>
 #include <sys/mman.h>
 
@@ -591,14 +592,10 @@ TEST(Scavenge, ScavengedPagesServeEveryKindOfSpan) {
     EXPECT_GE(objects->start(), run.start);
     EXPECT_LT(objects->start(), run.start + run.bytes);
     for (uint32_t page = 0; page < 4; ++page) {
-      for (const uint64_t *bits = arena.bits(objects->first + PageCount{page});
-           bits < arena.bits(objects->first + PageCount{page + 1}); ++bits) {
-        ASSERT_EQ(*bits, 0u);
-      }
-      for (const uint64_t *bits = arena.free_bits(objects->first + PageCount{page}, 512);
-           bits < arena.free_bits(objects->first + PageCount{page + 1}, 512); ++bits) {
-        ASSERT_EQ(*bits, 0u);
-      }
+      const uint64_t *bits = arena.bits(objects->first + PageCount{page});
+      ASSERT_EQ(std::count(bits, bits + kBitmapBytesPerPage / 8, 0u), kBitmapBytesPerPage / 8);
+      const uint64_t *free_bits = arena.free_bits(objects->first + PageCount{page}, 512);
+      ASSERT_EQ(std::count(free_bits, free_bits + kFreeBitsBytesPerPage / 8, 0u), kFreeBitsBytesPerPage / 8);
     }
     for (uintptr_t at = objects->start(); at < objects->end().value * kPageSize + arena.start; at += kMinAlign) {
       ASSERT_EQ(*object_map::fine(at), 0);
