@@ -58,7 +58,8 @@ struct CacheHead {
 namespace cache_detail {
 
 // A bin gets a place for few blocks, and moves to a larger one when it has more to hold, twice at most: most bins of most threads never
-// do, and so the slots in use lie on few pages. (Each at its full length: 44 KiB of a thread that used twenty classes; it has 12 now.)
+// do, and so the slots in use lie on few pages. It is little either way: KiB of metadata with places of 12 and 40, of these, of 48 and
+// 128, and at full length: lifo_pairs 28, 24, 24, 44; many_threads 2350, 2460, 2370, 2700; message_passing 216, 232, 220, 196.
 inline constexpr size_t kFirstPlace = 24, kSecondPlace = 80;
 
 // Slots of the least place that has `blocks`.
