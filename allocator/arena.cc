@@ -5,6 +5,7 @@
 #include "allocator/base/os_process.h"
 #include "allocator/hot.h"
 
+#include <algorithm>
 #include <atomic>
 
 namespace warren {
@@ -31,13 +32,12 @@ struct Part {
 };
 
 constexpr size_t kPages = kStepSize >> kPageShift;
-enum : unsigned { kPageMap, kFreeBits, kBitmap, kFine, kOdd, kCoarse, kClassHints, kPartCount };
+enum : unsigned { kPageMap, kFreeBits, kBitmap, kFine, kCoarse, kClassHints, kPartCount };
 Part parts[kPartCount] = {
     {kPages * sizeof(Span *), 0, 0},
     {kPages * kFreeBitsBytesPerPage, 0, 0},
     {kPages * kBitmapBytesPerPage, 0, 0},
-    {kStepSize >> kFineShift, 0, 0},
-    {kStepSize >> kFineShift, 0, 0},
+    {kStepSize >> kOctetShift, 0, 0},
     {kStepSize >> kCoarseShift, 0, 0},
     {kPages, 0, 0},  // less than an OS page
 };
@@ -137,7 +137,6 @@ PageId page_at_step(size_t step) { return PageId{static_cast<uint32_t>(step << (
 
 void publish(size_t steps) {
   grown_steps = steps;
-  __atomic_store_n(&arena.granule_count, steps << (kStepShift - kFineShift), __ATOMIC_RELEASE);
   __atomic_store_n(&arena.octet_count, steps << (kStepShift - kOctetShift), __ATOMIC_RELEASE);
 }
 
@@ -146,17 +145,16 @@ void publish(size_t steps) {
 bool set_up(size_t wanted_bytes) {
   if (!claimed && !claim_largest(wanted_bytes)) return false;
   claimed = true;
-  // Granule 0 can only be marked once its planes exist, and only then may the fast path look.
+  // Octet 0 can only be marked once its planes exist, and only then may the fast path look.
   if (prepare_parts(1) != PrepareResult::kOk) return false;
   arena.page_map = at_address<Span *>(parts[kPageMap].start);
   arena.free_bitmap = at_address<uint8_t>(parts[kFreeBits].start);
   arena.bitmap = at_address<uint8_t>(parts[kBitmap].start);
   arena.fine = at_address<uint8_t>(parts[kFine].start);
-  arena.odd = at_address<uint8_t>(parts[kOdd].start);
   arena.coarse = at_address<uint8_t>(parts[kCoarse].start);
   arena.class_hints = at_address<uint8_t>(parts[kClassHints].start);
   arena.fine[0] = arena.coarse[0] = kSentinelMark;
-  arena.fine_from_zero = at_address<uint8_t>(parts[kFine].start - (arena.start >> kFineShift));
+  arena.fine_from_zero = at_address<uint8_t>(parts[kFine].start - (arena.start >> kOctetShift));
   hot.empty.fine_from_zero = arena.fine_from_zero;
   arena.coarse_from_zero = at_address<uint8_t>(parts[kCoarse].start - (arena.start >> kCoarseShift));
   return true;
@@ -197,7 +195,7 @@ std::atomic<size_t> excepted_steps{0};  // relaxed: whoever finds it behind does
 
 // khugepaged would fill the holes again where huge pages are used always.
 void except_maps_from_huge_pages() {
-  const size_t steps = __atomic_load_n(&arena.granule_count, __ATOMIC_ACQUIRE) >> (kStepShift - kFineShift);
+  const size_t steps = __atomic_load_n(&arena.octet_count, __ATOMIC_ACQUIRE) >> (kStepShift - kOctetShift);
   const size_t from = excepted_steps.load(std::memory_order_relaxed);
   if (from >= steps) return;
   excepted_steps.store(steps, std::memory_order_relaxed);
@@ -208,17 +206,47 @@ void except_maps_from_huge_pages() {
   }
 }
 
+// Whole OS pages. Refused: as before, and zero.
+void release_within(uintptr_t start, size_t bytes) {
+  const uintptr_t from = align_up(start, kOsPageSize), to = align_down(start + bytes, kOsPageSize);
+  if (from < to) os_memory::release(at_address<void>(from), to - from);
+}
+
+// Pages that share a region have bytes in each of its rows.
+void release_rows(size_t first, size_t count) {
+  constexpr size_t kBytesPerPage = kRowBytes / kRegionPages;
+  const uintptr_t region = parts[kFine].start + (first / kRegionPages * kRowBytes << kRowsLog);
+  for (size_t row = 0; row < size_t{1} << kRowsLog; ++row) {
+    release_within(region + row * kRowBytes + first % kRegionPages * kBytesPerPage, count * kBytesPerPage);
+  }
+}
+
+void release_fine(size_t first, size_t count) {
+  constexpr size_t kBytesPerPage = kPageSize >> kOctetShift;
+  while (count != 0) {
+    const size_t in_region = first % kRegionPages;
+    size_t part = align_down(count, kRegionPages);
+    if (in_region == 0 && part != 0) {
+      release_within(parts[kFine].start + first * kBytesPerPage, part * kBytesPerPage);
+    } else {
+      part = std::min(count, kRegionPages - in_region);
+      release_rows(first, part);
+    }
+    first += part;
+    count -= part;
+  }
+}
+
 }  // namespace
 
 void release_maps(PageId first, PageCount count) {
   except_maps_from_huge_pages();
   // All but the page map: free runs are found by it, and it is small.
-  for (unsigned number = kPageMap + 1; number < kPartCount; ++number) {
+  for (const unsigned number : {kFreeBits, kBitmap, kCoarse, kClassHints}) {
     const size_t bytes_per_page = parts[number].bytes_per_step / kPages;
-    const uintptr_t start = align_up(parts[number].start + first.value * bytes_per_page, kOsPageSize);
-    const uintptr_t end = align_down(parts[number].start + (first + count).value * bytes_per_page, kOsPageSize);
-    if (start < end) os_memory::release(at_address<void>(start), end - start);  // refused: as before, and zero
+    release_within(parts[number].start + first.value * bytes_per_page, count.value * bytes_per_page);
   }
+  release_fine(first.value, count.value);
 }
 
 PageCount prepare_tags(PageId end) {

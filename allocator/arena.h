@@ -4,14 +4,14 @@
 //     page map     one Span* for each page of the arena
 //     free bits    kFreeBitsBytesPerPage for each page: which objects of a span its central holds, where they are more than kFewObjects
 //     bitmap       kBitmapBytesPerPage for each page: the same of tiny objects, and what the collector knows of its own
-//     fine plane   one byte for each 16 bytes of the arena      }
-//     odd plane    likewise, for blocks that start at 8 mod 16  } the object map: object_map.h
-//     coarse plane one byte for each 128 bytes                  }
+//     fine plane   one byte for each 8 bytes of the arena, } the object map: object_map.h
+//                  in an order of its own                  }
+//     coarse plane one byte for each 128 bytes             }
 //     class hints  one byte for each page: the class of its objects, as free() expects it before it knows (heap.h, release)
 //     tags         two bytes for each page, of what the collector has there (gc/page_tags.h): mapped only once it is used
 //     arena        pages, handed out by the page heap
 //
-// Every part is a linear image of the arena, so all lookups are one shift and one add. The range is
+// Every part is a linear image of the arena, so all lookups are one shift and one add (and a rotation in the fine plane). The range is
 // claimed, not mapped: nothing is reserved from the kernel, and each step of growth maps its slice of
 // every part where it belongs. That keeps the process's address space as small as its heap, so that
 // RLIMIT_AS, set before or while the process runs, means what it says, and mlockall locks only what
@@ -19,7 +19,7 @@
 // makes a hole. Where such addresses do not exist, a PROT_NONE reservation is halved until it fits.
 //
 // Callers: the fast path reads it, page_heap grows it under its lock.
-// Invariant: for every address below start + (granule_count << kFineShift), all parts but the tags are mapped.
+// Invariant: for every address below start + grown_bytes(), all parts but the tags are mapped.
 #pragma once
 
 #include "allocator/base/address.h"
@@ -29,7 +29,7 @@ namespace warren {
 
 struct Span;
 
-// What the object map says of granule 0 of the arena, which is never handed out: not free. Every
+// What the object map says of octet 0 of the arena, which is never handed out: not free. Every
 // cache's bins end in that address, see cache.h.
 inline constexpr uint8_t kSentinelMark = 68;
 
@@ -40,33 +40,30 @@ struct Arena {
   // Set once by set_up(), before any block exists; then read-only.
   uintptr_t start = 0;
   uint8_t *fine = nullptr;
-  // The planes as seen from address zero, so that a block's byte is at [address >> shift]. Before
+  // The planes as seen from address zero: addresses divided by 8 and by 128 lead to a block's byte. Before
   // set_up they point at a byte that says "not free", which sends the first malloc to the slow path.
   uint8_t *fine_from_zero;
   uint8_t *coarse_from_zero;
-  uint8_t *odd = nullptr;
   uint8_t *coarse = nullptr;
   uint8_t *class_hints = nullptr;
   Span **page_map = nullptr;
   uint8_t *bitmap = nullptr;
   uint8_t *free_bitmap = nullptr;
 
-  // Size of the grown part in granules. Grows under the page heap's lock (__atomic_store_n). Read without
+  // Size of the grown part in tiny blocks. Grows under the page heap's lock (__atomic_store_n). Read without
   // it, and plainly, so that the compiler may compare with it in memory: who holds a pointer into the
   // arena got it after the growth that made it, and for any other pointer either value will do.
-  size_t granule_count = 0;
-
-  // Likewise, in tiny blocks: twice as many. What free compares with.
   size_t octet_count = 0;
 
   uintptr_t address(PageId page) const { return start + (size_t{page.value} << kPageShift); }
   PageId page_of(uintptr_t address) const { return PageId{static_cast<uint32_t>((address - start) >> kPageShift)}; }
   PageId end_page() const {
-    return PageId{static_cast<uint32_t>(granule_count >> (kPageShift - kFineShift))};
+    return PageId{static_cast<uint32_t>(octet_count >> (kPageShift - kOctetShift))};
   }
   bool contains(uintptr_t address) const {
-    return (address - start) >> kFineShift < granule_count;
+    return (address - start) >> kOctetShift < octet_count;
   }
+  size_t grown_bytes() const { return octet_count << kOctetShift; }
   uint64_t *bits(PageId page) const {
     return at_address<uint64_t>(address_of(bitmap) + size_t{page.value} * kBitmapBytesPerPage);
   }

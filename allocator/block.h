@@ -26,10 +26,6 @@ inline Block sampled_block(uintptr_t pointer, uint8_t *mark) {
 inline Block find_block(uintptr_t pointer) {
   const Block none{Block::Kind::kNone, SizeClass{0}, nullptr};
   if (!arena.contains(pointer) || (pointer & (kTinySize - 1)) != 0) return none;
-  if (object_map::is_odd(pointer)) {
-    uint8_t *mark = object_map::odd(pointer);
-    return *mark == kTinyClass ? Block{Block::Kind::kTiny, SizeClass{kTinyClass}, mark} : none;
-  }
   uint8_t *mark = object_map::fine(pointer);
   if (*mark == kTinyClass) return {Block::Kind::kTiny, SizeClass{kTinyClass}, mark};
   if (*mark == object_map::kSampledMark) return sampled_block(pointer, mark);

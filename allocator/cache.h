@@ -6,7 +6,7 @@
 //        bottom                top         limit          bottom + place
 //   [S]  [block] … [block]  |  [free slots]  |  [not in use yet]
 //
-// S, the sentinel below each bin's bottom, is the address of the arena's granule 0. The object map
+// S, the sentinel below each bin's bottom, is the address of the arena's octet 0. The object map
 // says "not free" of it for ever, so the check that a popped block is free (that it was not freed
 // twice and handed out twice) is at the same time the check that the bin is not empty.
 //

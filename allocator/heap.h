@@ -44,7 +44,7 @@ WARREN_ALWAYS_INLINE void *allocate(size_t size) {
   CacheHead *cache = current_cache();
   const size_t size_class = cache->class_of[size];
   void *block = bin::top_block(cache, size_class);
-  uint8_t *mark = cache->fine_from_zero + (address_of(block) >> kFineShift);
+  uint8_t *mark = cache->fine_from_zero + object_map::place_of(address_of(block) >> kOctetShift);
   if (WARREN_UNLIKELY(*mark != 0)) return Slow(size);
   // In this order: a signal handler that allocates in between must not find a live block on top.
   bin::lower_top(cache, size_class);
@@ -52,16 +52,12 @@ WARREN_ALWAYS_INLINE void *allocate(size_t size) {
   return block;
 }
 
-WARREN_ALWAYS_INLINE void clear(uint8_t *mark) { *mark = 0; }
-WARREN_ALWAYS_INLINE void clear(object_map::OctetMark mark) { mark.clear(); }
-
 // What each of the frees does at last. False: the bin is full, or shut.
-template <class Mark>
-WARREN_ALWAYS_INLINE bool push_freed(void *block, Mark mark, size_t size_class) {
+WARREN_ALWAYS_INLINE bool push_freed(void *block, uint8_t *mark, size_t size_class) {
   CacheHead *cache = current_cache();
   void **top = cache->top[size_class];
   if (WARREN_UNLIKELY(top >= cache->limit[size_class])) return false;
-  clear(mark);
+  *mark = 0;
   *top = block;
   bin::count_free(cache, size_class);
   bin::raise_top(cache, size_class);
@@ -77,8 +73,8 @@ WARREN_ALWAYS_INLINE void release(void *block) {
   const size_t octet = std::rotr(address_of(block) - arena.start, int{kOctetShift});
   if (WARREN_UNLIKELY(octet >= arena.octet_count)) return Slow(block);
   const size_t size_class = __atomic_load_n(&arena.class_hints[octet >> (kPageShift - kOctetShift)], __ATOMIC_RELAXED);
-  const object_map::OctetMark mark(octet);
-  if (WARREN_UNLIKELY(mark.get() != size_class)) return Slow(block);
+  uint8_t *mark = arena.fine + object_map::place_of(octet);
+  if (WARREN_UNLIKELY(*mark != size_class)) return Slow(block);
   if (WARREN_UNLIKELY(!push_freed(block, mark, size_class))) return Slow(block);  // bin 0 is shut: no hint and no mark, no push
 }
 
@@ -90,9 +86,9 @@ template <void (*Slow)(void *)>
 WARREN_ALWAYS_INLINE void release_sized(void *block, size_t size) {
   if (WARREN_UNLIKELY(size > kMaxSmallSize)) return Slow(block);
   const size_t size_class = quick_class_of(size).value;  // not the cache's table, which names no class while allocations are counted
-  const size_t granule = std::rotr(address_of(block) - arena.start, int{kFineShift});
-  if (WARREN_UNLIKELY(granule >= arena.granule_count)) return Slow(block);
-  uint8_t *mark = arena.fine + granule;
+  const size_t octet = std::rotr(address_of(block) - arena.start, int{kOctetShift});
+  if (WARREN_UNLIKELY(octet >= arena.octet_count)) return Slow(block);
+  uint8_t *mark = arena.fine + object_map::place_of(octet);
   if (WARREN_UNLIKELY(*mark != size_class)) return Slow(block);
   if (WARREN_UNLIKELY(!push_freed(block, mark, size_class))) return Slow(block);
 }
@@ -115,7 +111,7 @@ WARREN_ALWAYS_INLINE void *allocate_small_counted(size_t size) {
   CacheHead *cache = current_cache();
   const size_t size_class = cache->counted_class_of[size];
   void *block = bin::top_block(cache, size_class);
-  uint8_t *mark = cache->fine_from_zero + (address_of(block) >> kFineShift);
+  uint8_t *mark = cache->fine_from_zero + object_map::place_of(address_of(block) >> kOctetShift);
   if (WARREN_UNLIKELY(*mark != 0)) return Slow(size);
   if (WARREN_UNLIKELY(!take_counted(cache, size_class, mark, size))) return Slow(size);
   return block;
@@ -160,11 +156,11 @@ WARREN_ALWAYS_INLINE void *allocate_marked(SizeClass size_class) {
   return block;
 }
 
-// A block of at most kTinySize bytes, whose mark lies in one of two planes. nullptr: not at hand.
+// A block of at most kTinySize bytes. nullptr: not at hand.
 WARREN_ALWAYS_INLINE void *allocate_tiny() {
   CacheHead *cache = current_cache();
   void *block = bin::top_block(cache, kTinyClass);
-  uint8_t *mark = object_map::tiny(address_of(block));
+  uint8_t *mark = object_map::fine(address_of(block));
   if (WARREN_UNLIKELY(*mark != 0)) return nullptr;
   bin::lower_top(cache, kTinyClass);
   *mark = kTinyClass;
@@ -180,9 +176,9 @@ WARREN_ALWAYS_INLINE void *allocate_of_class(SizeClass size_class) {
 
 // release() of a medium block, which is marked in the coarse plane. False: it is none, or its bin is full.
 WARREN_ALWAYS_INLINE bool release_medium(void *block) {
-  const size_t granule = std::rotr(address_of(block) - arena.start, int{kCoarseShift});
-  if (granule >= arena.granule_count >> (kCoarseShift - kFineShift)) return false;
-  uint8_t *mark = arena.coarse + granule;
+  const size_t place = std::rotr(address_of(block) - arena.start, int{kCoarseShift});
+  if (place >= arena.octet_count >> (kCoarseShift - kOctetShift)) return false;
+  uint8_t *mark = arena.coarse + place;
   const size_t size_class = *mark;
   if (size_class == 0 || size_class >= kSentinelMark) return false;
   return push_freed(block, mark, size_class);

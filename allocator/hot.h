@@ -1,7 +1,7 @@
 // Everything that the fast paths of malloc and free touch beside the thread's own cache, in one object, so
 // that one address in a register reaches all of it.
-// Callers: heap.h; through the name `arena`, everybody. Invariant: after set-up only the arena's granule_count
-// and octet_count change, and they grow.
+// Callers: heap.h; through the name `arena`, everybody. Invariant: after set-up only the arena's octet_count
+// changes, and it grows.
 #pragma once
 
 #include "allocator/arena.h"

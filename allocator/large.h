@@ -1,5 +1,5 @@
 // Blocks above kMaxClassSize, or with an alignment that no class has: a span of their own.
-// Callers: heap_slow.cc, realloc.cc. Invariant: the block's first granule carries kLargeMark in the coarse
+// Callers: heap_slow.cc, realloc.cc. Invariant: the block's first byte carries kLargeMark in the coarse
 // plane exactly while it is live, and the page map names its span.
 #pragma once
 

@@ -4,21 +4,31 @@
 // bits: two threads may free neighbouring blocks without an atomic operation.
 //
 //   plane    one byte for   holds                                     values
-//   fine     16 bytes       small blocks (16 .. 1024 bytes)           1..67 the class
-//                           tiny blocks that start at 0 mod 16        kTinyClass
-//   odd      16 bytes       tiny blocks that start at 8 mod 16        kTinyClass
+//   fine     8 bytes        tiny blocks                               kTinyClass
+//                           small blocks (16 .. 1024 bytes)           1..67 the class
 //   coarse   128 bytes      medium blocks (1152 .. 32768 bytes)       33..67 the class
 //                           large blocks                              kLargeMark
 //   both                    blocks that the heap profile has sampled  kSampledMark: the span knows the class
 //
-// Three planes so that each kind of block pays for its own: a byte in 16 is 6% of a heap of small
-// blocks, and would be for one of 4 KiB blocks, whose bytes lie far apart but on every OS page.
+// Two planes so that each kind of block pays for its own: the bytes of a heap of 4 KiB blocks would lie far apart, but on every OS page
+// of the fine plane. For the same reason that one has rows:
+//
+//   region of the arena, 512 KiB:   0  8 16 24 32 40 48 56 ...
+//   its 64 KiB of the fine plane:   0 32 64 ...  |  8 40 72 ...  |  16 48 80 ...  |  24 56 88 ...
+//
+// A class whose size is a multiple of 32 has all its blocks in the first row, and pays one byte in 32; the others use two rows, and tiny
+// blocks four. The page heap keeps spans of both kinds apart where it can (page_heap.cc, tracts). Where an octet's byte lies is its
+// number with the low 16 bits rotated, which is one instruction. (One plane for each 16 bytes and a second one for blocks at 8 mod 16,
+// both in the order of the arena: peaks of heaps of small blocks 1 to 4% higher, random_churn 2.4%, key_value 4%; free 2 instructions
+// longer, malloc 1 shorter, and churn over 200,000 blocks a tenth slower. Rows for 0, 8, ... 56 mod 64: larger heaps another 0.3%
+// smaller, processes of 2 MiB 0.5% larger.)
 //
 // Callers: the fast paths in heap.h; heap_slow.cc, large.cc.
-// Invariant: a byte is 0 unless a live block of that plane starts there. (Granule 0 is the exception,
+// Invariant: a byte is 0 unless a live block of that plane starts there. (Octet 0 is the exception,
 // kSentinelMark.) Written by the thread that allocates or frees the block.
 #pragma once
 
+#include "allocator/base/annotations.h"
 #include "allocator/hot.h"
 #include "allocator/size_class.h"
 
@@ -28,44 +38,19 @@ inline constexpr uint8_t kLargeMark = 255;
 inline constexpr uint8_t kSampledMark = kSampledBin;
 static_assert(kSentinelMark >= kClassCount && kSentinelMark < kLargeMark);
 
-// For any address; only the parts of the plane that belong to the grown arena may be touched.
-inline uint8_t *fine(uintptr_t block) { return arena.fine_from_zero + (block >> kFineShift); }
-inline uint8_t *coarse(uintptr_t block) { return arena.coarse_from_zero + (block >> kCoarseShift); }
-inline uint8_t *odd(uintptr_t block) { return arena.odd + ((block - arena.start) >> kFineShift); }
-
-inline bool is_odd(uintptr_t block) { return (block & (kMinAlign - 1)) == kTinySize; }
-// Without a branch, which nobody could foretell.
-inline uint8_t *tiny(uintptr_t block) {
-  const uintptr_t to_plane = -((block / kTinySize) & 1) & (address_of(arena.odd) - address_of(arena.fine));
-  return at_address<uint8_t>(address_of(fine(block)) + to_plane);
+// In assembly since compilers make five instructions of it. The arena starts with a region, so that this serves addresses divided by 8
+// as well as distances from the arena.
+WARREN_ALWAYS_INLINE size_t place_of(size_t octet) {
+  static_assert(kRegionOctetsLog == 16, "bits of the register's part");
+  asm("rorw %[by], %w[octet]" : [octet] "+r"(octet) : [by] "i"(kRowsLog) : "cc");
+  return octet;
 }
 
-// A small or tiny block's byte, by the block's distance from the arena in tiny blocks. In assembly since what tells the planes apart is
-// the bit that the shift drops. Compilers make it a branch, or the sum of the two, for which there is no need.
-class OctetMark {
- public:
-  __attribute__((always_inline)) explicit OctetMark(size_t octet) : plane_(arena.fine), granule_(octet) {
-    asm("shr %[granule]\n\t"
-        "cmovc %[odd], %[plane]"
-        : [granule] "+r"(granule_), [plane] "+r"(plane_)
-        : [odd] "m"(arena.odd)
-        : "cc");
-  }
+constexpr bool uses_one_row(size_t object_size) { return object_size % (kTinySize << kRowsLog) == 0; }
 
-  __attribute__((always_inline)) size_t get() const {
-    size_t mark;
-    asm volatile("movzbl (%[plane],%[granule]), %k[mark]" : [mark] "=r"(mark) : [plane] "r"(plane_), [granule] "r"(granule_) : "memory");
-    return mark;
-  }
-
-  __attribute__((always_inline)) void clear() const {
-    asm volatile("movb $0, (%[plane],%[granule])" : : [plane] "r"(plane_), [granule] "r"(granule_) : "memory");
-  }
-
- private:
-  uint8_t *plane_;
-  size_t granule_;
-};
+// For any address; only the parts of the plane that belong to the grown arena may be touched.
+WARREN_ALWAYS_INLINE uint8_t *fine(uintptr_t block) { return arena.fine_from_zero + place_of(block >> kOctetShift); }
+inline uint8_t *coarse(uintptr_t block) { return arena.coarse_from_zero + (block >> kCoarseShift); }
 
 // The byte of a block of any class but the tiny one. Without a branch, likewise.
 inline uint8_t *small_or_medium(size_t size_class, uintptr_t block) {
@@ -76,7 +61,6 @@ inline uint8_t *small_or_medium(size_t size_class, uintptr_t block) {
 
 // The byte of a block of a class.
 inline uint8_t *of_class(SizeClass size_class, uintptr_t block) {
-  if (size_class.value == kTinyClass) return tiny(block);
   return info(size_class).object_size <= kMaxSmallSize ? fine(block) : coarse(block);
 }
 

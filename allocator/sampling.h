@@ -81,7 +81,7 @@ inline void begin() {
 // Tells the watcher of a block that was due, unless it is nullptr.
 void add_and_end(void *block, size_t size, uint32_t stack);
 
-// A block that the countdown chose. Tiny blocks are marked in planes of their own, so it is not a tiny one.
+// A block that the countdown chose: never a tiny one, as sampled_block() (block.h) has it.
 template <class Allocate>
 WARREN_COLD void *allocate_sampled(size_t size, Allocate allocate) {
   begin();

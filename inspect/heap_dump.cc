@@ -298,7 +298,7 @@ class Writer {
         {"unix_ns", job_.unix_ns},
         {"stop_ns", stop_length()},
         {"arena_start", arena.start},
-        {"arena_bytes", arena.granule_count << kFineShift},
+        {"arena_bytes", arena.grown_bytes()},
         {"page_bytes", kPageSize},
         {"objects", graph_.object_count()},
         {"collections", gc::cycle::is_set_up() ? gc::cycle::stats().cycles : 0},

@@ -25,18 +25,18 @@ WARREN_SHOW_ADDRESS("size_classes", &kSizeClasses);
 WARREN_SHOW_NUMBER("SizeClassInfo.bytes", sizeof(SizeClassInfo));
 WARREN_SHOW_NUMBER("SizeClassInfo.objects", offsetof(SizeClassInfo, objects));
 WARREN_SHOW_NUMBER("bitmap_bytes_per_page", kBitmapBytesPerPage);
-WARREN_SHOW_NUMBER("fine_shift", kFineShift);
+WARREN_SHOW_NUMBER("octet_shift", kOctetShift);
+WARREN_SHOW_NUMBER("rows_log", kRowsLog);
 WARREN_SHOW_NUMBER("coarse_shift", kCoarseShift);
 WARREN_SHOW_NUMBER("max_small_size", kMaxSmallSize);
 
 WARREN_SHOW_ADDRESS("arena", &hot.arena);
 SHOW_FIELD(Arena, start);
-SHOW_FIELD(Arena, granule_count);
+SHOW_FIELD(Arena, octet_count);
 SHOW_FIELD(Arena, page_map);
 SHOW_FIELD(Arena, bitmap);
 SHOW_FIELD(Arena, fine_from_zero);
 SHOW_FIELD(Arena, coarse_from_zero);
-SHOW_FIELD(Arena, odd);
 
 SHOW_FIELD(Span, first);
 SHOW_FIELD(Span, count);
@@ -81,7 +81,7 @@ extern "C" {
 // The linker's: where the section of entries begins and ends.
 extern __attribute__((visibility("hidden"))) const LayoutEntry __start_warren_layout[], __stop_warren_layout[];
 
-const wr_layout_record wr_layout = {{'W', 'R', 'L', 'A', 'Y', 'O', 'U', 'T'}, 2, sizeof(LayoutEntry), __start_warren_layout,
+const wr_layout_record wr_layout = {{'W', 'R', 'L', 'A', 'Y', 'O', 'U', 'T'}, 3, sizeof(LayoutEntry), __start_warren_layout,
                                     __stop_warren_layout};
 
 }  // extern "C"

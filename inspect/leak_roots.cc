@@ -123,7 +123,7 @@ void scan_ended_threads() {
 // --- mappings ---
 
 bool is_of_heap(const Mapping &mapping) {
-  const uintptr_t low = arena_growth::metadata_range().start, high = arena.start + (arena.granule_count << kFineShift);
+  const uintptr_t low = arena_growth::metadata_range().start, high = arena.start + arena.grown_bytes();
   return mapping.low < high && low < mapping.high;
 }
 

@@ -119,7 +119,7 @@ void drain() {
 bool prepare(EndPointers ends) {
   keeps_all_ends = ends == EndPointers::kAll;
   heap_blocks::index();
-  const size_t bytes = align_up((arena.granule_count << kFineShift >> kMarkShift) / 8 + 8, kOsPageSize);
+  const size_t bytes = align_up((arena.grown_bytes() >> kMarkShift) / 8 + 8, kOsPageSize);
   constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   const long mapped = os_calls::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, kFlags);
   if (os_calls::failed(mapped)) return false;

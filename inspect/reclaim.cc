@@ -136,7 +136,7 @@ void free_lost() {
 void cycle() {
   const uint64_t began = os_calls::now(), used = used_bytes();
   uint64_t kept = used;
-  const size_t bytes = align_up((arena.granule_count << kFineShift >> kBitShift) / 8 + 8, kOsPageSize);
+  const size_t bytes = align_up((arena.grown_bytes() >> kBitShift) / 8 + 8, kOsPageSize);
   const long mapped = os_calls::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE);
   if (!os_calls::failed(mapped)) {
     lost = reinterpret_cast<uint64_t *>(mapped);

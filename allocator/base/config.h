@@ -13,11 +13,17 @@ inline constexpr unsigned kPageShift = 13;
 inline constexpr size_t kPageSize = size_t{1} << kPageShift;
 inline constexpr size_t kOsPageSize = 4096;
 
-// The object map keeps one byte for each granule of the arena (object_map.h).
-inline constexpr unsigned kFineShift = 4;    // small blocks start on multiples of 16
+// The object map keeps one byte for each place where a block can start (object_map.h).
+inline constexpr unsigned kOctetShift = 3;   // tiny blocks start on multiples of 8, small ones on multiples of 16
 inline constexpr unsigned kCoarseShift = 7;  // medium and large blocks on multiples of 128
 
-inline constexpr unsigned kOctetShift = 3;
+// The bytes for tiny and small blocks lie region by region, and those of a region in rows: blocks that start at 0 mod 32 have theirs
+// in the first, those at 8 mod 32 in the second, and so on. A region is what the rotation of 16 bits can put in order.
+inline constexpr unsigned kRowsLog = 2;
+inline constexpr unsigned kRegionOctetsLog = 16;
+inline constexpr size_t kRegionPages = size_t{1} << (kRegionOctetsLog + kOctetShift - kPageShift);
+inline constexpr size_t kRowBytes = size_t{1} << (kRegionOctetsLog - kRowsLog);
+
 inline constexpr size_t kTinySize = size_t{1} << kOctetShift;  // up to here: 8-byte blocks, the only ones not 16-aligned
 inline constexpr size_t kMaxSmallSize = 1024;  // up to here: marked in the fine plane
 inline constexpr size_t kMaxClassSize = 32768;  // above: page runs
@@ -40,6 +46,7 @@ inline constexpr size_t kDefaultArenaSize = size_t{1} << 40;
 inline constexpr size_t kMinArenaSize = size_t{64} << 20;
 
 static_assert((kStepSize >> kPageShift) * sizeof(void *) % kOsPageSize == 0, "page map grows by OS pages");
+static_assert((kStepSize >> kOctetShift) % (kRowBytes << kRowsLog) == 0, "fine plane grows by regions");
 static_assert((kStepSize >> kCoarseShift) % kOsPageSize == 0, "coarse plane grows by OS pages");
 static_assert((kStepSize >> kPageShift) * kBitmapBytesPerPage % kOsPageSize == 0, "bitmap grows by OS pages");
 static_assert((kStepSize >> kPageShift) * kFreeBitsBytesPerPage % kOsPageSize == 0, "free bits grow by OS pages");

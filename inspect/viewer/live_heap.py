@@ -10,7 +10,7 @@ RECORD = struct.Struct("<8sIIQQ")
 ENTRY = struct.Struct("<QQ")
 NAME_BYTES = 48
 MAGIC = b"WRLAYOUT"
-VERSION = 2
+VERSION = 3
 SPAN_STATES = ("free", "objects", "large", "collected", "being released", "hole")
 DEAD, RUNNABLE, RUNNING, READIED, WAITING = range(5)
 MOST_CACHES = 100000
@@ -116,7 +116,7 @@ class LiveHeap:
         out["total_alloc_bytes"] += self.figure("large.total_bytes")
         out["mallocs"] += large
         out["frees"] += large_frees
-        grown = (self.field("arena", "Arena.granule_count") << self.number["fine_shift"]) - self.figure("page_heap.hole_pages") * page
+        grown = (self.field("arena", "Arena.octet_count") << self.number["octet_shift"]) - self.figure("page_heap.hole_pages") * page
         warm = self.u64(self.address["page_heap.warm"] + self.number["FreeRuns.pages"]) * page
         released = self.u64(self.address["page_heap.released"] + self.number["FreeRuns.pages"]) * page
         out.update(heap_sys=grown, heap_idle=warm + released, heap_inuse=grown - warm - released, heap_released=released,
@@ -190,7 +190,7 @@ class LiveHeap:
 
     def arena_bounds(self):
         start = self.field("arena", "Arena.start")
-        return start, start + (self.field("arena", "Arena.granule_count") << self.number["fine_shift"])
+        return start, start + (self.field("arena", "Arena.octet_count") << self.number["octet_shift"])
 
     def span_at(self, address):
         """The span that covers an address of the arena, None for any other address."""
@@ -218,10 +218,11 @@ class LiveHeap:
 
     def _mark(self, size, block):
         """The byte of the object map where a block of malloc's starts."""
-        if size <= 8 and block % 16 == 8:
-            return self.u8(self.field("arena", "Arena.odd") + ((block - self.arena_bounds()[0]) >> self.number["fine_shift"]))
         if size <= self.number["max_small_size"]:
-            return self.u8((self.field("arena", "Arena.fine_from_zero") + (block >> self.number["fine_shift"])) % (1 << 64))
+            octet = block >> self.number["octet_shift"]
+            low, by = octet & 0xffff, self.number["rows_log"]
+            place = (octet & ~0xffff) | (low >> by) | (low << (16 - by) & 0xffff)
+            return self.u8((self.field("arena", "Arena.fine_from_zero") + place) % (1 << 64))
         return self.u8((self.field("arena", "Arena.coarse_from_zero") + (block >> self.number["coarse_shift"])) % (1 << 64))
 
     def _is_collected_live(self, span, index):

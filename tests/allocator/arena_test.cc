@@ -29,7 +29,7 @@ void *map_at(uintptr_t address, size_t bytes, int protection) {
               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 }
 
-uintptr_t grown_end() { return arena.start + (arena.granule_count << kFineShift); }
+uintptr_t grown_end() { return arena.start + arena.grown_bytes(); }
 
 // Every part of the maps that belongs to the pages, and the pages' ends, can be written.
 void touch(PageId first, PageCount count) {
@@ -37,7 +37,6 @@ void touch(PageId first, PageCount count) {
   for (const uintptr_t address : {start, last}) {
     *at_address<char>(address) = 1;
     *object_map::fine(address) = 0;
-    *object_map::odd(address) = 0;
     *object_map::coarse(address) = 0;
     arena.page_map[arena.page_of(address).value] = nullptr;
     arena.bits(arena.page_of(address))[kBitmapBytesPerPage / 8 - 1] = 0;
@@ -47,7 +46,7 @@ void touch(PageId first, PageCount count) {
 
 TEST(Arena, BeforeSetUpNothingIsContained) {
   in_own_process([] {
-    EXPECT_EQ(arena.granule_count, 0u);
+    EXPECT_EQ(arena.octet_count, 0u);
     for (const uintptr_t address : {uintptr_t{0}, uintptr_t{16}, address_of(&arena), ~uintptr_t{0}})
       EXPECT_FALSE(arena.contains(address));
     EXPECT_NE(*object_map::fine(0), 0) << "the fast path's first look must miss";
@@ -60,7 +59,6 @@ TEST(Arena, SetUpClaimsAndMarksTheSentinel) {
     ASSERT_TRUE(arena_growth::set_up(kDefaultArenaSize));
     EXPECT_EQ(arena.start % kHuge, 0u);
     EXPECT_EQ(address_of(arena.fine) % kHuge, 0u);
-    EXPECT_EQ(address_of(arena.odd) % kHuge, 0u);
     EXPECT_EQ(address_of(arena.coarse) % kHuge, 0u);
     EXPECT_EQ(address_of(arena.page_map) % kHuge, 0u);
     EXPECT_EQ(address_of(arena.bitmap) % kHuge, 0u);
@@ -69,8 +67,8 @@ TEST(Arena, SetUpClaimsAndMarksTheSentinel) {
     EXPECT_EQ(object_map::coarse(arena.start), arena.coarse);
     EXPECT_EQ(*object_map::fine(arena.start), kSentinelMark);
     EXPECT_EQ(*object_map::coarse(arena.start), kSentinelMark);
-    EXPECT_EQ(*object_map::odd(arena.start), 0);
-    EXPECT_EQ(arena.granule_count, 0u) << "nothing has grown";
+    EXPECT_EQ(*object_map::fine(arena.start + kTinySize), 0);
+    EXPECT_EQ(arena.octet_count, 0u) << "nothing has grown";
     EXPECT_TRUE(arena_growth::set_up(kDefaultArenaSize)) << "again is no harm";
   });
 }
@@ -87,8 +85,7 @@ TEST(Arena, PartsDoNotOverlap) {
                  {address_of(arena.page_map), pages * sizeof(Span *)},
                  {address_of(arena.bitmap), pages * kBitmapBytesPerPage},
                  {address_of(arena.free_bitmap), pages * kFreeBitsBytesPerPage},
-                 {address_of(arena.fine), kDefaultArenaSize >> kFineShift},
-                 {address_of(arena.odd), kDefaultArenaSize >> kFineShift},
+                 {address_of(arena.fine), kDefaultArenaSize >> kOctetShift},
                  {address_of(arena.coarse), kDefaultArenaSize >> kCoarseShift},
                  {arena.start, kDefaultArenaSize}};
     for (const auto &a : parts) {
@@ -97,6 +94,31 @@ TEST(Arena, PartsDoNotOverlap) {
           EXPECT_TRUE(a.start + a.bytes <= b.start || b.start + b.bytes <= a.start);
         }
       }
+    }
+  });
+}
+
+// Each place of each region is one octet's, and none lies outside of it.
+TEST(Arena, PlacesInTheFinePlane) {
+  in_own_process([] {
+    ASSERT_TRUE(arena_growth::set_up(kDefaultArenaSize));
+    constexpr size_t kRegion = size_t{1} << kRegionOctetsLog;
+    for (const size_t region : {size_t{0}, size_t{1}, (kDefaultArenaSize >> kOctetShift) / kRegion - 1}) {
+      std::vector<bool> taken(kRegion);
+      for (size_t i = 0; i < kRegion; ++i) {
+        const size_t octet = region * kRegion + i, place = object_map::place_of(octet);
+        ASSERT_EQ(place / kRegion, region);
+        ASSERT_FALSE(taken[place % kRegion]) << i;
+        taken[place % kRegion] = true;
+        ASSERT_EQ(place % kRegion / kRowBytes, octet % 4) << "the row";
+        ASSERT_EQ(object_map::fine(arena.start + (octet << kOctetShift)), arena.fine + place) << "seen from address zero";
+      }
+    }
+    for (unsigned number = 1; number < kClassCount; ++number) {
+      const size_t size = info(SizeClass{static_cast<uint8_t>(number)}).object_size;
+      size_t rows = 0;
+      for (size_t i = 0; i < 64; ++i) rows |= size_t{1} << i * size / kTinySize % 4;
+      EXPECT_EQ(object_map::uses_one_row(size), rows == 1) << size;
     }
   });
 }

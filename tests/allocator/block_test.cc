@@ -99,15 +99,15 @@ TEST_F(BlockTest, NeighboursAreToldApart) {
   }
 }
 
-TEST_F(BlockTest, TinyBlocksUseTwoPlanes) {
+TEST_F(BlockTest, TinyBlocksStartAtOddPlacesToo) {
   unsigned odd = 0, even = 0;
   for (int i = 0; i < 100; ++i) {
     const uintptr_t start = address_of(allocated(1 + static_cast<size_t>(i) % 8));
     EXPECT_EQ(start % 8, 0u);
     const Block found = find_block(start);
     EXPECT_EQ(found.kind, Kind::kTiny);
-    EXPECT_EQ(found.mark, object_map::is_odd(start) ? object_map::odd(start) : object_map::fine(start));
-    (object_map::is_odd(start) ? odd : even)++;
+    EXPECT_EQ(found.mark, object_map::fine(start));
+    (start % kMinAlign != 0 ? odd : even)++;
   }
   EXPECT_GT(odd, 0u);
   EXPECT_GT(even, 0u);
@@ -127,7 +127,7 @@ TEST_F(BlockTest, AnyWordMayBeAskedAbout) {
   static int in_bss;
   const int on_stack = 0;
   allocated(100);
-  const uintptr_t end = arena.start + (arena.granule_count << kFineShift);
+  const uintptr_t end = arena.start + arena.grown_bytes();
   const uintptr_t words[] = {0,
                              1,
                              8,
@@ -161,7 +161,7 @@ TEST_F(BlockTest, PageZeroHoldsNoBlock) {
 TEST_F(BlockTest, EveryWordOfTheArenaCanBeAskedAbout) {
   allocated(100);
   allocated(100000);
-  const uintptr_t end = arena.start + (arena.granule_count << kFineShift);
+  const uintptr_t end = arena.start + arena.grown_bytes();
   size_t found = 0;
   for (uintptr_t address = arena.start; address < end; address += 8) found += find_block(address).kind != Kind::kNone;
   EXPECT_EQ(found, 2u) << "the two that live";

@@ -92,7 +92,7 @@ TEST_F(MisuseDeathTest, NotOfThisHeap) {
        {static_cast<const void *>(&in_data), static_cast<const void *>(&on_stack), at_address<const void>(8),
         at_address<const void>(0xdeadbeef0), at_address<const void>(0x8000'0000'0000'0000),
         at_address<const void>(~uintptr_t{0}), at_address<const void>(arena.start - 16),
-        at_address<const void>(arena.start + (arena.granule_count << kFineShift))}) {
+        at_address<const void>(arena.start + arena.grown_bytes())}) {
     EXPECT_MISUSE(pointer, "foreign pointer", "this address is not in warren's heap");
   }
 }

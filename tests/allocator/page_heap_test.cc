@@ -597,9 +597,8 @@ TEST(Scavenge, ScavengedPagesServeEveryKindOfSpan) {
       const uint64_t *free_bits = arena.free_bits(objects->first + PageCount{page}, 512);
       ASSERT_EQ(std::count(free_bits, free_bits + kFreeBitsBytesPerPage / 8, 0u), kFreeBitsBytesPerPage / 8);
     }
-    for (uintptr_t at = objects->start(); at < objects->end().value * kPageSize + arena.start; at += kMinAlign) {
+    for (uintptr_t at = objects->start(); at < objects->end().value * kPageSize + arena.start; at += kTinySize) {
       ASSERT_EQ(*object_map::fine(at), 0);
-      ASSERT_EQ(*object_map::odd(at), 0);
       ASSERT_EQ(*object_map::coarse(at), 0);
     }
     Span *block = large(kHugePages);
@@ -608,6 +607,35 @@ TEST(Scavenge, ScavengedPagesServeEveryKindOfSpan) {
     page_heap::free(objects);
     page_heap::free(block);
   });
+}
+
+// The object map's bytes of a run are in many places: all whole OS pages of them go with it, and none of a neighbour's.
+TEST(Scavenge, TheMapOfWhatIsGivenBackGoesToo) {
+  constexpr uint32_t kRegion = kRegionPages;
+  for (const auto &[first, count] : {std::pair<uint32_t, uint32_t>{kRegion, kRegion}, {kRegion - 16, 3 * kRegion + 40}, {5, 40}, {17, 7},
+                                     {3 * kRegion + 1, 2 * kRegion}, {16, 16}, {2 * kRegion + 32, 32}}) {
+    in_own_heap([first = first, count = count] {
+      Span *all = large(7 * kRegion);
+      const uintptr_t start = arena.start + kPageSize, end = all->start() + all->bytes();
+      for (uintptr_t at = start; at < end; at += kTinySize) *object_map::fine(at) = 3;
+      arena_growth::release_maps(PageId{first}, PageCount{count});
+      size_t zero = 0;
+      for (uintptr_t at = start; at < end; at += kTinySize) {
+        const uint32_t page = arena.page_of(at).value;
+        if (*object_map::fine(at) == 0) {
+          ++zero;
+          ASSERT_TRUE(first <= page && page < first + count) << page;
+        }
+        // An OS page has the bytes of 16 pages, of one row or, where a whole region goes, of the next ones too.
+        if (first <= page / 16 * 16 && page / 16 * 16 + 16 <= first + count) {
+          ASSERT_EQ(*object_map::fine(at), 0) << page;
+        }
+        *object_map::fine(at) = 0;
+      }
+      EXPECT_EQ(zero % kOsPageSize, 0u);
+      page_heap::free(all);
+    });
+  }
 }
 
 TEST(WarmMemory, LeastIsWhatStayedFreeSinceTheLastLook) {

@@ -63,7 +63,6 @@ TEST(Config, DerivedConstantsAgree) {
   EXPECT_EQ(kPageSize, 8192u);
   EXPECT_EQ(kPageSize % kOsPageSize, 0u);
   EXPECT_EQ(kMaxObjectsPerSpan, 1024u);
-  EXPECT_EQ(kMinAlign, size_t{1} << kFineShift);
   EXPECT_EQ(kStepSize % kPageSize, 0u);
   EXPECT_EQ(kMinArenaSize % kStepSize, 0u);
   EXPECT_GT(kMaxClassSize, kMaxSmallSize);
