@@ -27,13 +27,15 @@ class FreeRuns {
     pages_ -= span->count.value;
   }
 
-  // The tightest run of at least `pages` within the search limit, the first of such in the arena; still in its list.
+  // The tightest run of at least `pages` within the search limit, the first of such in the arena, in no tract; still in its list.
   Span *find(PageCount pages) const {
     for (uint32_t list = first_list(list_for(pages)); list < kLists;
          list = first_list(list + 1)) {
       Span *best = nullptr;
       int rest = list < kExact ? kExactSearchLimit : kSearchLimit;
-      for (Span *span = lists_[list].front(); span != nullptr && rest != 0; span = span->next, --rest) {
+      for (Span *span = lists_[list].front(); span != nullptr && rest != 0; span = span->next) {
+        if (span->in_tract) continue;
+        --rest;
         if (span->count >= pages && (best == nullptr || is_better(span, best))) best = span;
       }
       if (best != nullptr) return best;

@@ -8,6 +8,7 @@
 #include "allocator/free_runs.h"
 #include "allocator/huge_pages.h"
 #include "allocator/metadata.h"
+#include "allocator/object_map.h"
 #include "allocator/page_map.h"
 #include "allocator/scavenger.h"
 
@@ -47,8 +48,26 @@ constexpr uint32_t kJoinPart = 8;
 
 constexpr uint32_t kHugePages = PageCount::covering(size_t{2} << 20).value;
 
+// Tracts. Pages that were never touched, or given back, are cut for spans of small objects from stretches of kTractPages: one for classes
+// that use one row of the object map, one for the others, and neither for larger blocks. An OS page of a row serves as many pages of the
+// arena, and is touched for the first object there. (Without: half of what the rows save is lost, of perl's words 1.5 of 80 MB.)
+enum Tract : unsigned { kOneRow, kMoreRows, kTracts, kNoTract = kTracts };
+constexpr uint32_t kTractPages = kRegionPages * kOsPageSize / kRowBytes;
+
+// Pages in use before there are tracts. Less: small processes have more of the map. Four times as many: espresso and alloc_test have.
+constexpr uint32_t kTractsFrom = 32;
+
+Tract tract_for(SpanState state, SizeClass size_class) {
+  if (state != SpanState::kObjects || size_class.value > kLastSmallClass) return kNoTract;
+  return object_map::uses_one_row(info(size_class).object_size) ? kOneRow : kMoreRows;
+}
+
+// The first page of a tract that is not before this one.
+PageId tract_boundary(PageId page) { return PageId{static_cast<uint32_t>(align_up(page.value, kTractPages))}; }
+
 FreeRuns warm GUARDED_BY(lock);
 FreeRuns released GUARDED_BY(lock);
+Span *tracts[kTracts] GUARDED_BY(lock) = {};  // what is left of each, in `released` as well
 metadata::FixedAllocator<Span> span_allocator;
 uint64_t span_count GUARDED_BY(lock) = 0;
 uint64_t hole_pages GUARDED_BY(lock) = 0;
@@ -136,7 +155,9 @@ void delete_span(Span *span) REQUIRES(lock) {
 Span *mergeable(PageId page, const Span *span) REQUIRES(lock) {
   if (page >= arena.end_page()) return nullptr;
   Span *neighbour = page_map::at(page);
-  if (neighbour == nullptr || neighbour->state != SpanState::kFree || neighbour->released != span->released) return nullptr;
+  if (neighbour == nullptr || neighbour->state != SpanState::kFree || neighbour->released != span->released || neighbour->in_tract) {
+    return nullptr;
+  }
   return neighbour;
 }
 
@@ -225,6 +246,53 @@ void insert_released(Span *span) REQUIRES(lock) {
   huge_pages::note_released_run(span->first, span->count, first, count);
 }
 
+// What is left of a tract becomes a run like any other.
+void leave_tract(Tract tract) REQUIRES(lock) {
+  Span *rest = tracts[tract];
+  if (rest == nullptr) return;
+  tracts[tract] = nullptr;
+  released.remove(rest);
+  rest->in_tract = false;
+  insert_free(rest);
+}
+
+// Out of its list: what is left of the tract, or else a new one of at least `pages`. nullptr: there is no run for it.
+Span *take_tract(PageCount pages, Tract tract) REQUIRES(lock) {
+  if (Span *rest = tracts[tract]; rest != nullptr && rest->count >= pages) {
+    tracts[tract] = nullptr;
+    released.remove(rest);
+    rest->state = SpanState::kLarge;  // no longer free: what is cut off must not merge with it again
+    rest->in_tract = false;
+    return rest;
+  }
+  leave_tract(tract);
+  Span *span = released.find(PageCount{static_cast<uint32_t>(align_up(pages.value, kTractPages)) + kTractPages - 1});
+  const bool has_whole = span != nullptr;
+  if (!has_whole) span = released.find(pages);
+  if (span == nullptr) return nullptr;
+  released.remove(span);
+  span->state = SpanState::kLarge;
+  if (has_whole) span = cut_head(span, span->end() - tract_boundary(span->first));
+  const PageId end = tract_boundary(span->first + pages);
+  if (end < span->end()) cut_tail(span, end - span->first);
+  return span;
+}
+
+// As take(), from a tract. The rest of the tract is for the next span of its kind.
+Span *take_from_tract(PageCount pages, Tract tract) REQUIRES(lock) {
+  Span *span = take_tract(pages, tract);
+  if (span == nullptr || span->count == pages) return span;
+  if (Span *rest = new_span(span->first + pages, span->count - pages, SpanState::kFree)) {
+    rest->released = rest->in_tract = true;
+    rest->zero = span->zero;
+    span->count = pages;
+    page_map::set_ends(rest);
+    released.insert(rest);
+    tracts[tract] = rest;
+  }
+  return span;
+}
+
 // Gives the memory behind a run that is in no list back to the kernel.
 bool give_back(Span *span) {
   if (!os_memory::release(at_address<void>(span->start()), span->bytes())) return false;
@@ -282,13 +350,16 @@ Span *take_with_warm_before(Span *span, PageCount pages) REQUIRES(lock) {
 
 // A run of at least `pages`, out of its list; nullptr when there is none even after growing.
 // `whole`: it is warm from end to end, or nowhere.
-Span *take(PageCount pages, bool whole) REQUIRES(lock) {
+Span *take(PageCount pages, bool whole, Tract tract) REQUIRES(lock) {
   for (int attempt = 0; attempt < 3; ++attempt) {
     Span *span = warm.find(pages);
     const bool is_warm = span != nullptr;
-    if (!is_warm) span = released.find(pages);
+    const bool of_tract = !is_warm && tract != kNoTract && used_pages() >= kTractsFrom;
+    if (!is_warm) span = of_tract ? take_from_tract(pages, tract) : released.find(pages);
     if (span != nullptr) {
-      if (is_warm || whole) {
+      if (of_tract) {
+        // It is in no list already.
+      } else if (is_warm || whole) {
         runs_like(span).remove(span);
         span->state = SpanState::kLarge;  // no longer free: what is cut off must not merge with it again
       } else {
@@ -298,7 +369,11 @@ Span *take(PageCount pages, bool whole) REQUIRES(lock) {
       return span;
     }
     // At a limit: runs that are merely in different states can become one.
-    if (attempt == 0 && !grow(pages)) release_locked(kNever);
+    if (attempt == 0 && !grow(pages)) {
+      leave_tract(kOneRow);
+      leave_tract(kMoreRows);
+      release_locked(kNever);
+    }
     if (attempt == 1 && !grow(pages)) return nullptr;
   }
   return nullptr;
@@ -333,7 +408,7 @@ void free_locked(Span *span) REQUIRES(lock) {
 
 Span *allocate(PageCount pages, SpanState state, SizeClass size_class) {
   MutexLock guard(lock);
-  Span *span = take(pages, false);
+  Span *span = take(pages, false, tract_for(state, size_class));
   if (span == nullptr) return nullptr;
   if (state == SpanState::kObjects && !span->released) {
     // From the end of a warm run: its start is where a large block was, and stays free for longer, so
@@ -350,7 +425,7 @@ Span *allocate_aligned(PageCount pages, size_t align) {
   const PageCount slack{static_cast<uint32_t>((align >> kPageShift) - 1)};
   if (align >> kPageShift > kMaxRun || slack.value > kMaxRun - pages.value) return nullptr;
   MutexLock guard(lock);
-  Span *span = take(pages + slack, true);
+  Span *span = take(pages + slack, true, kNoTract);
   if (span == nullptr) return nullptr;
   const PageCount head = arena.page_of(align_up(span->start(), align)) - span->first;
   span = cut_head(span, span->count - head);
@@ -383,6 +458,7 @@ bool resize_locked(Span *span, PageCount pages) REQUIRES(lock) {
     Span *after = page_map::at(span->end());
     if (after == nullptr || after->state != SpanState::kFree || span->count + after->count < pages) return false;
     runs_like(after).remove(after);
+    for (Span *&rest : tracts) rest = rest == after ? nullptr : rest;
     const bool was_released = after->released;
     const bool was_zero = after->zero;
     span->count = span->count + after->count;

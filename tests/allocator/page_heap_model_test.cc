@@ -1,7 +1,8 @@
 // Random operations on the page heap against a model of it that is too simple to be wrong: a map of free runs.
 // Run as a test of its own; WARREN_SEED repeats a run, WARREN_SOAK=n makes it n times (1: 20 times) as long.
 // Invariant: after every operation the page heap's free runs, read from the page map, are those of the model, and the
-// choice among them was the tightest warm run, else the tightest untouched one, else growth. Contents are checked:
+// choice among them was the tightest warm run, else the tightest untouched one, else growth; for spans of small objects
+// what is left of their tract comes before untouched ones. Contents are checked:
 // memory said to be zero is, and moved memory has come along.
 #include "allocator/heap.h"
 #include "allocator/page_heap.h"
@@ -20,7 +21,11 @@ struct Run {
   uint32_t count;
   bool released;
   bool zero;
+  bool in_tract = false;
 };
+
+constexpr uint32_t kTractPages = 16, kTractsFrom = 32;
+constexpr uint32_t tract_boundary(uint32_t page) { return (page + kTractPages - 1) / kTractPages * kTractPages; }
 
 class Model {
  public:
@@ -83,9 +88,70 @@ class Model {
   uint32_t tightest(uint32_t pages, bool released) const {
     uint32_t best = 0;
     for (const auto &[first, run] : runs_) {
-      if (run.released == released && run.count >= pages && (best == 0 || run.count < best)) best = run.count;
+      if (run.released == released && !run.in_tract && run.count >= pages && (best == 0 || run.count < best)) best = run.count;
     }
     return best;
+  }
+
+  // What is left of a tract, 0 for nothing, and where it begins.
+  uint32_t left_of_tract(unsigned kind) const { return tracts_[kind] == 0 ? 0 : runs_.at(tracts_[kind]).count; }
+  uint32_t tract_start(unsigned kind) const { return tracts_[kind]; }
+
+  void leave_tract(unsigned kind) {
+    if (tracts_[kind] == 0) return;
+    const uint32_t first = tracts_[kind];
+    Run run = runs_[first];
+    runs_.erase(first);
+    run.in_tract = false;
+    tracts_[kind] = 0;
+    insert(first, run);
+  }
+
+  // Of untouched pages of one run.
+  void make_tract(unsigned kind, uint32_t first, uint32_t end) {
+    const Run run = cut(first, end - first);
+    runs_[first] = {end - first, run.released, run.zero, true};
+    tracts_[kind] = first;
+  }
+
+  Run cut_from_tract(unsigned kind, uint32_t pages) {
+    const uint32_t first = tracts_[kind];
+    const Run run = runs_[first];
+    runs_.erase(first);
+    tracts_[kind] = 0;
+    if (run.count > pages) {
+      tracts_[kind] = first + pages;
+      runs_[first + pages] = {run.count - pages, run.released, run.zero, true};
+    }
+    return run;
+  }
+
+  // A block has grown into what is left of a tract. False: there is none there.
+  bool end_tract(uint32_t first, uint32_t pages) {
+    for (uint32_t &tract : tracts_) {
+      if (tract != first) continue;
+      const Run run = runs_[first];
+      runs_.erase(first);
+      tract = 0;
+      if (run.count > pages) insert(first + pages, {run.count - pages, run.released, run.zero});
+      return true;
+    }
+    return false;
+  }
+
+  // The run that a page is in, or none.
+  std::pair<uint32_t, Run> run_around(uint32_t page) const {
+    auto at = runs_.upper_bound(page);
+    if (at == runs_.begin()) return {};
+    --at;
+    if (page >= at->first + at->second.count) return {};
+    return *at;
+  }
+
+  uint32_t free_pages() const {
+    uint32_t pages = 0;
+    for (const auto &[first, run] : runs_) pages += run.count;
+    return pages;
   }
 
   uint32_t free_behind(uint32_t page) const {
@@ -123,8 +189,10 @@ class Model {
 
   // Makes one of two runs that touch and are alike; returns where the first one now is.
   At merged(At first, At second) {
-    if (first->first + first->second.count != second->first || first->second.released != second->second.released)
+    if (first->first + first->second.count != second->first || first->second.released != second->second.released ||
+        first->second.in_tract || second->second.in_tract) {
       return second;
+    }
     first->second.count += second->second.count;
     first->second.zero = first->second.zero && second->second.zero;
     runs_.erase(second);
@@ -132,6 +200,7 @@ class Model {
   }
 
   std::map<uint32_t, Run> runs_;
+  uint32_t tracts_[2] = {};
 };
 
 class Player {
@@ -159,7 +228,8 @@ class Player {
     const uint32_t roll = below(100);
     if (owned_.size() > 80) return free_at(below(owned_.size()));
     if (roll < 35) return allocate(SpanState::kLarge);
-    if (roll < 50) return allocate(SpanState::kObjects);
+    if (roll < 42) return allocate(SpanState::kObjects);
+    if (roll < 50) return allocate_small();
     if (roll < 55) return allocate_aligned();
     if (owned_.empty()) return;
     const size_t at = below(owned_.size());
@@ -186,7 +256,7 @@ class Player {
     const uint32_t pages = some_length();
     const uint32_t warm = model_.tightest(pages, false), untouched = model_.tightest(pages, true);
     Span *span = page_heap::allocate(PageCount{pages}, state,
-                                     SizeClass{static_cast<uint8_t>(state == SpanState::kObjects ? 7 : 0)});
+                                     SizeClass{static_cast<uint8_t>(state == SpanState::kObjects ? 40 : 0)});
     ASSERT_NE(span, nullptr);
     ASSERT_EQ(span->count.value, pages);
     if (warm != 0 || untouched != 0) {
@@ -196,6 +266,52 @@ class Player {
     const bool from_tail = warm != 0 && state == SpanState::kObjects;
     take(span, warm, untouched, from_tail);
     own(span);
+  }
+
+  // Some spans of small objects, which come from a tract where nothing warm will do.
+  void allocate_small() {
+    const unsigned kind = below(2);
+    for (uint32_t rest = 1 + below(8); rest != 0; --rest) {
+      const uint32_t pages = 1 + below(below(4) == 0 ? 40 : 3);
+      const uint32_t warm = model_.tightest(pages, false);
+      const bool tracts = grown_ != 0 && grown_ - model_.free_pages() >= kTractsFrom;
+      const bool at_hand = tracts && warm == 0 && model_.left_of_tract(kind) >= pages;
+      if (tracts && warm == 0 && !at_hand) model_.leave_tract(kind);
+      const uint32_t untouched = model_.tightest(pages, true);
+      Span *span = page_heap::allocate(PageCount{pages}, SpanState::kObjects, SizeClass{static_cast<uint8_t>(kind == 0 ? 6 : 7)});
+      ASSERT_NE(span, nullptr);
+      ASSERT_EQ(span->count.value, pages);
+      if (warm != 0 || at_hand || untouched != 0) {
+        EXPECT_EQ(arena.end_page().value, grown_) << "grew with a free run at hand";
+      }
+      see_growth();
+      if (warm != 0 || !tracts) {
+        take(span, warm, untouched, warm != 0);
+      } else {
+        take_from_tract(span, kind, at_hand);
+      }
+      own(span);
+      compare();
+    }
+  }
+
+  void take_from_tract(const Span *span, unsigned kind, bool at_hand) {
+    const uint32_t first = span->first.value, pages = span->count.value;
+    if (!at_hand) {
+      uint32_t tightest = model_.tightest(tract_boundary(pages) + kTractPages - 1, true);
+      const bool whole = tightest != 0;
+      if (!whole) tightest = model_.tightest(pages, true);
+      const auto [start, run] = model_.run_around(first);
+      ASSERT_TRUE(run.released && !run.in_tract);
+      if (model_.long_runs() < 16) {
+        EXPECT_EQ(run.count, tightest) << "not the tightest";
+      }
+      EXPECT_EQ(first, whole ? tract_boundary(start) : start);
+      model_.make_tract(kind, first, std::min(tract_boundary(first + pages), start + run.count));
+    }
+    ASSERT_EQ(first, model_.tract_start(kind));
+    EXPECT_EQ(span->zero, model_.cut_from_tract(kind, pages).zero);
+    EXPECT_EQ(span->warm_head.value, 0u);
   }
 
   void take(Span *span, uint32_t warm, uint32_t untouched, bool from_tail) {
@@ -242,7 +358,9 @@ class Player {
     const bool possible = wanted <= before + room;
     ASSERT_EQ(page_heap::resize(span, PageCount{wanted}), possible);
     ASSERT_EQ(span->count.value, possible ? wanted : before);
-    if (possible && wanted > before) model_.cut(span->first.value + before, wanted - before);
+    if (possible && wanted > before && !model_.end_tract(span->first.value + before, wanted - before)) {
+      model_.cut(span->first.value + before, wanted - before);
+    }
     if (possible && wanted < before) model_.insert(span->first.value + wanted, {before - wanted, false, false});
     owned_[at].span->zero = false;
     stamp(owned_[at]);

@@ -388,7 +388,7 @@ TEST(PageHeap, DescribeKnowsEveryPage) {
   in_own_heap([] {
     EXPECT_FALSE(page_heap::describe(PageId{0}).known) << "nothing has grown yet";
     Span *block = large(100);
-    Span *objects = page_heap::allocate(PageCount{8}, SpanState::kObjects, SizeClass{30});
+    Span *objects = page_heap::allocate(PageCount{8}, SpanState::kObjects, SizeClass{40});
     EXPECT_FALSE(page_heap::describe(PageId{0}).known);
     for (uint32_t page = 1; page < arena.end_page().value; ++page) {
       const page_heap::PageState state = page_heap::describe(PageId{page});
@@ -407,7 +407,7 @@ TEST(PageHeap, DescribeKnowsEveryPage) {
 TEST(PageHeap, StaleEntriesOfThePageMapAreNotBelieved) {
   in_own_heap([] {
     Span *small[30];
-    for (Span *&span : small) span = page_heap::allocate(PageCount{2}, SpanState::kObjects, SizeClass{5});
+    for (Span *&span : small) span = page_heap::allocate(PageCount{2}, SpanState::kObjects, SizeClass{40});
     for (Span *span : small) page_heap::free(span);
     Span *block = large(60);
     ASSERT_EQ(block->first, PageId{1});
@@ -607,35 +607,6 @@ TEST(Scavenge, ScavengedPagesServeEveryKindOfSpan) {
     page_heap::free(objects);
     page_heap::free(block);
   });
-}
-
-// The object map's bytes of a run are in many places: all whole OS pages of them go with it, and none of a neighbour's.
-TEST(Scavenge, TheMapOfWhatIsGivenBackGoesToo) {
-  constexpr uint32_t kRegion = kRegionPages;
-  for (const auto &[first, count] : {std::pair<uint32_t, uint32_t>{kRegion, kRegion}, {kRegion - 16, 3 * kRegion + 40}, {5, 40}, {17, 7},
-                                     {3 * kRegion + 1, 2 * kRegion}, {16, 16}, {2 * kRegion + 32, 32}}) {
-    in_own_heap([first = first, count = count] {
-      Span *all = large(7 * kRegion);
-      const uintptr_t start = arena.start + kPageSize, end = all->start() + all->bytes();
-      for (uintptr_t at = start; at < end; at += kTinySize) *object_map::fine(at) = 3;
-      arena_growth::release_maps(PageId{first}, PageCount{count});
-      size_t zero = 0;
-      for (uintptr_t at = start; at < end; at += kTinySize) {
-        const uint32_t page = arena.page_of(at).value;
-        if (*object_map::fine(at) == 0) {
-          ++zero;
-          ASSERT_TRUE(first <= page && page < first + count) << page;
-        }
-        // An OS page has the bytes of 16 pages, of one row or, where a whole region goes, of the next ones too.
-        if (first <= page / 16 * 16 && page / 16 * 16 + 16 <= first + count) {
-          ASSERT_EQ(*object_map::fine(at), 0) << page;
-        }
-        *object_map::fine(at) = 0;
-      }
-      EXPECT_EQ(zero % kOsPageSize, 0u);
-      page_heap::free(all);
-    });
-  }
 }
 
 TEST(WarmMemory, LeastIsWhatStayedFreeSinceTheLastLook) {

@@ -1,0 +1,126 @@
+// Rows of the object map, and the tracts that spans are cut from for their sake: allocator/page_heap.cc, object_map.h. Run as a test of
+// its own. Invariant: each test has an arena of its own, and at the end of it all its pages are walked (page_walk.h).
+#include "allocator/heap.h"
+#include "allocator/base/options.h"
+#include "allocator/object_map.h"
+#include "allocator/page_heap.h"
+#include "tests/allocator/own_process.h"
+#include "tests/allocator/page_walk.h"
+
+#include <map>
+
+namespace warren {
+namespace {
+
+constexpr uint32_t kStepPages = kStepSize >> kPageShift;
+
+Span *large(uint32_t pages) { return page_heap::allocate(PageCount{pages}, SpanState::kLarge, SizeClass{0}); }
+
+template <class Body>
+void in_own_heap(Body body) {
+  in_own_process([&] {
+    ASSERT_TRUE(heap::set_up());
+    body();
+    walk_pages();
+  });
+}
+
+constexpr SizeClass kOfOneRow{6}, kOfTwoRows{7};  // 64 and 80 bytes
+constexpr uint32_t kTractPages = 16;
+
+// Of what was never touched, spans of one kind and another, and larger blocks, get tracts of their own.
+TEST(Tracts, SpansOfAKindShareTracts) {
+  in_own_heap([] {
+    ASSERT_NE(large(40), nullptr) << "before that there are none";
+    std::map<uint32_t, int> kinds;
+    for (unsigned i = 0; i < 120; ++i) {
+      Span *span = i % 3 == 2 ? large(1 + i % 4)
+                              : page_heap::allocate(PageCount{1}, SpanState::kObjects, i % 3 == 0 ? kOfOneRow : kOfTwoRows);
+      for (uint32_t page = span->first.value; page < span->end().value; ++page) {
+        const auto [at, added] = kinds.emplace(page / kTractPages, i % 3);
+        EXPECT_EQ(at->second, static_cast<int>(i % 3)) << "page " << page;
+      }
+      walk_pages();
+    }
+    EXPECT_LT(arena.end_page().value, 2 * kStepPages);
+  });
+}
+
+TEST(Tracts, SmallHeapsHaveNoTracts) {
+  in_own_heap([] {
+    for (uint32_t page = 1; page < 32; ++page) {
+      const Span *span = page_heap::allocate(PageCount{1}, SpanState::kObjects, page % 2 == 0 ? kOfOneRow : kOfTwoRows);
+      EXPECT_EQ(span->first, PageId{page});
+    }
+    EXPECT_EQ(page_heap::allocate(PageCount{1}, SpanState::kObjects, kOfOneRow)->first, PageId{32});
+    EXPECT_EQ(page_heap::allocate(PageCount{1}, SpanState::kObjects, kOfTwoRows)->first, PageId{48});
+    EXPECT_EQ(page_heap::allocate(PageCount{15}, SpanState::kObjects, kOfOneRow)->first, PageId{33}) << "all that is left";
+    EXPECT_EQ(page_heap::allocate(PageCount{1}, SpanState::kObjects, kOfOneRow)->first, PageId{64});
+  });
+}
+
+// Where the arena cannot grow no page is kept for anybody.
+TEST(Tracts, AtALimitTractsAreLeft) {
+  in_own_process([] {
+    options.arena = kMinArenaSize;
+    ASSERT_TRUE(heap::set_up());
+    ASSERT_NE(large(40), nullptr);
+    ASSERT_NE(page_heap::allocate(PageCount{1}, SpanState::kObjects, kOfOneRow), nullptr);
+    ASSERT_NE(page_heap::allocate(PageCount{1}, SpanState::kObjects, kOfTwoRows), nullptr);
+    while (large(1) != nullptr) {
+    }
+    walk_pages();
+    EXPECT_EQ(page_heap::stats().free_pages, 0u);
+  });
+}
+
+// A large block beside what is left of a tract may have it, and then it is nobody's tract any more.
+TEST(Tracts, ABlockGrowsIntoATract) {
+  for (const uint32_t taken : {3u, 15u}) {
+    in_own_heap([taken] {
+      ASSERT_NE(large(40), nullptr);
+      Span *first = page_heap::allocate(PageCount{1}, SpanState::kObjects, kOfOneRow);
+      page_heap::free(first);
+      Span *block = large(1);
+      ASSERT_EQ(block->first, PageId{48}) << "where the span was";
+      EXPECT_FALSE(page_heap::resize(block, PageCount{17}));
+      ASSERT_TRUE(page_heap::resize(block, PageCount{1 + taken}));
+      walk_pages();
+      Span *next = page_heap::allocate(PageCount{1}, SpanState::kObjects, kOfOneRow);
+      EXPECT_EQ(next->first, PageId{64}) << "a new tract";
+      walk_pages();
+    });
+  }
+}
+
+// The object map's bytes of a run are in many places: all whole OS pages of them go with it, and none of a neighbour's.
+TEST(Tracts, TheMapOfWhatIsGivenBackGoesToo) {
+  constexpr uint32_t kRegion = kRegionPages;
+  for (const auto &[first, count] : {std::pair<uint32_t, uint32_t>{kRegion, kRegion}, {kRegion - 16, 3 * kRegion + 40}, {5, 40}, {17, 7},
+                                     {3 * kRegion + 1, 2 * kRegion}, {16, 16}, {2 * kRegion + 32, 32}}) {
+    in_own_heap([first = first, count = count] {
+      Span *all = large(7 * kRegion);
+      const uintptr_t start = arena.start + kPageSize, end = all->start() + all->bytes();
+      for (uintptr_t at = start; at < end; at += kTinySize) *object_map::fine(at) = 3;
+      arena_growth::release_maps(PageId{first}, PageCount{count});
+      size_t zero = 0;
+      for (uintptr_t at = start; at < end; at += kTinySize) {
+        const uint32_t page = arena.page_of(at).value;
+        if (*object_map::fine(at) == 0) {
+          ++zero;
+          ASSERT_TRUE(first <= page && page < first + count) << page;
+        }
+        // An OS page has the bytes of 16 pages, of one row or, where a whole region goes, of the next ones too.
+        if (first <= page / 16 * 16 && page / 16 * 16 + 16 <= first + count) {
+          ASSERT_EQ(*object_map::fine(at), 0) << page;
+        }
+        *object_map::fine(at) = 0;
+      }
+      EXPECT_EQ(zero % kOsPageSize, 0u);
+      page_heap::free(all);
+    });
+  }
+}
+
+}  // namespace
+}  // namespace warren
