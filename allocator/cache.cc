@@ -135,9 +135,13 @@ void Cache::pack_tiny_if_many() {
   if (packs_tiny()) return;
   const size_t bytes = central_of(SizeClass{kRoomyClass}).stats().objects_out * info(SizeClass{kRoomyClass}).object_size;
   if (bytes <= kMost || bytes <= page_heap::used_bytes() / kMostPart) return;
-  // Sampling may write them just now: each of the values sends the fast path to where the right thing is done.
-  uint8_t *table = class_of[0] == kRoomyClass ? class_of : counted_class_of;
-  for (size_t size = 0; size <= kTinySize; ++size) __atomic_store_n(&table[size], kTinyMissBin, __ATOMIC_RELAXED);
+  for (uint8_t *table : {class_of, counted_class_of}) {
+    for (size_t size = 0; size <= kTinySize; ++size) {
+      // Sampling may write them just now, and what it writes stays: no malloc is to go uncounted.
+      uint8_t roomy = kRoomyClass;
+      __atomic_compare_exchange_n(&table[size], &roomy, kTinyClass, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    }
+  }
 }
 
 bool Cache::refill(unsigned bin) {

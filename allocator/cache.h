@@ -28,11 +28,9 @@
 namespace warren {
 
 // Bins 1..67 are the classes. Bins that stay shut: 0, so that a free of what has no mark is caught; kSentinelMark's, so that one of the
-// sentinel's address is; kTinyMissBin, where malloc's fast path, which looks in one plane only, looks for tiny blocks while they are
-// packed; kSampledMark's, so that the free of a sampled block is noticed.
-inline constexpr unsigned kTinyMissBin = 69;
-inline constexpr unsigned kSampledBin = 70;
-inline constexpr unsigned kBinCount = 71;
+// sentinel's address is; kSampledMark's, so that the free of a sampled block is noticed.
+inline constexpr unsigned kSampledBin = 69;
+inline constexpr unsigned kBinCount = 70;
 
 constexpr unsigned bin_of(SizeClass size_class) { return size_class.value; }
 constexpr SizeClass class_of_bin(unsigned bin) { return SizeClass{static_cast<uint8_t>(bin)}; }
@@ -46,13 +44,13 @@ struct CacheHead {
   uint64_t frees[kBinCount];  // blocks freed; with the blocks that live, this gives the blocks allocated
   // The same in every cache: here they are reached from the register that reaches the bins.
   uint8_t *fine_from_zero;  // Arena's
-  uint8_t class_of[kMaxSmallSize + 1];  // quick_class_of(), or kTinyMissBin; all kSampledBin while allocations are counted (sampling.h)
+  uint8_t class_of[kMaxSmallSize + 1];  // quick_class_of(), or kTinyClass; all kSampledBin while allocations are counted (sampling.h)
   // Then only. The table last: without sampling nothing reads it, nor is it copied.
   int64_t countdown;  // bytes to the next one that is sampled
   uint8_t counted_class_of[kMaxSmallSize + 1];  // all 0 except then, and when each block is noted
 
   bool counts_quickly() const { return counted_class_of[kMaxSmallSize] != 0; }
-  bool packs_tiny() const { return class_of[0] == kTinyMissBin || counted_class_of[0] == kTinyMissBin; }
+  bool packs_tiny() const { return class_of[0] == kTinyClass || counted_class_of[0] == kTinyClass; }
 };
 
 namespace cache_detail {

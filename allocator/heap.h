@@ -156,20 +156,8 @@ WARREN_ALWAYS_INLINE void *allocate_marked(SizeClass size_class) {
   return block;
 }
 
-// A block of at most kTinySize bytes. nullptr: not at hand.
-WARREN_ALWAYS_INLINE void *allocate_tiny() {
-  CacheHead *cache = current_cache();
-  void *block = bin::top_block(cache, kTinyClass);
-  uint8_t *mark = object_map::fine(address_of(block));
-  if (WARREN_UNLIKELY(*mark != 0)) return nullptr;
-  bin::lower_top(cache, kTinyClass);
-  *mark = kTinyClass;
-  return block;
-}
-
 // allocate() for a block of any class. nullptr: not at hand.
 WARREN_ALWAYS_INLINE void *allocate_of_class(SizeClass size_class) {
-  if (size_class.value == kTinyClass) return allocate_tiny();
   if (info(size_class).object_size <= kMaxSmallSize) return allocate_marked<object_map::fine>(size_class);
   return allocate_marked<object_map::coarse>(size_class);
 }
@@ -184,11 +172,11 @@ WARREN_ALWAYS_INLINE bool release_medium(void *block) {
   return push_freed(block, mark, size_class);
 }
 
-// What slow functions try first while nobody counts: requests above kMaxSmallSize, and tiny ones, of which strangers' programs make
-// many (by the slow path a pair took 427 instructions, and takes 112). nullptr: not at hand, or no such request.
+// What slow functions try first while nobody counts: requests above kMaxSmallSize, and for tiny ones, of which this thread may have some
+// that are packed. nullptr: not at hand, or no such request.
 WARREN_ALWAYS_INLINE void *allocate_tiny_or_medium(size_t size) {
   if (is_medium(size)) return allocate_marked<object_map::coarse>(class_of_medium_size(size));
-  return size > kTinySize ? nullptr : allocate_tiny();
+  return size > kTinySize ? nullptr : allocate_marked<object_map::fine>(SizeClass{kTinyClass});
 }
 
 // allocate_aligned() for a block that is at hand, of more than kTinySize bytes. nullptr: it is not, or somebody counts, or `align` is

@@ -7,7 +7,7 @@
 namespace warren {
 
 inline void pack_tiny_blocks() {
-  for (size_t size = 0; size <= kTinySize; ++size) hot.empty.class_of[size] = current_cache()->class_of[size] = kTinyMissBin;
+  for (size_t size = 0; size <= kTinySize; ++size) hot.empty.class_of[size] = current_cache()->class_of[size] = kTinyClass;
 }
 
 }  // namespace warren

@@ -7,6 +7,7 @@
 #include "allocator/thread.h"
 #include "tests/allocator/own_process.h"
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <cstring>
@@ -110,6 +111,31 @@ TEST(Sampling, TinyBlocksAreNotTinyWhenSampled) {
       give(block);
     }
     EXPECT_GT(sampled_count, 900u);
+  });
+}
+
+// Packing begins while everything is counted, and goes on when nothing is.
+TEST(Sampling, PackedTinyBlocksAreCountedToo) {
+  watching([] {
+    mean = size_t{1} << 40;
+    std::vector<void *> blocks;
+    const auto is_odd = [](const void *block) { return address_of(block) % kMinAlign != 0; };
+    for (int i = 0; i < 200'000; ++i) blocks.push_back(take(8));
+    EXPECT_GT(std::count_if(blocks.begin(), blocks.end(), is_odd), 1000);
+    EXPECT_EQ(sampled_count, 0u);
+    mean = 1;
+    sampling::watch(&kWatcher);
+    for (int i = 0; i < 1000; ++i) blocks.push_back(take(8));
+    EXPECT_GT(sampled_count, 900u);
+    const uint64_t before = sampled_count;
+    sampling::watch(nullptr);
+    for (int i = 0; i < 100'000; ++i) blocks.push_back(take(8));
+    EXPECT_EQ(sampled_count, before);
+    EXPECT_GT(std::count_if(blocks.end() - 10'000, blocks.end(), is_odd), 1000);
+    sampling::watch(&kWatcher);
+    for (int i = 0; i < 1000; ++i) blocks.push_back(take(8));
+    EXPECT_GT(sampled_count, before + 900);
+    for (void *block : blocks) give(block);
   });
 }
 

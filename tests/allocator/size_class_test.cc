@@ -23,7 +23,7 @@ constexpr unsigned kFirstMedium = 33;
 
 SizeClass class_of(size_t size) {
   if (size > kMaxSmallSize) return class_of_medium_size(size);
-  return SizeClass{hot.empty.class_of[size] == kTinyMissBin ? kTinyClass : hot.empty.class_of[size]};
+  return SizeClass{hot.empty.class_of[size]};
 }
 
 TEST(SizeClass, TheSizesAreGos) {
@@ -172,7 +172,6 @@ TEST(SizeClass, BinsAndClassesGoBothWays) {
   }
   EXPECT_EQ(used, 66u) << "all classes but the one of 24 bytes";
   EXPECT_FALSE(bin_is_used(0));
-  EXPECT_FALSE(bin_is_used(kTinyMissBin));
   EXPECT_FALSE(bin_is_used(kUnalignedClass));
   EXPECT_FALSE(bin_is_used(kSentinelMark));
 }
