@@ -11,7 +11,8 @@
 //     tags         two bytes for each page, of what the collector has there (gc/page_tags.h): mapped only once it is used
 //     arena        pages, handed out by the page heap
 //
-// Every part is a linear image of the arena, so all lookups are one shift and one add (and a rotation in the fine plane). The range is
+// Every part is a linear image of the arena, so all lookups are one shift and one add; of the fine plane that is so region by region,
+// and one rotation finds the place. The range is
 // claimed, not mapped: nothing is reserved from the kernel, and each step of growth maps its slice of
 // every part where it belongs. That keeps the process's address space as small as its heap, so that
 // RLIMIT_AS, set before or while the process runs, means what it says, and mlockall locks only what

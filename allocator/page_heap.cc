@@ -48,11 +48,17 @@ constexpr uint32_t kJoinPart = 8;
 
 constexpr uint32_t kHugePages = PageCount::covering(size_t{2} << 20).value;
 
-// Tracts. Pages that were never touched, or given back, are cut for spans of small objects from stretches of kTractPages: one for classes
-// that use one row of the object map, one for the others, and neither for larger blocks. An OS page of a row serves as many pages of the
-// arena, and is touched for the first object there. (Without: half of what the rows save is lost, of perl's words 1.5 of 80 MB.)
+// Tracts. Where the heap grows, spans of small objects are cut from stretches of kTractPages: one for classes that use one row of the
+// object map, one for the others; larger blocks are put beside them. An OS page of a row serves as many pages of the arena, and is touched
+// for the first object there. (Without: half of what the rows save is lost, of perl's words 1.5 of 80 MB.)
+//
+// But what lies free without memory between what is used comes first where it is more than a little, or small spans would eat the long
+// runs that large blocks need. (With no such bound a program of 20 MB, whose small blocks came in bursts of which a tenth stayed, spread
+// over 270 MB of addresses, and out of an arena of 64 MiB.)
 enum Tract : unsigned { kOneRow, kMoreRows, kTracts, kNoTract = kTracts };
 constexpr uint32_t kTractPages = kRegionPages * kOsPageSize / kRowBytes;
+
+constexpr uint32_t kLoosePages = 64, kLoosePart = 32;  // a little: so many, and this part of what is in use
 
 // Pages in use before there are tracts. Less: small processes have more of the map. Four times as many: espresso and alloc_test have.
 constexpr uint32_t kTractsFrom = 32;
@@ -151,7 +157,7 @@ void delete_span(Span *span) REQUIRES(lock) {
   --span_count;
 }
 
-// The neighbour that starts or ends at `page`, if it is free and in the same state as `span`.
+// The neighbour that starts or ends at `page`, if it is free, in the same state as `span`, and no tract's.
 Span *mergeable(PageId page, const Span *span) REQUIRES(lock) {
   if (page >= arena.end_page()) return nullptr;
   Span *neighbour = page_map::at(page);
@@ -246,14 +252,25 @@ void insert_released(Span *span) REQUIRES(lock) {
   huge_pages::note_released_run(span->first, span->count, first, count);
 }
 
-// What is left of a tract becomes a run like any other.
-void leave_tract(Tract tract) REQUIRES(lock) {
+// What is left of a tract becomes a run like any other. False: there is nothing left.
+bool leave_tract(Tract tract) REQUIRES(lock) {
   Span *rest = tracts[tract];
-  if (rest == nullptr) return;
+  if (rest == nullptr) return false;
+  const PageId first = rest->first;
+  const PageCount count = rest->count;
   tracts[tract] = nullptr;
-  released.remove(rest);
   rest->in_tract = false;
+  released.remove(rest);
   insert_free(rest);
+  huge_pages::note_released_run(rest->first, rest->count, first, count);
+  return true;
+}
+
+// Whether there is more than a little without memory that does not lie at the end of the arena, where it grows.
+bool much_is_loose() REQUIRES(lock) {
+  const Span *last = page_map::at(PageId{arena.end_page().value - 1});
+  const uint32_t at_end = last != nullptr && last->state == SpanState::kFree && last->released ? last->count.value : 0;
+  return released.pages() - at_end > kLoosePages + used_pages() / kLoosePart;
 }
 
 // Out of its list: what is left of the tract, or else a new one of at least `pages`. nullptr: there is no run for it.
@@ -266,7 +283,8 @@ Span *take_tract(PageCount pages, Tract tract) REQUIRES(lock) {
     return rest;
   }
   leave_tract(tract);
-  Span *span = released.find(PageCount{static_cast<uint32_t>(align_up(pages.value, kTractPages)) + kTractPages - 1});
+  Span *span = nullptr;
+  if (!much_is_loose()) span = released.find(PageCount{static_cast<uint32_t>(align_up(pages.value, kTractPages)) + kTractPages - 1});
   const bool has_whole = span != nullptr;
   if (!has_whole) span = released.find(pages);
   if (span == nullptr) return nullptr;
@@ -351,7 +369,10 @@ Span *take_with_warm_before(Span *span, PageCount pages) REQUIRES(lock) {
 // A run of at least `pages`, out of its list; nullptr when there is none even after growing.
 // `whole`: it is warm from end to end, or nowhere.
 Span *take(PageCount pages, bool whole, Tract tract) REQUIRES(lock) {
-  for (int attempt = 0; attempt < 3; ++attempt) {
+  constexpr int kMostGrowths = 2;
+  int growths = 0;
+  bool is_released = false;
+  for (;;) {
     Span *span = warm.find(pages);
     const bool is_warm = span != nullptr;
     const bool of_tract = !is_warm && tract != kNoTract && used_pages() >= kTractsFrom;
@@ -368,15 +389,16 @@ Span *take(PageCount pages, bool whole, Tract tract) REQUIRES(lock) {
       if (warm.pages() < least_warm) least_warm = warm.pages();
       return span;
     }
-    // At a limit: runs that are merely in different states can become one.
-    if (attempt == 0 && !grow(pages)) {
-      leave_tract(kOneRow);
-      leave_tract(kMoreRows);
-      release_locked(kNever);
+    if (growths < kMostGrowths && grow(pages)) {
+      ++growths;
+      continue;
     }
-    if (attempt == 1 && !grow(pages)) return nullptr;
+    // At a limit: nothing is kept for anybody, and runs that are merely in different states can become one.
+    if (leave_tract(kOneRow) || leave_tract(kMoreRows)) continue;
+    if (is_released) return nullptr;
+    release_locked(kNever);
+    is_released = true;
   }
-  return nullptr;
 }
 
 void hand_out(Span *span, SpanState state, SizeClass size_class) REQUIRES(lock) {
@@ -456,9 +478,11 @@ bool resize_locked(Span *span, PageCount pages) REQUIRES(lock) {
   if (pages > before) {
     if (span->end() >= arena.end_page()) return false;
     Span *after = page_map::at(span->end());
+    for (const Tract tract : {kOneRow, kMoreRows}) {
+      if (after != nullptr && after == tracts[tract] && leave_tract(tract)) after = page_map::at(span->end());
+    }
     if (after == nullptr || after->state != SpanState::kFree || span->count + after->count < pages) return false;
     runs_like(after).remove(after);
-    for (Span *&rest : tracts) rest = rest == after ? nullptr : rest;
     const bool was_released = after->released;
     const bool was_zero = after->zero;
     span->count = span->count + after->count;

@@ -1,7 +1,7 @@
 // Runs of pages: allocate, free, resize, give back to the kernel. Mechanism only.
 // Callers: central (spans of objects), large, the scavenger, stats, malloc_trim.
 // Invariant: every grown page but page 0 belongs to exactly one span; two neighbouring free spans
-// differ in `released`, since equal ones are merged.
+// differ in `released`, since equal ones are merged, or one of them is what is left of a tract (page_heap.cc).
 #pragma once
 
 #include "allocator/base/mutex.h"
@@ -18,8 +18,8 @@ extern Mutex lock;
 extern std::atomic<uint32_t> stamp;
 
 // A span of at least `pages` in the state kObjects, kLarge or kCollected; nullptr when there is no memory. Warm runs are
-// preferred to released and new ones, and among runs the tightest fit. Span::zero tells what the
-// pages contain.
+// preferred to released and new ones, and among runs the tightest fit; spans of small objects come from tracts where the heap grows.
+// Span::zero tells what the pages contain.
 Span *allocate(PageCount pages, SpanState state, SizeClass size_class) EXCLUDES(lock);
 
 // A kLarge span whose start is a multiple of `align` bytes, a power of two above kPageSize.

@@ -27,6 +27,7 @@ WARREN_SHOW_NUMBER("SizeClassInfo.objects", offsetof(SizeClassInfo, objects));
 WARREN_SHOW_NUMBER("bitmap_bytes_per_page", kBitmapBytesPerPage);
 WARREN_SHOW_NUMBER("octet_shift", kOctetShift);
 WARREN_SHOW_NUMBER("rows_log", kRowsLog);
+WARREN_SHOW_NUMBER("region_octets_log", kRegionOctetsLog);
 WARREN_SHOW_NUMBER("coarse_shift", kCoarseShift);
 WARREN_SHOW_NUMBER("max_small_size", kMaxSmallSize);
 

@@ -220,8 +220,10 @@ class LiveHeap:
         """The byte of the object map where a block of malloc's starts."""
         if size <= self.number["max_small_size"]:
             octet = block >> self.number["octet_shift"]
-            low, by = octet & 0xffff, self.number["rows_log"]
-            place = (octet & ~0xffff) | (low >> by) | (low << (16 - by) & 0xffff)
+            bits, by = self.number["region_octets_log"], self.number["rows_log"]
+            mask = (1 << bits) - 1
+            low = octet & mask
+            place = (octet & ~mask) | (low >> by) | (low << (bits - by) & mask)
             return self.u8((self.field("arena", "Arena.fine_from_zero") + place) % (1 << 64))
         return self.u8((self.field("arena", "Arena.coarse_from_zero") + (block >> self.number["coarse_shift"])) % (1 << 64))
 

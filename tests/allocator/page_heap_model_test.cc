@@ -126,19 +126,6 @@ class Model {
     return run;
   }
 
-  // A block has grown into what is left of a tract. False: there is none there.
-  bool end_tract(uint32_t first, uint32_t pages) {
-    for (uint32_t &tract : tracts_) {
-      if (tract != first) continue;
-      const Run run = runs_[first];
-      runs_.erase(first);
-      tract = 0;
-      if (run.count > pages) insert(first + pages, {run.count - pages, run.released, run.zero});
-      return true;
-    }
-    return false;
-  }
-
   // The run that a page is in, or none.
   std::pair<uint32_t, Run> run_around(uint32_t page) const {
     auto at = runs_.upper_bound(page);
@@ -146,6 +133,13 @@ class Model {
     --at;
     if (page >= at->first + at->second.count) return {};
     return *at;
+  }
+
+  // Without memory, but not at the end of the arena.
+  uint32_t loose_pages(uint32_t end) const {
+    uint32_t pages = 0;
+    for (const auto &[first, run] : runs_) pages += run.released && first + run.count != end ? run.count : 0;
+    return pages;
   }
 
   uint32_t free_pages() const {
@@ -278,6 +272,7 @@ class Player {
       const bool at_hand = tracts && warm == 0 && model_.left_of_tract(kind) >= pages;
       if (tracts && warm == 0 && !at_hand) model_.leave_tract(kind);
       const uint32_t untouched = model_.tightest(pages, true);
+      bool loose = tracts && model_.loose_pages(grown_) > 64 + (grown_ - model_.free_pages()) / 32;
       Span *span = page_heap::allocate(PageCount{pages}, SpanState::kObjects, SizeClass{static_cast<uint8_t>(kind == 0 ? 6 : 7)});
       ASSERT_NE(span, nullptr);
       ASSERT_EQ(span->count.value, pages);
@@ -288,17 +283,18 @@ class Player {
       if (warm != 0 || !tracts) {
         take(span, warm, untouched, warm != 0);
       } else {
-        take_from_tract(span, kind, at_hand);
+        if (untouched == 0) loose = model_.loose_pages(grown_) > 64 + (grown_ - model_.free_pages()) / 32;
+        take_from_tract(span, kind, at_hand, loose);
       }
       own(span);
       compare();
     }
   }
 
-  void take_from_tract(const Span *span, unsigned kind, bool at_hand) {
+  void take_from_tract(const Span *span, unsigned kind, bool at_hand, bool loose) {
     const uint32_t first = span->first.value, pages = span->count.value;
     if (!at_hand) {
-      uint32_t tightest = model_.tightest(tract_boundary(pages) + kTractPages - 1, true);
+      uint32_t tightest = loose ? 0 : model_.tightest(tract_boundary(pages) + kTractPages - 1, true);
       const bool whole = tightest != 0;
       if (!whole) tightest = model_.tightest(pages, true);
       const auto [start, run] = model_.run_around(first);
@@ -354,13 +350,14 @@ class Player {
     Span *span = owned_[at].span;
     expect_stamps(owned_[at]);
     const uint32_t before = span->count.value, wanted = some_length();
+    for (unsigned kind : {0u, 1u}) {
+      if (wanted > before && model_.tract_start(kind) == span->end().value) model_.leave_tract(kind);
+    }
     const uint32_t room = model_.free_behind(span->end().value);
     const bool possible = wanted <= before + room;
     ASSERT_EQ(page_heap::resize(span, PageCount{wanted}), possible);
     ASSERT_EQ(span->count.value, possible ? wanted : before);
-    if (possible && wanted > before && !model_.end_tract(span->first.value + before, wanted - before)) {
-      model_.cut(span->first.value + before, wanted - before);
-    }
+    if (possible && wanted > before) model_.cut(span->first.value + before, wanted - before);
     if (possible && wanted < before) model_.insert(span->first.value + wanted, {before - wanted, false, false});
     owned_[at].span->zero = false;
     stamp(owned_[at]);
