@@ -28,7 +28,8 @@ using namespace warren::scheduler;
 // Reading, or writing.
 struct Direction {
   wr_mutex mutex = WR_INIT;
-  std::atomic<G *> holder{nullptr};  // of the mutex; nullptr for a moment after it is locked and before it is unlocked
+  // The fiber that has the mutex; nullptr while a plain thread has it, and for a moment after it is locked and before it is unlocked.
+  std::atomic<G *> holder{nullptr};
 };
 
 struct wr_socket {
@@ -66,6 +67,13 @@ void end(wr_socket *s) {
   if (s->uses.fetch_sub(1, std::memory_order_acq_rel) == (kClosed | 1)) close_descriptor(s);
 }
 
+// The caller, if it may be left behind in an operation. A plain thread comes to its operation's end; its G may be gone then, at once, and
+// nobody is to look at it.
+G *who_may_be_left() {
+  G *g = current();
+  return g->on_thread ? nullptr : g;
+}
+
 // Ends the operation of a fiber that its run has left behind in it: the mutex is `heir`'s. One that runs still is not meant, for it
 // may come to the operation's end.
 bool take_over(wr_socket *s, Direction &of, G *heir) {
@@ -89,7 +97,7 @@ class Use {
   Use(wr_socket *s, wr_poll_direction direction)
       : socket_(s), direction_(direction), mine_(direction == WR_POLL_READ ? s->reading : s->writing) {
     // Counted when it is its turn: who is left behind before that is in nobody's way.
-    G *g = current();
+    G *g = who_may_be_left();
     if (wr_mutex_try_lock(&mine_.mutex) == 0 && !take_over(s, mine_, g)) wr_mutex_lock(&mine_.mutex);
     mine_.holder.store(g, std::memory_order_release);  // as in take_over()
     begun_ = begin(s);
@@ -320,7 +328,7 @@ void wr_net_close(wr_socket *s) {
   if ((s->uses.fetch_or(kClosed, std::memory_order_acq_rel) & kClosed) == 0) {
     wr_poll_cancel(s->poll);
     for (Direction *direction : {&s->reading, &s->writing}) {
-      if (take_over(s, *direction, current())) give_up(*direction);
+      if (take_over(s, *direction, who_may_be_left())) give_up(*direction);
     }
   }
   end(s);
