@@ -5,8 +5,7 @@
 #include "allocator/block.h"
 #include "allocator/heap.h"
 #include "allocator/page_map.h"
-#include "tests/allocator/own_process.h"
-#include "tests/allocator/page_walk.h"
+#include "tests/allocator/own_heap.h"
 
 #include <cstring>
 
@@ -34,15 +33,6 @@ bool all_zero(const void *block, size_t bytes) {
     if (static_cast<const char *>(block)[i] != 0) return false;
   }
   return true;
-}
-
-template <class Body>
-void in_own_heap(Body body) {
-  in_own_process([&] {
-    ASSERT_TRUE(heap::set_up());
-    body();
-    walk_pages();
-  });
 }
 
 TEST(Large, SizesAreWholePages) {

@@ -7,8 +7,7 @@
 #include "allocator/metadata.h"
 #include "allocator/object_map.h"
 #include "allocator/page_map.h"
-#include "tests/allocator/own_process.h"
-#include "tests/allocator/page_walk.h"
+#include "tests/allocator/own_heap.h"
 
 #include <algorithm>
 #include <cstring>
@@ -29,15 +28,6 @@ bool all_zero(const Span *span) {
     if (bytes[i] != 0) return false;
   }
   return true;
-}
-
-template <class Body>
-void in_own_heap(Body body) {
-  in_own_process([&] {
-    ASSERT_TRUE(heap::set_up());
-    body();
-    walk_pages();
-  });
 }
 
 TEST(PageHeap, TheFirstRunIsCutFromTheFirstStep) {

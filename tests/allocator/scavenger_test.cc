@@ -9,8 +9,7 @@
 #include "allocator/heap.h"
 #include "allocator/page_heap.h"
 #include "allocator/stats.h"
-#include "tests/allocator/own_process.h"
-#include "tests/allocator/page_walk.h"
+#include "tests/allocator/own_heap.h"
 #include "tests/allocator/tasks.h"
 
 #include <atomic>
@@ -172,15 +171,6 @@ constexpr uint32_t kMark = (size_t{32} << 20) >> kPageShift;
 Span *large(uint32_t pages) { return page_heap::allocate(PageCount{pages}, SpanState::kLarge, SizeClass{0}); }
 
 char *memory(const Span *span) { return at_address<char>(span->start()); }
-
-template <class Body>
-void in_own_heap(Body body) {
-  in_own_process([&] {
-    ASSERT_TRUE(heap::set_up());
-    body();
-    walk_pages();
-  });
-}
 
 // A run with a page in use behind it, never touched: what counts is that it may have been.
 Span *run_apart(uint32_t pages) {

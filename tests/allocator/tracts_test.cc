@@ -1,11 +1,10 @@
 // Rows of the object map, and the tracts that spans are cut from for their sake: allocator/page_heap.cc, object_map.h. Run as a test of
 // its own. Invariant: each test has an arena of its own, and at the end of it all its pages are walked (page_walk.h).
-#include "allocator/heap.h"
+#include "allocator/page_heap.h"
+
 #include "allocator/base/options.h"
 #include "allocator/object_map.h"
-#include "allocator/page_heap.h"
-#include "tests/allocator/own_process.h"
-#include "tests/allocator/page_walk.h"
+#include "tests/allocator/own_heap.h"
 
 #include <map>
 #include <vector>
@@ -16,15 +15,6 @@ namespace {
 constexpr uint32_t kStepPages = kStepSize >> kPageShift;
 
 Span *large(uint32_t pages) { return page_heap::allocate(PageCount{pages}, SpanState::kLarge, SizeClass{0}); }
-
-template <class Body>
-void in_own_heap(Body body) {
-  in_own_process([&] {
-    ASSERT_TRUE(heap::set_up());
-    body();
-    walk_pages();
-  });
-}
 
 constexpr SizeClass kOfOneRow{6}, kOfTwoRows{7};  // 64 and 80 bytes
 constexpr uint32_t kTractPages = 16;
