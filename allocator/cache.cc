@@ -132,10 +132,13 @@ void Cache::open(unsigned bin) {
 // of a few bytes took 1.2 to 2 times as long. None: one of nothing but such fields peaks at twice the memory.)
 void Cache::pack_tiny_if_many() {
   constexpr size_t kMost = size_t{1} << 20, kMostPart = 8;
-  if (packs_tiny()) return;
-  const size_t bytes = central_of(SizeClass{kRoomyClass}).stats().objects_out * info(SizeClass{kRoomyClass}).object_size;
-  if (bytes <= kMost || bytes <= page_heap::used_bytes() / kMostPart) return;
+  if (!packs_tiny) {
+    const size_t bytes = central_of(SizeClass{kRoomyClass}).stats().objects_out * info(SizeClass{kRoomyClass}).object_size;
+    if (bytes <= kMost || bytes <= page_heap::used_bytes() / kMostPart) return;
+    packs_tiny = true;
+  }
   for (uint8_t *table : {class_of, counted_class_of}) {
+    if (__atomic_load_n(&table[0], __ATOMIC_RELAXED) != kRoomyClass) continue;
     for (size_t size = 0; size <= kTinySize; ++size) {
       // Sampling may write them just now, and what it writes stays: no malloc is to go uncounted.
       uint8_t roomy = kRoomyClass;

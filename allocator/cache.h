@@ -45,12 +45,12 @@ struct CacheHead {
   // The same in every cache: here they are reached from the register that reaches the bins.
   uint8_t *fine_from_zero;  // Arena's
   uint8_t class_of[kMaxSmallSize + 1];  // quick_class_of(), or kTinyClass; all kSampledBin while allocations are counted (sampling.h)
-  // Then only. The table last: without sampling nothing reads it, nor is it copied.
+  bool packs_tiny;  // requests of at most kTinySize bytes get blocks of that size
+  // While they are counted only. The table last: without sampling nothing reads it, nor is it copied.
   int64_t countdown;  // bytes to the next one that is sampled
   uint8_t counted_class_of[kMaxSmallSize + 1];  // all 0 except then, and when each block is noted
 
   bool counts_quickly() const { return counted_class_of[kMaxSmallSize] != 0; }
-  bool packs_tiny() const { return class_of[0] == kTinyClass || counted_class_of[0] == kTinyClass; }
 };
 
 namespace cache_detail {

@@ -51,7 +51,7 @@ SizeClass class_of_size(size_t size) {
 
 // The same, but for tiny requests of a thread that does not pack them.
 SizeClass class_to_take(size_t size) {
-  if (size <= kTinySize && !current_cache()->packs_tiny()) return SizeClass{kRoomyClass};
+  if (size <= kTinySize && !current_cache()->packs_tiny) return SizeClass{kRoomyClass};
   return class_of_size(size);
 }
 

@@ -7,6 +7,7 @@
 namespace warren {
 
 inline void pack_tiny_blocks() {
+  hot.empty.packs_tiny = current_cache()->packs_tiny = true;
   for (size_t size = 0; size <= kTinySize; ++size) hot.empty.class_of[size] = current_cache()->class_of[size] = kTinyClass;
 }
 

@@ -132,9 +132,13 @@ TEST(Sampling, PackedTinyBlocksAreCountedToo) {
     for (int i = 0; i < 100'000; ++i) blocks.push_back(take(8));
     EXPECT_EQ(sampled_count, before);
     EXPECT_GT(std::count_if(blocks.end() - 10'000, blocks.end(), is_odd), 1000);
+    for (int i = 0; i < 200; ++i) {  // packed ones are at hand
+      give(blocks.back());
+      blocks.pop_back();
+    }
     sampling::watch(&kWatcher);
     for (int i = 0; i < 1000; ++i) blocks.push_back(take(8));
-    EXPECT_GT(sampled_count, before + 900);
+    EXPECT_GT(sampled_count, before + 980);
     for (void *block : blocks) give(block);
   });
 }
@@ -293,6 +297,17 @@ TEST(Sampling, EachBlockIsNotedOnRequest) {
     sampling::watch_each(nullptr);
     give(take(10));
     EXPECT_EQ(noted_count.load(), count);
+  });
+}
+
+TEST(Sampling, PackedTinyBlocksAreNotedToo) {
+  in_own_process([] {
+    ASSERT_TRUE(heap::set_up());
+    sampling::watch_each(note);
+    std::vector<void *> blocks;
+    for (int i = 0; i < 200'000; ++i) blocks.push_back(take(8));
+    EXPECT_EQ(noted_count.load(), blocks.size());
+    EXPECT_GT(std::count_if(blocks.begin(), blocks.end(), [](const void *block) { return address_of(block) % kMinAlign != 0; }), 1000);
   });
 }
 
