@@ -12,12 +12,10 @@
 //     arena        pages, handed out by the page heap
 //
 // Every part is a linear image of the arena, so all lookups are one shift and one add; of the fine plane that is so region by region,
-// and one rotation finds the place. The range is
-// claimed, not mapped: nothing is reserved from the kernel, and each step of growth maps its slice of
-// every part where it belongs. That keeps the process's address space as small as its heap, so that
-// RLIMIT_AS, set before or while the process runs, means what it says, and mlockall locks only what
-// exists. The claim lies where the kernel places nothing by itself; a foreign mapping found there
-// makes a hole. Where such addresses do not exist, a PROT_NONE reservation is halved until it fits.
+// and one rotation finds the place. The range is claimed, not mapped: nothing is reserved from the kernel, and each step of growth maps
+// its slice of every part where it belongs. That keeps the process's address space as small as its heap, so that RLIMIT_AS, set before
+// or while the process runs, means what it says, and mlockall locks only what exists. The claim lies where the kernel places nothing by
+// itself; a foreign mapping found there makes a hole. Where such addresses do not exist, a PROT_NONE reservation is halved until it fits.
 //
 // Callers: the fast path reads it, page_heap grows it under its lock.
 // Invariant: for every address below start + grown_bytes(), all parts but the tags are mapped.

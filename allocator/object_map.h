@@ -20,7 +20,7 @@
 // blocks four. The page heap keeps spans of both kinds apart where it can (page_heap.cc, tracts). Where an octet's byte lies is its
 // number with the low 16 bits rotated, which is one instruction. (One plane for each 16 bytes and a second one for blocks at 8 mod 16,
 // both in the order of the arena: peaks of heaps of small blocks 1 to 4% higher, random_churn 2.4%, key_value 4%; free 2 instructions
-// longer, malloc 1 shorter, no difference in time. Eight rows, for 0 to 56 mod 64: random_churn and perl another 0.3 and 0.1% smaller,
+// longer, malloc 1 shorter, no difference in time. Eight rows, for 0 to 56 mod 64: random_churn and perl another 0.6 and 0.2% smaller,
 // but processes of 2 MiB 0.5% larger.)
 //
 // Callers: the fast paths in heap.h; heap_slow.cc, large.cc.

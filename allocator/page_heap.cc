@@ -50,7 +50,7 @@ constexpr uint32_t kHugePages = PageCount::covering(size_t{2} << 20).value;
 
 // Tracts. Where the heap grows, spans of small objects are cut from stretches of kTractPages: one for classes that use one row of the
 // object map, one for the others; larger blocks are put beside them. An OS page of a row serves as many pages of the arena, and is touched
-// for the first object there. (Without: half of what the rows save is lost, of perl's words 1.5 of 80 MB.)
+// for the first object there. (Without: most of what the rows save is lost, of perl's words 1.1 of 80 MB.)
 //
 // But what lies free without memory between what is used comes first where it is more than a little, or small spans would eat the long
 // runs that large blocks need. (With no such bound a program of 20 MB, whose small blocks came in bursts of which a tenth stayed, spread
@@ -60,7 +60,7 @@ constexpr uint32_t kTractPages = kRegionPages * kOsPageSize / kRowBytes;
 
 constexpr uint32_t kLoosePages = 64, kLoosePart = 32;  // a little: so many, and this part of what is in use
 
-// Pages in use before there are tracts. Less: small processes have more of the map. Four times as many: espresso and alloc_test have.
+// Pages in use before there are tracts. Less: small processes have more of the map. Twice as many: espresso and alloc_test have.
 constexpr uint32_t kTractsFrom = 32;
 
 Tract tract_for(SpanState state, SizeClass size_class) {
@@ -155,6 +155,12 @@ void delete_span(Span *span) REQUIRES(lock) {
   span->count = PageCount{0};  // stale page map entries must not find it alive
   span_allocator.free(span);
   --span_count;
+}
+
+// Out of its list, and no longer free: what is cut off must not merge with it again.
+void take_out(Span *span) REQUIRES(lock) {
+  runs_like(span).remove(span);
+  span->state = SpanState::kLarge;
 }
 
 // The neighbour that starts or ends at `page`, if it is free, in the same state as `span`, and no tract's.
@@ -277,9 +283,8 @@ bool much_is_loose() REQUIRES(lock) {
 Span *take_tract(PageCount pages, Tract tract) REQUIRES(lock) {
   if (Span *rest = tracts[tract]; rest != nullptr && rest->count >= pages) {
     tracts[tract] = nullptr;
-    released.remove(rest);
-    rest->state = SpanState::kLarge;  // no longer free: what is cut off must not merge with it again
     rest->in_tract = false;
+    take_out(rest);
     return rest;
   }
   leave_tract(tract);
@@ -288,15 +293,14 @@ Span *take_tract(PageCount pages, Tract tract) REQUIRES(lock) {
   const bool has_whole = span != nullptr;
   if (!has_whole) span = released.find(pages);
   if (span == nullptr) return nullptr;
-  released.remove(span);
-  span->state = SpanState::kLarge;
+  take_out(span);
   if (has_whole) span = cut_head(span, span->end() - tract_boundary(span->first));
   const PageId end = tract_boundary(span->first + pages);
   if (end < span->end()) cut_tail(span, end - span->first);
   return span;
 }
 
-// As take(), from a tract. The rest of the tract is for the next span of its kind.
+// As take(), from a tract, and in no list already. The rest of the tract is for the next span of its kind.
 Span *take_from_tract(PageCount pages, Tract tract) REQUIRES(lock) {
   Span *span = take_tract(pages, tract);
   if (span == nullptr || span->count == pages) return span;
@@ -347,17 +351,13 @@ size_t release_locked(uint64_t pages) REQUIRES(lock) {
 // anew, and the run at the end of a heap, or one beside what went back, is not too short for ever.
 Span *take_with_warm_before(Span *span, PageCount pages) REQUIRES(lock) {
   Span *before = page_map::at(PageId{span->first.value - 1});
-  released.remove(span);
-  if (before == nullptr || before->state != SpanState::kFree || before->released || before->count.value < pages.value / kJoinPart) {
-    span->state = SpanState::kLarge;  // no longer free: what is cut off must not merge with it again
-    return span;
-  }
-  warm.remove(before);
+  take_out(span);
+  if (before == nullptr || before->state != SpanState::kFree || before->released || before->count.value < pages.value / kJoinPart) return span;
+  take_out(before);
   const PageCount warm_head = before->count;
   before->count = warm_head + span->count;
   before->released = true;  // what the tail inherits
   before->zero = span->zero;
-  before->state = SpanState::kLarge;
   delete_span(span);
   page_map::set_ends(before);
   cut_tail(before, pages);
@@ -374,18 +374,16 @@ Span *take(PageCount pages, bool whole, Tract tract) REQUIRES(lock) {
   bool is_released = false;
   for (;;) {
     Span *span = warm.find(pages);
-    const bool is_warm = span != nullptr;
-    const bool of_tract = !is_warm && tract != kNoTract && used_pages() >= kTractsFrom;
-    if (!is_warm) span = of_tract ? take_from_tract(pages, tract) : released.find(pages);
     if (span != nullptr) {
-      if (of_tract) {
-        // It is in no list already.
-      } else if (is_warm || whole) {
-        runs_like(span).remove(span);
-        span->state = SpanState::kLarge;  // no longer free: what is cut off must not merge with it again
-      } else {
-        span = take_with_warm_before(span, pages);
-      }
+      take_out(span);
+    } else if (tract != kNoTract && used_pages() >= kTractsFrom) {
+      span = take_from_tract(pages, tract);
+    } else if (span = released.find(pages); span != nullptr && whole) {
+      take_out(span);
+    } else if (span != nullptr) {
+      span = take_with_warm_before(span, pages);
+    }
+    if (span != nullptr) {
       if (warm.pages() < least_warm) least_warm = warm.pages();
       return span;
     }
