@@ -351,9 +351,13 @@ size_t release_locked(uint64_t pages) REQUIRES(lock) {
 // anew, and the run at the end of a heap, or one beside what went back, is not too short for ever.
 Span *take_with_warm_before(Span *span, PageCount pages) REQUIRES(lock) {
   Span *before = page_map::at(PageId{span->first.value - 1});
-  take_out(span);
-  if (before == nullptr || before->state != SpanState::kFree || before->released || before->count.value < pages.value / kJoinPart) return span;
+  if (before == nullptr || before->state != SpanState::kFree || before->released || before->count.value < pages.value / kJoinPart) {
+    take_out(span);
+    return span;
+  }
   take_out(before);
+  if (before->count >= pages) return before;  // find() had overlooked it; what a cut in the middle of it leaves is not untouched
+  take_out(span);
   const PageCount warm_head = before->count;
   before->count = warm_head + span->count;
   before->released = true;  // what the tail inherits

@@ -4,6 +4,7 @@
 
 #include "allocator/block.h"
 #include "allocator/heap.h"
+#include "allocator/page_heap.h"
 #include "allocator/page_map.h"
 #include "tests/allocator/own_heap.h"
 
@@ -93,6 +94,28 @@ TEST(Large, OnlyTheWarmPartIsDirty) {
     void *zeroed = allocate_zeroed(300000);
     EXPECT_EQ(zeroed, first);
     EXPECT_TRUE(all_zero(zeroed, 300000));
+  });
+}
+
+// The search for a warm run looks at so many of a length. One that it has overlooked may be long enough without the untouched pages behind
+// it, and be found by way of them: none of what it leaves is untouched.
+TEST(Large, WhatIsLeftOfAWarmRunIsDirtyWhereItWasOverlooked) {
+  in_own_heap([] {
+    const auto pages = [](uint32_t count) { return large::allocate(PageCount{count}.bytes(), kPageSize).block; };
+    void *overlooked = pages(141), *behind = pages(200), *others[40];
+    for (void *&other : others) {
+      pages(1);
+      other = pages(130);
+    }
+    free_block(behind);
+    page_heap::release_all();
+    memset(overlooked, 1, PageCount{141}.bytes());
+    free_block(overlooked);
+    for (void *other : others) free_block(other);
+    pages(140);
+    const size_t bytes = PageCount{201}.bytes();
+    const large::Allocated next = large::allocate(bytes, kPageSize);
+    if (next.dirty_bytes < bytes) EXPECT_TRUE(all_zero(static_cast<char *>(next.block) + next.dirty_bytes, bytes - next.dirty_bytes));
   });
 }
 
