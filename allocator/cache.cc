@@ -138,7 +138,7 @@ void Cache::pack_tiny_if_many() {
     packs_tiny = true;
   }
   for (uint8_t *table : {class_of, counted_class_of}) {
-    if (__atomic_load_n(&table[0], __ATOMIC_RELAXED) != kRoomyClass) continue;
+    if (__atomic_load_n(&table[kTinySize], __ATOMIC_RELAXED) != kRoomyClass) continue;  // the last that is written
     for (size_t size = 0; size <= kTinySize; ++size) {
       // Sampling may write them just now, and what it writes stays: no malloc is to go uncounted.
       uint8_t roomy = kRoomyClass;
