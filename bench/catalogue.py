@@ -1,4 +1,4 @@
-"""What is measured: the workloads of bench/workloads, the classics, the whole programs, and how the former are compiled.
+"""What is measured: the workloads of bench/workloads, the classics, everyday programs, whole programs, and how the former are compiled.
 
 Used by run.py. Invariant: everything here is a fixed piece of work; its size is set in its own file, so that it does
 not depend on the machine or the allocator.
@@ -89,11 +89,18 @@ def head_comment(source):
     return " ".join(lines)
 
 
+def one_each(kind, directory, build_dir, watched=()):
+    """A file, a program, and a row."""
+    return [Workload(kind, source.stem, head_comment(source), [str(build_dir / source.stem)], watched=source.stem in watched)
+            for source in sorted((BENCH / directory).glob("*.cc"))]
+
+
 def workloads(build_dir):
-    watched = {"fragmentation"}
-    return [Workload("workload", source.stem, head_comment(source), [str(build_dir / source.stem)],
-                     watched=source.stem in watched)
-            for source in sorted((BENCH / "workloads").glob("*.cc"))]
+    return one_each("workload", "workloads", build_dir, watched={"fragmentation"})
+
+
+def everyday(build_dir):
+    return one_each("everyday", "everyday", build_dir)
 
 
 def classics(build_dir):
@@ -102,9 +109,10 @@ def classics(build_dir):
 
 
 def compile_all(build_dir):
-    """Compiles what is older than its source: the workloads, the classics, the idle and latency programs, the launcher."""
+    """Compiles what is older than its source: what lies in our own directories, the idle and latency programs, the launcher."""
     build_dir.mkdir(parents=True, exist_ok=True)
-    sources = [*sorted((BENCH / "workloads").glob("*.cc")), *sorted((BENCH / "classics").glob("*.cc")), IDLE, LATENCY]
+    sources = [source for directory in ("workloads", "classics", "everyday") for source in sorted((BENCH / directory).glob("*.cc"))]
+    sources += [IDLE, LATENCY]
     shared = [BENCH / "workloads" / "workload.h", BENCH / "classics" / "threads.h", pathlib.Path(__file__)]
     jobs = [(source, [*FLAGS, f"-I{BENCH / 'workloads'}"]) for source in sources]
     jobs.append((BENCH / "launch.cc", ["-std=c++20", "-O2", "-static"]))

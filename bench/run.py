@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the workloads of bench/workloads, the classics and some whole programs on warren's malloc and on its peers, side by side.
+"""Runs the workloads, the classics, everyday programs and some whole programs on warren's malloc and on its peers, side by side.
 
 Run by `./warren bench`, or by hand; bench/README.md says what is measured and how. catalogue.py says what is run,
 launcher.py how one program is started, measure.py what is counted, table.py and report.py show it.
@@ -126,7 +126,8 @@ def main():
         sys.exit("bench: g++ is needed to compile the workloads")
     sys.stdout.reconfigure(line_buffering=True)
     build_dir = arguments.build_dir.resolve()
-    workloads = catalogue.workloads(build_dir) + catalogue.classics(build_dir) + catalogue.programs()
+    workloads = (catalogue.workloads(build_dir) + catalogue.classics(build_dir) + catalogue.everyday(build_dir) +
+                 catalogue.programs())
     claims = {**{workload.name: workload.claim for workload in workloads}, **EXTRAS}
     if arguments.list:
         for name, claim in claims.items():

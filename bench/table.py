@@ -12,7 +12,8 @@ import textwrap
 TIME = "cpu_s"
 MEMORY = "peak_rss_kib"
 # Rows that a mean is taken of: the kind of the workloads and what the row is called.
-MEANS = (("workload", "mean, workloads"), ("classic", "mean, classics"), ("program", "mean, programs"), (None, "mean of all"))
+MEANS = (("workload", "mean, workloads"), ("classic", "mean, classics"), ("everyday", "mean, everyday"), ("program", "mean, programs"),
+         (None, "mean of all"))
 # Ratios are printed with two digits: what rounds to 1.00 is not called behind.
 BEHIND = 1.005
 

@@ -1,5 +1,5 @@
 // What the workloads share: a seeded generator, the rule how a block is used, and the line the runner reads.
-// Included by every file of this directory and of ../classics, and by nothing else. Invariant: a workload's
+// Included by every file of this directory, of ../classics and of ../everyday, and by nothing else. Invariant: a workload's
 // operations and its checksum depend on the seed only, never on addresses, threads or time, so every allocator does the
 // same work and prints the same line.
 #pragma once
