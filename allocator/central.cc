@@ -9,6 +9,8 @@
 #include "allocator/page_heap.h"
 #include "allocator/page_map.h"
 
+#include <algorithm>
+
 namespace warren {
 
 constinit Central centrals[kClassCount];
@@ -47,6 +49,16 @@ Span *Central::new_span() {
   return span;
 }
 
+namespace {
+
+// So many objects, the first at the start of a line, end with one.
+size_t lines_group(size_t object_size) {
+  const unsigned even = static_cast<unsigned>(__builtin_ctzll(object_size));
+  return even < kCacheLineLog ? size_t{1} << (kCacheLineLog - even) : 1;
+}
+
+}  // namespace
+
 size_t Central::take_from(Span *span, void **end, size_t wanted) {
   uint64_t *free_bits = span->free_bits();
   const uintptr_t start = span->start();
@@ -80,23 +92,19 @@ size_t Central::take_from(Span *span, void **end, size_t wanted) {
   return taken;
 }
 
-// Whole lines of free objects only.
-size_t Central::take_lines_from(Span *span, void **end, size_t wanted) {
-  constexpr unsigned kLineLog = 6;
+// Objects that begin and end with a line, from stretches of so many bytes of which the central has all objects.
+size_t Central::take_lines_from(Span *span, void **end, size_t wanted, size_t stretch) {
   const SizeClassInfo &shape = info(size_class());
-  const unsigned even = static_cast<unsigned>(__builtin_ctz(shape.object_size));
-  const unsigned group = even < kLineLog ? 1u << (kLineLog - even) : 1;  // so many objects begin and end with a line
-  const uint64_t whole_group = (uint64_t{1} << group) - 1;
+  const size_t size = shape.object_size, group = lines_group(size);
   uint64_t *free_bits = span->free_bits();
   size_t taken = 0;
-  for (size_t word = span->search_from / 64; word * 64 < shape.objects && taken < wanted; ++word) {
-    uint64_t lines = free_bits[word];
-    for (unsigned shift = 1; shift < group; shift *= 2) lines &= lines >> shift;
-    lines = (lines & ~uint64_t{0} / whole_group) * whole_group;
-    for (; lines != 0 && taken < wanted; lines &= lines - 1, ++taken) {
-      const size_t bit = static_cast<size_t>(__builtin_ctzll(lines));
-      *--end = at_address<void>(span->start() + (word * 64 + bit) * shape.object_size);
-      free_bits[word] &= ~(uint64_t{1} << bit);
+  for (size_t at = span->search_from * size / stretch * stretch; at < shape.objects * size && taken < wanted; at += stretch) {
+    const size_t first = (at + size - 1) / size, next = std::min<size_t>((at + stretch + size - 1) / size, shape.objects);
+    if (!bits::all_set(free_bits, first, next)) continue;
+    const size_t inside = (at + group * size - 1) / (group * size) * group, behind = std::min<size_t>((at + stretch) / size, shape.objects) / group * group;
+    for (size_t index = inside; index < behind && taken < wanted; ++index, ++taken) {
+      *--end = at_address<void>(span->start() + index * size);
+      bits::clear(free_bits, index);
     }
   }
   span->free_objects = static_cast<uint16_t>(span->free_objects - taken);
@@ -105,14 +113,17 @@ size_t Central::take_lines_from(Span *span, void **end, size_t wanted) {
 }
 
 size_t Central::fetch_on_own_lines(void **end, size_t wanted) {
+  constexpr int kLooks = 4;  // spans; in a heap full of holes none may have a whole line
+  const size_t size = info(size_class()).object_size, lines = lines_group(size) * size;
   {
-    constexpr int kLooks = 4;  // spans; in a heap full of holes none may have a whole line
     MutexLock guard(lock_);
-    Span *span = partial_.front();
-    for (int looks = 0; span != nullptr && looks < kLooks; ++looks, span = span->next) {
-      if (const size_t taken = take_lines_from(span, end, wanted); taken != 0) {
-        objects_out_ += taken;
-        return taken;
+    for (const size_t stretch : {size <= kMaxSmallSize ? object_map::kBytesForLine : lines, lines}) {
+      Span *span = partial_.front();
+      for (int looks = 0; span != nullptr && looks < kLooks; ++looks, span = span->next) {
+        if (const size_t taken = take_lines_from(span, end, wanted, stretch); taken != 0) {
+          objects_out_ += taken;
+          return taken;
+        }
       }
     }
   }

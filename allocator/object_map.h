@@ -48,6 +48,10 @@ WARREN_ALWAYS_INLINE size_t place_of(size_t octet) {
 
 constexpr bool uses_one_row(size_t object_size) { return object_size % (kTinySize << kRowsLog) == 0; }
 
+// The marks of so many bytes of small blocks, from a multiple of it, fill a cache line of each row. (Medium blocks that two threads have
+// side by side cost either of them nothing.)
+inline constexpr size_t kBytesForLine = size_t{1} << (kCacheLineLog + kOctetShift + kRowsLog);
+
 // For any address; only the parts of the plane that belong to the grown arena may be touched.
 WARREN_ALWAYS_INLINE uint8_t *fine(uintptr_t block) { return arena.fine_from_zero + place_of(block >> kOctetShift); }
 inline uint8_t *coarse(uintptr_t block) { return arena.coarse_from_zero + (block >> kCoarseShift); }

@@ -33,6 +33,16 @@ inline size_t find_set(const uint64_t *words, size_t from, size_t count) {
   return found < count ? found : count;
 }
 
+inline bool all_set(const uint64_t *words, size_t from, size_t end) {
+  while (from < end) {
+    const size_t last = (from | 63) < end ? (from | 63) : end - 1;
+    const uint64_t wanted = ~uint64_t{0} >> (63 - last % 64) & ~uint64_t{0} << (from % 64);
+    if ((words[from / 64] & wanted) != wanted) return false;
+    from = last + 1;
+  }
+  return true;
+}
+
 // Set bits of a word. By hand: the processors we are built for need not have the instruction, and libgcc's function is not ours to import.
 constexpr unsigned count(uint64_t word) {
   word -= word >> 1 & 0x5555555555555555;

@@ -12,6 +12,7 @@ namespace warren {
 inline constexpr unsigned kPageShift = 13;
 inline constexpr size_t kPageSize = size_t{1} << kPageShift;
 inline constexpr size_t kOsPageSize = 4096;
+inline constexpr unsigned kCacheLineLog = 6;
 
 // The object map keeps one byte for each place where a block can start (object_map.h).
 inline constexpr unsigned kOctetShift = 3;   // tiny blocks start on multiples of 8, small ones on multiples of 16

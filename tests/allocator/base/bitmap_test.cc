@@ -48,6 +48,22 @@ TEST(Bitmap, FindOnEmptyAndAtTheEnd) {
   EXPECT_EQ(bits::find_set(words, 100, 128), 127u);
 }
 
+TEST(Bitmap, AllSetLooksAtEachBitOfTheRangeAndNoOther) {
+  constexpr size_t kBits = 200;
+  for (size_t from = 0; from <= kBits; from += 7) {
+    for (size_t end = from; end <= kBits; end += 9) {
+      uint64_t words[bits::words_for(kBits)] = {};
+      for (size_t i = from; i < end; ++i) bits::set(words, i);
+      EXPECT_TRUE(bits::all_set(words, from, end)) << from << " to " << end;
+      for (size_t i = from; i < end; ++i) {
+        bits::clear(words, i);
+        EXPECT_FALSE(bits::all_set(words, from, end)) << i << " of " << from << " to " << end;
+        bits::set(words, i);
+      }
+    }
+  }
+}
+
 TEST(Bitmap, RandomOperationsAgreeWithAModel) {
   const unsigned seed = std::random_device{}();
   RecordProperty("seed", std::to_string(seed));
