@@ -9,10 +9,15 @@
 #include "tests/allocator/own_process.h"
 #include "tests/allocator/page_walk.h"
 
+#include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <string>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 namespace warren {
 namespace {
@@ -70,6 +75,29 @@ TEST(Arena, SetUpClaimsAndMarksTheSentinel) {
     EXPECT_EQ(*object_map::fine(arena.start + kTinySize), 0);
     EXPECT_EQ(arena.octet_count, 0u) << "nothing has grown";
     EXPECT_TRUE(arena_growth::set_up(kDefaultArenaSize)) << "again is no harm";
+  });
+}
+
+// Where huge pages are used always, rows that nobody uses would be there as well.
+TEST(Arena, TheFinePlaneIsExceptedFromHugePages) {
+  in_own_process([] {
+    if (access("/sys/kernel/mm/transparent_hugepage/enabled", R_OK) != 0) return;  // a kernel that has none
+    ASSERT_TRUE(arena_growth::set_up(kDefaultArenaSize));
+    for (int growth = 0; growth < 3; ++growth) ASSERT_EQ(arena_growth::grow(PageCount{1}).result, GrowResult::kGrown);
+    std::ifstream maps("/proc/self/smaps");
+    uintptr_t begin = 0, end = 0;
+    size_t covered = 0;
+    for (std::string line; std::getline(maps, line);) {
+      unsigned long from, to;
+      if (sscanf(line.c_str(), "%lx-%lx ", &from, &to) == 2) begin = from, end = to;
+      if (line.rfind("VmFlags:", 0) != 0) continue;
+      const uintptr_t first = std::max(begin, address_of(arena.fine));
+      const uintptr_t last = std::min(end, address_of(object_map::fine(grown_end() - kTinySize)) + 1);
+      if (first >= last) continue;
+      covered += last - first;
+      EXPECT_NE((line + ' ').find(" nh "), std::string::npos) << line;
+    }
+    EXPECT_EQ(covered, arena.grown_bytes() >> kOctetShift);
   });
 }
 
