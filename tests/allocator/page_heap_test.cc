@@ -432,15 +432,6 @@ TEST(PageHeap, GrowthIsAnEighthOfTheArena) {
 
 constexpr uint32_t kHugePages = (size_t{2} << 20) >> kPageShift;
 
-// How many OS pages of the range have memory behind them.
-size_t resident(uintptr_t start, size_t bytes) {
-  std::vector<unsigned char> pages(bytes / kOsPageSize);
-  EXPECT_EQ(mincore(at_address<void>(start), bytes, pages.data()), 0);
-  size_t count = 0;
-  for (const unsigned char page : pages) count += page & 1;
-  return count;
-}
-
 // A run of `pages` that was written to, with a page in use behind it; warm once it is free.
 struct Dirty {
   explicit Dirty(uint32_t pages) : span(large(pages)), guard(large(1)) {

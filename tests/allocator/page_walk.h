@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/mman.h>
 #include <vector>
 
 namespace warren {
@@ -78,6 +79,15 @@ inline std::vector<WalkedSpan> walk_pages() {
   EXPECT_EQ(stats.spans, spans.size());
   EXPECT_LE(in_tract, 2u);
   return spans;
+}
+
+// How many OS pages of the range have memory behind them.
+inline size_t resident(uintptr_t start, size_t bytes) {
+  std::vector<unsigned char> pages(bytes / kOsPageSize);
+  EXPECT_EQ(mincore(at_address<void>(start), bytes, pages.data()), 0);
+  size_t count = 0;
+  for (const unsigned char page : pages) count += page & 1;
+  return count;
 }
 
 }  // namespace warren

@@ -6,6 +6,8 @@
 #include "allocator/object_map.h"
 #include "tests/allocator/own_heap.h"
 
+#include <algorithm>
+#include <cstring>
 #include <map>
 #include <vector>
 
@@ -109,6 +111,31 @@ TEST(Tracts, ABlockGrowsIntoATract) {
       walk_pages();
       Span *next = page_heap::allocate(PageCount{1}, SpanState::kObjects, kOfOneRow);
       EXPECT_EQ(next->first, PageId{64 + taken / 16 * 16}) << "a new tract";
+      walk_pages();
+    });
+  }
+}
+
+// Runs that share an OS page of the maps, given back one after the other: with the last of them it goes.
+TEST(Tracts, TheMapThatNeighboursShareGoesWithTheLast) {
+  constexpr uint32_t kRegion = kRegionPages;
+  for (const uint32_t each : {1u, 3u, 12u, 15u, 17u, 40u}) {
+    in_own_heap([each] {
+      Span *before = large(kRegion - 1);  // page 0 is nobody's
+      std::vector<Span *> spans;
+      for (uint32_t pages = 0; pages < 2 * kRegion; pages += each) spans.push_back(large(std::min(each, 2 * kRegion - pages)));
+      Span *behind = large(kRegion);
+      ASSERT_EQ(before->end(), PageId{kRegion});
+      ASSERT_EQ(behind->first, PageId{3 * kRegion});
+      uint8_t *const fine = arena.fine + (kRegion * kPageSize >> kOctetShift);
+      constexpr size_t kBytes = 2 * kRegion * kPageSize >> kOctetShift;
+      memset(fine, 0, kBytes);
+      EXPECT_EQ(resident(address_of(fine), kBytes), kBytes / kOsPageSize);
+      for (const size_t turn : {0u, 1u, 2u}) {
+        for (size_t i = turn; i < spans.size(); i += 3) page_heap::free(spans[i]);
+        page_heap::release_all();
+      }
+      EXPECT_EQ(resident(address_of(fine), kBytes), 0u) << "freed by " << each;
       walk_pages();
     });
   }
