@@ -53,6 +53,20 @@ class FreeRuns {
     return nullptr;
   }
 
+  // The first that `accept` takes, of runs that are about `least` pages long or longer, the longest first; not all are looked at.
+  template <class Accept>
+  Span *find_from_longest(PageCount least, Accept accept) const {
+    int rest = kSearchLimit;
+    const uint32_t shortest = list_for(least);
+    for (uint32_t list = kLists; list-- > shortest;) {
+      for (Span *span = lists_[list].front(); span != nullptr; span = span->next) {
+        if (accept(span)) return span;
+        if (--rest == 0) return nullptr;
+      }
+    }
+    return nullptr;
+  }
+
   uint64_t pages() const { return pages_; }
 
   struct Layout;

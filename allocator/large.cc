@@ -42,7 +42,8 @@ void *publish(Span *span) {
 // To another place: pages are moved where there are many, bytes copied where there are few.
 void *relocate(void *block, Span *span, size_t size) {
   const size_t kept = size < span->bytes() ? size : span->bytes();
-  Span *target = page_heap::allocate(PageCount::covering(size), SpanState::kLarge, SizeClass{0});
+  const PageCount moved_in = kept >= kMinMoveSize ? PageCount::covering(kept) : PageCount{0};
+  Span *target = page_heap::allocate(PageCount::covering(size), SpanState::kLarge, SizeClass{0}, moved_in);
   if (target == nullptr) return nullptr;
   const bool cold = target->dirty_bytes() < target->bytes() / 2;
   target->zero = false;

@@ -4,8 +4,10 @@
 #include "allocator/base/check.h"
 #include "allocator/base/layout.h"
 #include "allocator/base/options.h"
+#include "allocator/base/os_calls.h"
 #include "allocator/base/os_memory.h"
 #include "allocator/free_runs.h"
+#include "allocator/growth.h"
 #include "allocator/huge_pages.h"
 #include "allocator/metadata.h"
 #include "allocator/object_map.h"
@@ -44,9 +46,15 @@ constexpr uint64_t kNever = ~uint64_t{0};
 // The same above memlimit. Less: the thread comes and goes for what the program is about to use again.
 constexpr uint64_t kWakePagesOverLimit = PageCount::covering(size_t{2} << 20).value;
 
-// A warm run before one without memory is used with it when it is this part of what is wanted. Half: large_blocks peaks 18%
+// Warm runs are used with the free ones around them when the longest is this part of what is wanted. Half: large_blocks peaks 18%
 // higher. All of them: realloc would copy into new pages where it can move.
 constexpr uint32_t kJoinPart = 8;
+
+// So many runs are joined at most: a heap of single pages in turn warm and not is no place for a large block.
+constexpr uint32_t kMostJoined = 64;
+
+// Handed to the kernel in one call. More: who needs them finds them gone for longer.
+constexpr PageCount kGrowthBatch = PageCount::covering(size_t{2} << 20);
 
 constexpr uint32_t kHugePages = PageCount::covering(size_t{2} << 20).value;
 
@@ -63,9 +71,17 @@ uint32_t moves GUARDED_BY(lock) = 0;
 uint64_t wake_at GUARDED_BY(lock) = kWakePages;   // warm pages
 uint64_t least_warm GUARDED_BY(lock) = 0;         // since the last look
 uint64_t scavenged_pages GUARDED_BY(lock) = 0;
-Span *releasing GUARDED_BY(lock) = nullptr;       // the one span in the state kReleasing
-const void *releaser GUARDED_BY(lock) = nullptr;  // the thread that has it in its hands
 uint16_t round GUARDED_BY(lock) = 1;              // of giving back: what is refused is not tried again in it
+
+// The spans in the state kReleasing: one of the scavenger's, and one of whoever makes up for growth.
+enum Purpose : unsigned { kScavenging, kGrowing, kPurposes };
+struct Release {
+  Span *span;
+  const void *thread;  // that has it in its hands
+};
+Release releases[kPurposes] GUARDED_BY(lock) = {};
+
+Growth growth GUARDED_BY(lock);
 
 WARREN_SHOW_ADDRESS("page_heap.warm", &warm);
 WARREN_SHOW_ADDRESS("page_heap.released", &released);
@@ -84,7 +100,11 @@ void start_round() REQUIRES(lock) {
   if (++round == 0) round = 1;
 }
 
-uint64_t releasing_pages() REQUIRES(lock) { return releasing != nullptr ? releasing->count.value : 0; }
+uint64_t releasing_pages() REQUIRES(lock) {
+  uint64_t pages = 0;
+  for (const Release &release : releases) pages += release.span != nullptr ? release.span->count.value : 0;
+  return pages;
+}
 uint64_t free_pages() REQUIRES(lock) { return warm.pages() + released.pages() + releasing_pages(); }
 uint64_t used_pages() REQUIRES(lock) { return arena.end_page().value - hole_pages - free_pages(); }
 
@@ -142,14 +162,17 @@ void take_out(Span *span) REQUIRES(lock) {
   span->state = SpanState::kLarge;
 }
 
-// The neighbour that starts or ends at `page`, if it is free, in the same state as `span`, and no tract's.
-Span *mergeable(PageId page, const Span *span) REQUIRES(lock) {
+// The free run that starts or ends at `page`, in either state, if it is no tract's.
+Span *free_run_at(PageId page) REQUIRES(lock) {
   if (page >= arena.end_page()) return nullptr;
-  Span *neighbour = page_map::at(page);
-  if (neighbour == nullptr || neighbour->state != SpanState::kFree || neighbour->released != span->released || neighbour->in_tract) {
-    return nullptr;
-  }
-  return neighbour;
+  Span *span = page_map::at(page);
+  return span != nullptr && span->state == SpanState::kFree && !span->in_tract ? span : nullptr;
+}
+
+// The same, if it is in the same state as `span`.
+Span *mergeable(PageId page, const Span *span) REQUIRES(lock) {
+  Span *neighbour = free_run_at(page);
+  return neighbour != nullptr && neighbour->released == span->released ? neighbour : nullptr;
 }
 
 // Puts a run into its free list, merged with its neighbours. The surviving structure is `span`.
@@ -257,12 +280,14 @@ bool leave_tract(Tract tract) REQUIRES(lock) {
   return true;
 }
 
-// Whether there is more than a little without memory that does not lie at the end of the arena, where it grows.
-bool much_is_loose() REQUIRES(lock) {
+// What is without memory and does not lie at the end of the arena, where it grows.
+uint64_t loose_pages() REQUIRES(lock) {
   const Span *last = page_map::at(PageId{arena.end_page().value - 1});
   const uint32_t at_end = last != nullptr && last->state == SpanState::kFree && last->released ? last->count.value : 0;
-  return released.pages() - at_end > kLoosePages + used_pages() / kLoosePart;
+  return released.pages() - at_end;
 }
+
+bool much_is_loose() REQUIRES(lock) { return loose_pages() > kLoosePages + used_pages() / kLoosePart; }
 
 // Out of its list: what is left of the tract, or else a new one of at least `pages`. nullptr: there is no run for it.
 Span *take_tract(PageCount pages, Tract tract) REQUIRES(lock) {
@@ -332,27 +357,49 @@ size_t release_locked(uint64_t pages) REQUIRES(lock) {
   return bytes;
 }
 
-// Takes a run without memory out of its list, with the warm run before it if that is long enough to be worth it: fewer pages are touched
-// anew, and the run at the end of a heap, or one beside what went back, is not too short for ever.
-Span *take_with_warm_before(Span *span, PageCount pages) REQUIRES(lock) {
-  Span *before = page_map::at(PageId{span->first.value - 1});
-  if (before == nullptr || before->state != SpanState::kFree || before->released || before->count.value < pages.value / kJoinPart) {
-    take_out(span);
-    return span;
+// Makes a span that is in no list longer, up to `end`, by the free runs behind it. Returns where the last warm one of them ends, or
+// where the span starts.
+PageId absorb(Span *span, PageId end) REQUIRES(lock) {
+  PageId dirty_end = span->first;
+  while (span->end() < end) {
+    Span *next = page_map::at(span->end());
+    take_out(next);
+    if (end < next->end()) cut_tail(next, end - next->first);
+    if (!next->released) dirty_end = next->end();
+    span->count = span->count + next->count;
+    delete_span(next);
   }
-  take_out(before);
-  if (before->count >= pages) return before;  // find() had overlooked it; what a cut in the middle of it leaves is not untouched
-  take_out(span);
-  const PageCount warm_head = before->count;
-  before->count = warm_head + span->count;
-  before->released = true;  // what the tail inherits
-  before->zero = span->zero;
-  delete_span(span);
-  page_map::set_ends(before);
-  cut_tail(before, pages);
-  before->zero = false;
-  before->warm_head = warm_head;
-  return before;
+  page_map::set_ends(span);
+  return dirty_end;
+}
+
+// A warm run that is too short, with free ones behind it, and before it where that is not enough, which are together long enough: fewer
+// pages are touched anew, and what lies beside a part that went back is not too short for ever. In no list; nullptr when there is none.
+Span *take_joined(PageCount pages) REQUIRES(lock) {
+  Span *leftmost = nullptr;
+  PageId end{};
+  Span *longest = warm.find_from_longest(PageCount{pages.value / kJoinPart + 1}, [&](Span *run) REQUIRES(lock) {
+    leftmost = run;
+    end = run->end();
+    for (uint32_t joined = 1; end - leftmost->first < pages; ++joined) {
+      if (joined == kMostJoined) return false;
+      if (const Span *behind = free_run_at(end); behind != nullptr) {
+        end = behind->end();
+      } else if (leftmost = free_run_at(PageId{leftmost->first.value - 1}); leftmost == nullptr) {
+        return false;
+      }
+    }
+    return true;
+  });
+  if (longest == nullptr) return nullptr;
+  const PageId begin = leftmost == longest ? longest->first : PageId{end.value - pages.value};
+  take_out(leftmost);
+  Span *span = begin == leftmost->first ? leftmost : cut_head(leftmost, leftmost->end() - begin);
+  PageId dirty_end = span->released ? span->first : span->end();
+  if (const PageId other = absorb(span, begin + pages); dirty_end < other) dirty_end = other;
+  span->released = span->zero = false;
+  if (span->count == pages) span->warm_head = dirty_end - span->first;
+  return span;
 }
 
 // A run of at least `pages`, out of its list; nullptr when there is none even after growing.
@@ -367,10 +414,9 @@ Span *take(PageCount pages, bool whole, Tract tract) REQUIRES(lock) {
       take_out(span);
     } else if (tract != kNoTract && used_pages() >= kTractsFrom) {
       span = take_from_tract(pages, tract);
-    } else if (span = released.find(pages); span != nullptr && whole) {
-      take_out(span);
-    } else if (span != nullptr) {
-      span = take_with_warm_before(span, pages);
+    } else {
+      if (!whole) span = take_joined(pages);
+      if (span == nullptr && (span = released.find(pages)) != nullptr) take_out(span);
     }
     if (span != nullptr) {
       if (warm.pages() < least_warm) least_warm = warm.pages();
@@ -389,7 +435,7 @@ Span *take(PageCount pages, bool whole, Tract tract) REQUIRES(lock) {
 }
 
 void hand_out(Span *span, SpanState state, SizeClass size_class) REQUIRES(lock) {
-  const bool was_released = span->released;
+  const bool was_released = span->released || span->warm_head.value != 0;
   span->released = false;
   span->state = state;
   span->size_class = size_class;
@@ -400,10 +446,16 @@ void hand_out(Span *span, SpanState state, SizeClass size_class) REQUIRES(lock) 
     page_map::set_ends(span);
     large_pages += span->count.value;
   }
-  if (was_released) {
-    if (const uint64_t over = pages_over_limit(); WARREN_UNLIKELY(over != 0)) scavenged_pages += release_locked(over) >> kPageShift;
-  }
+  const uint64_t over = was_released ? pages_over_limit() : 0;
+  if (WARREN_UNLIKELY(over != 0)) scavenged_pages += release_locked(over) >> kPageShift;
   note_use();
+}
+
+// How many warm pages are to go for those that are in use since a moment ago, of which `moved_in` bring their memory along.
+uint64_t surplus_of_growth(PageCount moved_in) REQUIRES(lock) {
+  const bool is_peak = growth.note(used_pages() - moved_in.value, warm.pages());
+  if (WARREN_LIKELY(!is_peak) || options.scavenge_delay.load(std::memory_order_relaxed) == kNoLimit) return 0;
+  return growth.give_back(warm.pages(), loose_pages(), os_calls::now());
 }
 
 void free_locked(Span *span) REQUIRES(lock) {
@@ -413,10 +465,64 @@ void free_locked(Span *span) REQUIRES(lock) {
   used_pages_now.store(used_pages(), std::memory_order_relaxed);
 }
 
-}  // namespace
-
-Span *allocate(PageCount pages, SpanState state, SizeClass size_class) {
+// Gives back one warm run of up to `most` pages, without the lock while the kernel works. Returns what went.
+PageCount release_one(Purpose purpose, PageCount most) EXCLUDES(lock) {
+  Span *span;
+  Release &release = releases[purpose];
+  {
+    MutexLock guard(lock);
+    if (release.span != nullptr) return PageCount{0};  // another thread grows as well
+    span = warm.longest_releasable(round);
+    if (span == nullptr) return PageCount{0};
+    warm.remove(span);
+    span->state = SpanState::kReleasing;  // what is cut off must not merge with it again
+    // From the end, and cut where huge pages are, so that each goes as a whole.
+    PageCount part = most;
+    const uint32_t past_boundary = span->end().value % kHugePages;
+    if (past_boundary != 0 && past_boundary < part.value) part.value = past_boundary;
+    if (part < span->count) span = cut_head(span, part);
+    release = {span, __builtin_thread_pointer()};
+  }
+  const PageCount pages = span->count;
+  const bool gone = give_back(span);
   MutexLock guard(lock);
+  release.span = nullptr;
+  if (gone) {
+    scavenged_pages += pages.value;
+    insert_released(span);
+  } else {
+    insert_free(span);
+    span->refused_in = round;
+    if (purpose == kGrowing) growth.refused(os_calls::now());
+  }
+  return gone ? pages : PageCount{0};
+}
+
+// Before the new pages are touched.
+WARREN_COLD void make_up_for_growth(uint64_t pages) EXCLUDES(lock) {
+  while (pages != 0) {
+    const PageCount most{static_cast<uint32_t>(std::min<uint64_t>(pages, kGrowthBatch.value))};
+    const uint64_t gone = release_one(kGrowing, most).value;
+    if (gone == 0) return;
+    pages -= std::min(gone, pages);
+  }
+}
+
+// Runs what puts more pages in use, if it succeeds.
+template <class Take>
+auto with_growth(PageCount moved_in, Take take) EXCLUDES(lock) {
+  uint64_t surplus = 0;
+  decltype(take()) taken;
+  {
+    MutexLock guard(lock);
+    taken = take();
+    if (taken) surplus = surplus_of_growth(moved_in);
+  }
+  if (WARREN_UNLIKELY(surplus != 0)) make_up_for_growth(surplus);
+  return taken;
+}
+
+Span *allocate_locked(PageCount pages, SpanState state, SizeClass size_class) REQUIRES(lock) {
   Span *span = take(pages, false, tract_for(state, size_class));
   if (span == nullptr) return nullptr;
   if (state == SpanState::kObjects && !span->released) {
@@ -430,10 +536,9 @@ Span *allocate(PageCount pages, SpanState state, SizeClass size_class) {
   return span;
 }
 
-Span *allocate_aligned(PageCount pages, size_t align) {
+Span *allocate_aligned_locked(PageCount pages, size_t align) REQUIRES(lock) {
   const PageCount slack{static_cast<uint32_t>((align >> kPageShift) - 1)};
   if (align >> kPageShift > kMaxRun || slack.value > kMaxRun - pages.value) return nullptr;
-  MutexLock guard(lock);
   Span *span = take(pages + slack, true, kNoTract);
   if (span == nullptr) return nullptr;
   const PageCount head = arena.page_of(align_up(span->start(), align)) - span->first;
@@ -445,6 +550,16 @@ Span *allocate_aligned(PageCount pages, size_t align) {
   cut_tail(span, pages);
   hand_out(span, SpanState::kLarge, SizeClass{0});
   return span;
+}
+
+}  // namespace
+
+Span *allocate(PageCount pages, SpanState state, SizeClass size_class, PageCount moved_in) {
+  return with_growth(moved_in, [=]() REQUIRES(lock) { return allocate_locked(pages, state, size_class); });
+}
+
+Span *allocate_aligned(PageCount pages, size_t align) {
+  return with_growth(PageCount{0}, [=]() REQUIRES(lock) { return allocate_aligned_locked(pages, align); });
 }
 
 void free(Span *span) {
@@ -463,23 +578,20 @@ bool resize_locked(Span *span, PageCount pages) REQUIRES(lock) {
   const PageCount before = span->count;
   span->zero = false;
   if (pages > before) {
-    if (span->end() >= arena.end_page()) return false;
-    Span *after = page_map::at(span->end());
-    for (const Tract tract : {kOneRow, kMoreRows}) {
-      if (after != nullptr && after == tracts[tract] && leave_tract(tract)) after = page_map::at(span->end());
+    const PageId end = span->first + pages;
+    for (PageId at = span->end(); at < end;) {
+      if (at >= arena.end_page()) return false;
+      const Span *after = page_map::at(at);
+      for (const Tract tract : {kOneRow, kMoreRows}) {
+        if (after != nullptr && after == tracts[tract] && leave_tract(tract)) after = page_map::at(at);
+      }
+      if (after == nullptr || after->state != SpanState::kFree) return false;
+      at = after->end();
     }
-    if (after == nullptr || after->state != SpanState::kFree || span->count + after->count < pages) return false;
-    runs_like(after).remove(after);
-    const bool was_released = after->released;
-    const bool was_zero = after->zero;
-    span->count = span->count + after->count;
-    delete_span(after);
-    span->released = was_released;  // what the tail inherits when it is cut off again
-    span->zero = was_zero;
+    absorb(span, end);
   }
   cut_tail(span, pages);
   if (warm.pages() < least_warm) least_warm = warm.pages();
-  span->released = span->zero = false;
   page_map::set_ends(span);
   large_pages += span->count.value;
   large_pages -= before.value;
@@ -490,13 +602,12 @@ bool resize_locked(Span *span, PageCount pages) REQUIRES(lock) {
 }  // namespace
 
 bool resize(Span *span, PageCount pages) {
-  bool resized;
-  bool wake;
-  {
-    MutexLock guard(lock);
-    resized = resize_locked(span, pages);
+  bool wake = false;
+  const bool resized = with_growth(PageCount{0}, [&]() REQUIRES(lock) {
+    const bool done = resize_locked(span, pages);
     wake = much_is_warm();
-  }
+    return done;
+  });
   if (WARREN_UNLIKELY(wake)) scavenger::wake();
   return resized;
 }
@@ -528,35 +639,7 @@ size_t release_all() {
   return release_locked(kNever);
 }
 
-PageCount scavenge(PageCount most) {
-  Span *span;
-  {
-    MutexLock guard(lock);
-    span = warm.longest_releasable(round);
-    if (span == nullptr) return PageCount{0};
-    warm.remove(span);
-    span->state = SpanState::kReleasing;  // what is cut off must not merge with it again
-    // From the end, and cut where huge pages are, so that each goes as a whole.
-    PageCount part = most;
-    const uint32_t past_boundary = span->end().value % kHugePages;
-    if (past_boundary != 0 && past_boundary < part.value) part.value = past_boundary;
-    if (part < span->count) span = cut_head(span, part);
-    releasing = span;
-    releaser = __builtin_thread_pointer();
-  }
-  const PageCount pages = span->count;
-  const bool gone = give_back(span);
-  MutexLock guard(lock);
-  releasing = nullptr;
-  if (gone) {
-    scavenged_pages += pages.value;
-    insert_released(span);
-  } else {
-    insert_free(span);
-    span->refused_in = round;
-  }
-  return gone ? pages : PageCount{0};
-}
+PageCount scavenge(PageCount most) { return release_one(kScavenging, most); }
 
 WarmMemory take_warm_memory() {
   MutexLock guard(lock);
@@ -592,10 +675,11 @@ void call_when_used(UseMark first, UseMark second) {
 
 void reset_in_child() {
   MutexLock guard(lock);
-  // Forked in a handler that interrupted the release itself: the thread goes on with it in both processes.
-  if (Span *span = releasing; span != nullptr && releaser != __builtin_thread_pointer()) {
-    releasing = nullptr;
-    insert_free(span);  // what it contains is unknown
+  for (Release &release : releases) {
+    // Forked in a handler that interrupted the release itself: the thread goes on with it in both processes.
+    if (release.span == nullptr || release.thread == __builtin_thread_pointer()) continue;
+    insert_free(release.span);  // what it contains is unknown
+    release.span = nullptr;
   }
   arm_locked();
 }

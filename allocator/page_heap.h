@@ -19,8 +19,9 @@ extern std::atomic<uint32_t> stamp;
 
 // A span of at least `pages` in the state kObjects, kLarge or kCollected; nullptr when there is no memory. Warm runs are
 // preferred to released and new ones, and among runs the tightest fit; spans of small objects come from tracts where the heap grows.
-// Span::zero tells what the pages contain.
-Span *allocate(PageCount pages, SpanState state, SizeClass size_class) EXCLUDES(lock);
+// Warm runs that are too short are used with free ones beside them. Span::zero tells what the pages contain. `moved_in`: the pages whose
+// memory move() is to bring along, if the span has none.
+Span *allocate(PageCount pages, SpanState state, SizeClass size_class, PageCount moved_in = PageCount{0}) EXCLUDES(lock);
 
 // A kLarge span whose start is a multiple of `align` bytes, a power of two above kPageSize.
 Span *allocate_aligned(PageCount pages, size_t align) EXCLUDES(lock);

@@ -45,7 +45,7 @@ struct Span {
   uint16_t sampled;        // objects that the heap profile has, see gc/sampled_objects.h; changed by atomic operations
   uint32_t generation;     // the cycle whose marks have become its allocated bits
   uint32_t since;          // page_heap::stamp, when it was handed out last
-  PageCount warm_head;     // of a run just handed out that is not `zero`: all behind so many pages is; 0: nothing is
+  PageCount warm_head;     // of a run just handed out that is not `zero`: all behind so many pages is; 0: of one that was warm
   uint64_t few_bits;       // of kObjects: which objects the central holds, where there are at most kFewObjects
 
   PageId end() const { return first + count; }

@@ -1,14 +1,16 @@
 // Random operations on the page heap against a model of it that is too simple to be wrong: a map of free runs.
 // Run as a test of its own; WARREN_SEED repeats a run, WARREN_SOAK=n makes it n times (1: 20 times) as long.
 // Invariant: after every operation the page heap's free runs, read from the page map, are those of the model, and the
-// choice among them was the tightest warm run, else the tightest untouched one, else growth; for spans of small objects
-// what is left of their tract comes before untouched ones. Contents are checked:
-// memory said to be zero is, and moved memory has come along.
+// choice among them was the tightest warm run, else one that is a fair part together with the free ones beside it, else the tightest
+// untouched one, else growth; for spans of small objects what is left of their tract comes after the first. Contents are checked:
+// memory said to be zero is, and moved memory has come along. Nothing goes back for growth: that hangs on the clock.
+#include "allocator/base/options.h"
 #include "allocator/heap.h"
 #include "allocator/page_heap.h"
 #include "tests/allocator/own_process.h"
 #include "tests/allocator/page_walk.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <random>
@@ -67,21 +69,66 @@ class Model {
     return page < end ? end - page : 0;
   }
 
-  // As cut(), of two runs: the end of the first and the start of the second.
-  Run cut_both(uint32_t first, uint32_t count) {
-    const uint32_t of_first = rest_of_run(first);
-    if (of_first >= count) return cut(first, count);
-    const Run before = cut(first, of_first), after = cut(first + of_first, count - of_first);
-    EXPECT_TRUE(!before.released && after.released);
-    return {of_first + after.count, after.released, false};
+  // What was taken of several runs.
+  struct Taken {
+    uint32_t runs = 0;
+    uint32_t first_run = 0;     // length that the first of them had
+    bool first_whole = false;   // from its start
+    uint32_t longest_warm = 0;  // length that a warm one had
+    uint32_t dirty = 0;         // pages up to the end of the last warm one
+    bool released = true, zero = true;  // all of them
+  };
+
+  // As cut(), of as many runs as it is.
+  Taken cut_all(uint32_t first, uint32_t count) {
+    Taken taken;
+    for (uint32_t at = first; at < first + count;) {
+      const auto [start, whole] = run_around(at);
+      const uint32_t part = std::min(first + count, start + whole.count) - at;
+      if (taken.runs++ == 0) {
+        taken.first_run = whole.count;
+        taken.first_whole = start == first;
+      }
+      EXPECT_FALSE(whole.in_tract);
+      const Run run = cut(at, part);
+      if (run.count == 0) return taken;
+      at += part;
+      taken.released = taken.released && run.released;
+      taken.zero = taken.zero && run.zero;
+      if (!run.released) {
+        taken.longest_warm = std::max(taken.longest_warm, whole.count);
+        taken.dirty = at - first;
+      }
+    }
+    return taken;
   }
 
-  // Length of the warm run that ends before this page, 0 for none.
-  uint32_t warm_before(uint32_t page) const {
-    auto at = runs_.lower_bound(page);
-    if (at == runs_.begin()) return 0;
-    --at;
-    return at->first + at->second.count == page && !at->second.released ? at->second.count : 0;
+  // Free pages from this one on, in runs of either state but no tract's.
+  uint32_t free_from(uint32_t page) const {
+    uint32_t end = page;
+    for (;;) {
+      const auto [start, run] = run_around(end);
+      if (run.count == 0 || run.in_tract) return end - page;
+      end = start + run.count;
+    }
+  }
+
+  // Whether a warm run and what is free beside it are long enough; `runs`: how many warm ones might be the one.
+  bool joinable(uint32_t pages, uint32_t *runs) const {
+    bool found = false;
+    *runs = 0;
+    for (auto at = runs_.begin(); at != runs_.end(); ++at) {
+      if (at->second.released || at->second.count < pages / 8 + 1) continue;
+      ++*runs;
+      auto leftmost = at;
+      while (leftmost != runs_.begin()) {
+        const auto before = std::prev(leftmost);
+        if (before->first + before->second.count != leftmost->first || before->second.in_tract) break;
+        leftmost = before;
+      }
+      found = found || free_from(leftmost->first) >= pages;
+    }
+    return found;
   }
 
   // Length of the tightest run in that state, 0 for none.
@@ -249,16 +296,18 @@ class Player {
   void allocate(SpanState state) {
     const uint32_t pages = some_length();
     const uint32_t warm = model_.tightest(pages, false), untouched = model_.tightest(pages, true);
+    uint32_t candidates;
+    const bool joinable = model_.joinable(pages, &candidates) && candidates < 16 && model_.runs().size() < 32;
     Span *span = page_heap::allocate(PageCount{pages}, state,
                                      SizeClass{static_cast<uint8_t>(state == SpanState::kObjects ? 40 : 0)});
     ASSERT_NE(span, nullptr);
     ASSERT_EQ(span->count.value, pages);
-    if (warm != 0 || untouched != 0) {
+    if (warm != 0 || untouched != 0 || joinable) {
       EXPECT_EQ(arena.end_page().value, grown_) << "grew with a free run at hand";
     }
     see_growth();
     const bool from_tail = warm != 0 && state == SpanState::kObjects;
-    take(span, warm, untouched, from_tail);
+    take(span, warm, untouched, joinable, from_tail);
     own(span);
   }
 
@@ -272,6 +321,8 @@ class Player {
       const bool at_hand = tracts && warm == 0 && model_.left_of_tract(kind) >= pages;
       if (tracts && warm == 0 && !at_hand) model_.leave_tract(kind);
       const uint32_t untouched = model_.tightest(pages, true);
+      uint32_t candidates;
+      const bool joinable = model_.joinable(pages, &candidates) && candidates < 16 && model_.runs().size() < 32;
       bool loose = tracts && model_.loose_pages(grown_) > 64 + (grown_ - model_.free_pages()) / 32;
       Span *span = page_heap::allocate(PageCount{pages}, SpanState::kObjects, SizeClass{static_cast<uint8_t>(kind == 0 ? 6 : 7)});
       ASSERT_NE(span, nullptr);
@@ -281,7 +332,7 @@ class Player {
       }
       see_growth();
       if (warm != 0 || !tracts) {
-        take(span, warm, untouched, warm != 0);
+        take(span, warm, untouched, joinable, warm != 0);
       } else {
         if (untouched == 0) loose = model_.loose_pages(grown_) > 64 + (grown_ - model_.free_pages()) / 32;
         take_from_tract(span, kind, at_hand, loose);
@@ -310,25 +361,32 @@ class Player {
     EXPECT_EQ(span->warm_head.value, 0u);
   }
 
-  void take(Span *span, uint32_t warm, uint32_t untouched, bool from_tail) {
-    uint32_t head = model_.has_warm_run_at(span->first.value) ? model_.free_behind(span->first.value) : 0;
-    if (head >= span->count.value) head = 0;
-    const Run run = model_.cut_both(span->first.value, span->count.value);
-    EXPECT_EQ(span->warm_head.value, head);
+  void take(Span *span, uint32_t warm, uint32_t untouched, bool joinable, bool from_tail) {
+    const uint32_t pages = span->count.value;
+    const Model::Taken taken = model_.cut_all(span->first.value, pages);
+    const bool is_small = model_.long_runs() < 16;
     if (warm != 0) {
-      EXPECT_FALSE(run.released) << "a warm run would have done";
-      if (model_.long_runs() < 16) {
-        EXPECT_EQ(run.count, warm) << "not the tightest";
+      EXPECT_EQ(taken.runs, 1u);
+      EXPECT_FALSE(taken.released) << "a warm run would have done";
+      if (is_small) {
+        EXPECT_EQ(taken.first_run, warm) << "not the tightest";
+      }
+    } else if (taken.released) {
+      EXPECT_FALSE(joinable) << "a warm run was left that would have done with its neighbours";
+      EXPECT_EQ(taken.runs, 1u);
+      if (untouched != 0 && is_small) {
+        EXPECT_EQ(taken.first_run, untouched) << "not the tightest";
       }
     } else {
-      EXPECT_TRUE(run.released);
-      if (untouched != 0 && model_.long_runs() < 16) {
-        EXPECT_EQ(run.count - head, untouched) << "not the tightest";
-      }
-      const uint32_t left = head != 0 ? 0 : model_.warm_before(span->first.value);
-      EXPECT_TRUE(left == 0 || left < span->count.value / 8) << "a warm run before it was left";
+      EXPECT_GE(taken.longest_warm * 8 * 8, pages * 7) << "a warm run too short to be worth it";
+      EXPECT_TRUE(taken.first_whole || model_.free_from(span->end().value) == 0) << "runs before it, with room behind";
     }
-    EXPECT_EQ(span->zero, run.zero);
+    EXPECT_EQ(span->zero, taken.zero);
+    if (taken.released || taken.runs == 1) {
+      EXPECT_TRUE(span->warm_head.value == 0 || (span->warm_head == span->count && !taken.released));
+    } else {
+      EXPECT_EQ(span->warm_head.value, taken.dirty);
+    }
     if (from_tail) {
       EXPECT_FALSE(model_.has_warm_run_at(span->end().value)) << "not the end of the run";
     }
@@ -350,14 +408,18 @@ class Player {
     Span *span = owned_[at].span;
     expect_stamps(owned_[at]);
     const uint32_t before = span->count.value, wanted = some_length();
-    for (unsigned kind : {0u, 1u}) {
-      if (wanted > before && model_.tract_start(kind) == span->end().value) model_.leave_tract(kind);
+    bool possible = true;
+    for (uint32_t page = span->end().value; possible && page < span->first.value + wanted;) {
+      for (unsigned kind : {0u, 1u}) {
+        if (model_.tract_start(kind) == page) model_.leave_tract(kind);
+      }
+      const uint32_t room = model_.rest_of_run(page);
+      possible = room != 0;
+      page += room;
     }
-    const uint32_t room = model_.free_behind(span->end().value);
-    const bool possible = wanted <= before + room;
     ASSERT_EQ(page_heap::resize(span, PageCount{wanted}), possible);
     ASSERT_EQ(span->count.value, possible ? wanted : before);
-    if (possible && wanted > before) model_.cut(span->first.value + before, wanted - before);
+    if (possible && wanted > before) model_.cut_all(span->first.value + before, wanted - before);
     if (possible && wanted < before) model_.insert(span->first.value + wanted, {before - wanted, false, false});
     owned_[at].span->zero = false;
     stamp(owned_[at]);
@@ -371,7 +433,7 @@ class Player {
     Span *to = page_heap::allocate(PageCount{longer}, SpanState::kLarge, SizeClass{0});
     ASSERT_NE(to, nullptr);
     see_growth();
-    model_.cut_both(to->first.value, longer);
+    model_.cut_all(to->first.value, longer);
     ASSERT_EQ(page_heap::move(from, to, PageCount{pages}), page_heap::MoveResult::kMoved);
     to->zero = false;
     model_.insert(first, {pages, true, true});
@@ -393,6 +455,7 @@ class Player {
 
   void own(Span *span) {
     if (span->zero || span->warm_head.value != 0) {
+      ASSERT_LE(span->warm_head, span->count);
       for (uint32_t page = span->warm_head.value; page < span->count.value; ++page) {
         for (size_t i = 0; i < kPageSize / sizeof(uint64_t); i += 8)
           ASSERT_EQ(word(span, page)[i], 0u) << "said to be zero";
@@ -451,6 +514,7 @@ TEST(PageHeapModel, RandomOperations) {
     const unsigned seed = given != nullptr ? static_cast<unsigned>(strtoul(given, nullptr, 0)) : std::random_device{}();
     in_own_process([seed] {
       ASSERT_TRUE(heap::set_up());
+      options.scavenge_delay = kNoLimit;
       Player(seed).play(1500);
       if (::testing::Test::HasFailure()) printf("WARREN_SEED=%u repeats this\n", seed);
     });
