@@ -53,19 +53,24 @@ class FreeRuns {
     return nullptr;
   }
 
-  // The first that `accept` takes, of runs that are about `least` pages long or longer, the longest first; not all are looked at.
-  template <class Accept>
-  Span *find_from_longest(PageCount least, Accept accept) const {
-    int rest = kSearchLimit;
-    const uint32_t shortest = list_for(least);
-    for (uint32_t list = kLists; list-- > shortest;) {
-      for (Span *span = lists_[list].front(); span != nullptr; span = span->next) {
-        if (accept(span)) return span;
-        if (--rest == 0) return nullptr;
-      }
+  // Runs that are about `least` pages long or longer, the longest first; not all of them.
+  class LongestFirst {
+   public:
+    LongestFirst(const FreeRuns &runs, PageCount least) : runs_(runs), shortest_(list_for(least)) {}
+
+    Span *next() {
+      if (rest_-- == 0) return nullptr;
+      if (span_ != nullptr) span_ = span_->next;
+      while (span_ == nullptr && list_ > shortest_) span_ = runs_.lists_[--list_].front();
+      return span_;
     }
-    return nullptr;
-  }
+
+   private:
+    const FreeRuns &runs_;
+    uint32_t shortest_, list_ = kLists;
+    int rest_ = kSearchLimit;
+    Span *span_ = nullptr;
+  };
 
   uint64_t pages() const { return pages_; }
 

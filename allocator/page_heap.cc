@@ -376,22 +376,22 @@ PageId absorb(Span *span, PageId end) REQUIRES(lock) {
 // A warm run that is too short, with free ones behind it, and before it where that is not enough, which are together long enough: fewer
 // pages are touched anew, and what lies beside a part that went back is not too short for ever. In no list; nullptr when there is none.
 Span *take_joined(PageCount pages) REQUIRES(lock) {
-  Span *leftmost = nullptr;
+  Span *longest, *leftmost = nullptr;
   PageId end{};
-  Span *longest = warm.find_from_longest(PageCount{pages.value / kJoinPart + 1}, [&](Span *run) REQUIRES(lock) {
-    leftmost = run;
-    end = run->end();
-    for (uint32_t joined = 1; end - leftmost->first < pages; ++joined) {
-      if (joined == kMostJoined) return false;
+  FreeRuns::LongestFirst runs(warm, PageCount{pages.value / kJoinPart + 1});
+  do {
+    longest = leftmost = runs.next();
+    if (longest == nullptr) return nullptr;
+    end = longest->end();
+    for (uint32_t joined = 1; leftmost != nullptr && end - leftmost->first < pages; ++joined) {
       if (const Span *behind = free_run_at(end); behind != nullptr) {
         end = behind->end();
-      } else if (leftmost = free_run_at(PageId{leftmost->first.value - 1}); leftmost == nullptr) {
-        return false;
+      } else {
+        leftmost = free_run_at(PageId{leftmost->first.value - 1});
       }
+      if (joined == kMostJoined) leftmost = nullptr;
     }
-    return true;
-  });
-  if (longest == nullptr) return nullptr;
+  } while (leftmost == nullptr);
   const PageId begin = leftmost == longest ? longest->first : PageId{end.value - pages.value};
   take_out(leftmost);
   Span *span = begin == leftmost->first ? leftmost : cut_head(leftmost, leftmost->end() - begin);
