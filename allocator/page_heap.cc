@@ -11,6 +11,7 @@
 #include "allocator/huge_pages.h"
 #include "allocator/metadata.h"
 #include "allocator/object_map.h"
+#include "allocator/page_heap_figures.h"
 #include "allocator/page_map.h"
 #include "allocator/scavenger.h"
 #include "allocator/tracts.h"
@@ -27,34 +28,6 @@ namespace {
 
 // The longest run that is ever asked for.
 constexpr uint32_t kMaxRun = uint32_t{1} << 30;
-
-// A growth is this part of the arena, for fewer and larger mappings, up to kMaxGrowth. More: address
-// space that counts against limits before it is used.
-constexpr uint32_t kGrowthPart = 8;
-constexpr PageCount kMaxGrowth = PageCount::covering(size_t{64} << 20);
-
-// Each move leaves a mapping that merges with no other; the kernel allows 65530 of them.
-constexpr uint32_t kMaxMoves = 8192;
-
-// So much must lie warm and free for the scavenger to be woken, and an eighth of what is in use. More: stays
-// with a process that has gone to sleep. Less: a thread for programs that have little to give, and for small ones that
-// have put themselves into a sandbox where making a thread is death.
-constexpr uint64_t kWakePages = PageCount::covering(size_t{32} << 20).value;
-constexpr uint64_t kWakePart = 8;
-constexpr uint64_t kNever = ~uint64_t{0};
-
-// The same above memlimit. Less: the thread comes and goes for what the program is about to use again.
-constexpr uint64_t kWakePagesOverLimit = PageCount::covering(size_t{2} << 20).value;
-
-// Warm runs are used with the free ones around them when the longest is this part of what is wanted. Half: large_blocks peaks 18%
-// higher. All of them: realloc would copy into new pages where it can move.
-constexpr uint32_t kJoinPart = 8;
-
-// So many runs are joined at most: a heap of single pages in turn warm and not is no place for a large block.
-constexpr uint32_t kMostJoined = 64;
-
-// Handed to the kernel in one call. More: who needs them finds them gone for longer.
-constexpr PageCount kGrowthBatch = PageCount::covering(size_t{2} << 20);
 
 constexpr uint32_t kHugePages = PageCount::covering(size_t{2} << 20).value;
 
@@ -379,17 +352,19 @@ Span *take_joined(PageCount pages) REQUIRES(lock) {
   Span *longest, *leftmost = nullptr;
   PageId end{};
   FreeRuns::LongestFirst runs(warm, PageCount{pages.value / kJoinPart + 1});
+  if (warm.pages() <= pages.value / kJoinPart) return nullptr;
+  uint32_t looks = 0;
   do {
     longest = leftmost = runs.next();
     if (longest == nullptr) return nullptr;
     end = longest->end();
-    for (uint32_t joined = 1; leftmost != nullptr && end - leftmost->first < pages; ++joined) {
+    while (leftmost != nullptr && end - leftmost->first < pages) {
+      if (++looks == kMostJoined) return nullptr;
       if (const Span *behind = free_run_at(end); behind != nullptr) {
         end = behind->end();
       } else {
         leftmost = free_run_at(PageId{leftmost->first.value - 1});
       }
-      if (joined == kMostJoined) leftmost = nullptr;
     }
   } while (leftmost == nullptr);
   const PageId begin = leftmost == longest ? longest->first : PageId{end.value - pages.value};
@@ -402,11 +377,22 @@ Span *take_joined(PageCount pages) REQUIRES(lock) {
   return span;
 }
 
+// What other threads are giving back may be the part that is missing. False: there is no such.
+bool wait_for_releases() REQUIRES(lock) {
+  bool others = false;
+  for (const Release &release : releases) others |= release.span != nullptr && release.thread != __builtin_thread_pointer();
+  if (!others) return false;
+  lock.unlock();
+  os_calls::sleep(kWait);
+  lock.lock();
+  return true;
+}
+
 // A run of at least `pages`, out of its list; nullptr when there is none even after growing.
 // `whole`: it is warm from end to end, or nowhere.
 Span *take(PageCount pages, bool whole, Tract tract) REQUIRES(lock) {
   constexpr int kMostGrowths = 2;
-  int growths = 0;
+  int growths = 0, waits = 0;
   bool is_released = false;
   for (;;) {
     Span *span = warm.find(pages);
@@ -428,7 +414,8 @@ Span *take(PageCount pages, bool whole, Tract tract) REQUIRES(lock) {
     }
     // At a limit: nothing is kept for anybody, and runs that are merely in different states can become one.
     if (leave_tract(kOneRow) || leave_tract(kMoreRows)) continue;
-    if (is_released) return nullptr;
+    if (is_released && (waits == kMostWaits || !wait_for_releases())) return nullptr;
+    if (is_released) ++waits;
     release_locked(kNever);
     is_released = true;
   }
@@ -454,8 +441,9 @@ void hand_out(Span *span, SpanState state, SizeClass size_class) REQUIRES(lock) 
 // How many warm pages are to go for those that are in use since a moment ago, of which `moved_in` bring their memory along.
 uint64_t surplus_of_growth(PageCount moved_in) REQUIRES(lock) {
   const bool is_peak = growth.note(used_pages() - moved_in.value, warm.pages());
-  if (WARREN_LIKELY(!is_peak) || options.scavenge_delay.load(std::memory_order_relaxed) == kNoLimit) return 0;
-  return growth.give_back(warm.pages(), loose_pages(), os_calls::now());
+  if (WARREN_LIKELY(!is_peak) || !growth.may_give_back(warm.pages(), loose_pages())) return 0;
+  if (options.scavenge_delay.load(std::memory_order_relaxed) == kNoLimit) return 0;
+  return growth.give_back(warm.pages(), os_calls::process_time());
 }
 
 void free_locked(Span *span) REQUIRES(lock) {
@@ -471,7 +459,7 @@ PageCount release_one(Purpose purpose, PageCount most) EXCLUDES(lock) {
   Release &release = releases[purpose];
   {
     MutexLock guard(lock);
-    if (release.span != nullptr) return PageCount{0};  // another thread grows as well
+    if (purpose == kGrowing && release.span != nullptr) return PageCount{0};  // another thread grows as well
     span = warm.longest_releasable(round);
     if (span == nullptr) return PageCount{0};
     warm.remove(span);
@@ -493,7 +481,7 @@ PageCount release_one(Purpose purpose, PageCount most) EXCLUDES(lock) {
   } else {
     insert_free(span);
     span->refused_in = round;
-    if (purpose == kGrowing) growth.refused(os_calls::now());
+    if (purpose == kGrowing) growth.refused(os_calls::process_time());
   }
   return gone ? pages : PageCount{0};
 }

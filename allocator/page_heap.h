@@ -70,7 +70,7 @@ void call_when_used(UseMark first, UseMark second) EXCLUDES(lock);
 // Bytes of the spans in use, a moment old. Needs no lock.
 size_t used_bytes();
 
-// In a forked child: takes back what the scavenger, which did not come along, had in its hands.
+// In a forked child: takes back what the scavenger and other threads, which did not come along, were giving back.
 void reset_in_child() EXCLUDES(lock);
 
 // What is known of a page that holds no block: for reports of misuse.

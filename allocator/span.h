@@ -5,7 +5,7 @@
 //   kObjects    the central of its class (that class's lock); cut into objects of one size
 //   kLarge      the program: one block of its own; fields are still until it is freed or resized
 //   kCollected  the collector: cut into objects of one size, or one large object (gc/)
-//   kReleasing  the scavenger, for the length of one madvise; in no list, and merged with nothing
+//   kReleasing  the scavenger or a thread that makes up for growth, for the length of one madvise; in no list, and merged with nothing
 //   kHole       nobody, for ever: a range that somebody else's mapping occupies
 //
 // kFree -> kObjects | kLarge | kCollected by page_heap::allocate, back by page_heap::free; kFree -> kReleasing -> kFree by

@@ -297,7 +297,7 @@ class Player {
     const uint32_t pages = some_length();
     const uint32_t warm = model_.tightest(pages, false), untouched = model_.tightest(pages, true);
     uint32_t candidates;
-    const bool joinable = model_.joinable(pages, &candidates) && candidates < 16 && model_.runs().size() < 32;
+    const bool joinable = model_.joinable(pages, &candidates) && candidates <= 2 && model_.runs().size() < 30;
     Span *span = page_heap::allocate(PageCount{pages}, state,
                                      SizeClass{static_cast<uint8_t>(state == SpanState::kObjects ? 40 : 0)});
     ASSERT_NE(span, nullptr);
@@ -322,7 +322,7 @@ class Player {
       if (tracts && warm == 0 && !at_hand) model_.leave_tract(kind);
       const uint32_t untouched = model_.tightest(pages, true);
       uint32_t candidates;
-      const bool joinable = model_.joinable(pages, &candidates) && candidates < 16 && model_.runs().size() < 32;
+      const bool joinable = model_.joinable(pages, &candidates) && candidates <= 2 && model_.runs().size() < 30;
       bool loose = tracts && model_.loose_pages(grown_) > 64 + (grown_ - model_.free_pages()) / 32;
       Span *span = page_heap::allocate(PageCount{pages}, SpanState::kObjects, SizeClass{static_cast<uint8_t>(kind == 0 ? 6 : 7)});
       ASSERT_NE(span, nullptr);
