@@ -12,14 +12,9 @@ constexpr std::uint64_t kFrames = 150;
 constexpr std::size_t kPlaces = 12;
 constexpr std::size_t kNoteSize = 64;
 
-std::uint64_t random_state = 0x9e3779b97f4a7c15ULL;
+workload::Random generator(0x9e3779b97f4a7c15ULL);
 
-std::uint64_t next_random() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
+std::uint64_t next_random() { return generator.next(); }
 
 struct Frame {
   unsigned char *data;
@@ -27,18 +22,10 @@ struct Frame {
   std::uint64_t stamp;
 };
 
-void *require(void *block) {
-  if (block == nullptr) {
-    std::fprintf(stderr, "out of memory\n");
-    std::exit(1);
-  }
-  return block;
-}
-
 // Writes all of the frame, a word at a time.
 void make(Frame &frame, std::uint64_t stamp) {
   frame.size = kSmallest + next_random() % kSpread;
-  frame.data = static_cast<unsigned char *>(require(std::malloc(frame.size)));
+  frame.data = static_cast<unsigned char *>(workload::require(std::malloc(frame.size)));
   frame.stamp = stamp;
   auto *words = reinterpret_cast<std::uint64_t *>(frame.data);
   const std::size_t count = frame.size / 8;
@@ -60,7 +47,7 @@ std::uint64_t digest(const Frame &frame) {
 
 // A transformed copy takes the frame's place.
 std::uint64_t filter(Frame &frame) {
-  auto *copy = static_cast<unsigned char *>(require(std::malloc(frame.size)));
+  auto *copy = static_cast<unsigned char *>(workload::require(std::malloc(frame.size)));
   auto *target = reinterpret_cast<std::uint64_t *>(copy);
   const auto *source = reinterpret_cast<const std::uint64_t *>(frame.data);
   const std::size_t count = frame.size / 8;
@@ -75,7 +62,7 @@ std::uint64_t filter(Frame &frame) {
 // Cropping or padding.
 void resize(Frame &frame) {
   const std::size_t size = kSmallest + next_random() % kSpread;
-  auto *data = static_cast<unsigned char *>(require(std::realloc(frame.data, size)));
+  auto *data = static_cast<unsigned char *>(workload::require(std::realloc(frame.data, size)));
   if (size > frame.size) std::memset(data + frame.size, 0x5a, size - frame.size);
   frame.data = data;
   frame.size = size;
@@ -97,7 +84,7 @@ int main() {
     if (number % 3 == 0) checksum += filter(frame);
     if (number % 7 == 0) resize(frame);
     // A small record beside the large ones, as real programs have.
-    auto *note = static_cast<char *>(require(std::malloc(kNoteSize)));
+    auto *note = static_cast<char *>(workload::require(std::malloc(kNoteSize)));
     std::snprintf(note, kNoteSize, "frame %" PRIu64 " size %zu", number, frame.size);
     for (const char *c = note; *c != '\0'; ++c) checksum = checksum * 131 + static_cast<unsigned char>(*c);
     std::free(note);

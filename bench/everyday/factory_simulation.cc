@@ -19,14 +19,9 @@ constexpr std::size_t kMachines = 48;
 constexpr std::uint64_t kOrders = 60'000;
 constexpr std::size_t kWindow = 20'000;
 
-std::uint64_t random_state = 0xfac707fac707fac7ULL;
+workload::Random generator(0xfac707fac707fac7ULL);
 
-std::uint64_t next_random() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
+std::uint64_t next_random() { return generator.next(); }
 
 class Simulation;
 

@@ -21,14 +21,9 @@ constexpr int kStatements = 20;
 constexpr std::uint64_t kVariables = 60;
 constexpr std::int64_t kConstantLimit = 1'000'003;
 
-std::uint64_t random_state = 0x31415926535897ULL;
+workload::Random generator(0x31415926535897ULL);
 
-std::uint64_t draw() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
+std::uint64_t draw() { return generator.next(); }
 
 class Arena {
  public:

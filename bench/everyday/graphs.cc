@@ -20,14 +20,9 @@ constexpr int kSample = 3'000;
 constexpr std::size_t kNeighbours = 50;
 constexpr std::size_t kLongest = 2'000;
 
-std::uint64_t random_state = 0x1357924680acebdfULL;
+workload::Random generator(0x1357924680acebdfULL);
 
-std::uint64_t next_random() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
+std::uint64_t next_random() { return generator.next(); }
 
 struct Edge {
   std::uint32_t to;

@@ -15,22 +15,9 @@ constexpr int kRowSets = 4;
 constexpr std::size_t kRows = 300;
 constexpr std::size_t kLiveRows = 40;
 
-std::uint64_t random_state = 0x77777777deadbeefULL;
+workload::Random generator(0x77777777deadbeefULL);
 
-std::uint64_t next_random() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
-
-void *require(void *block) {
-  if (block == nullptr) {
-    std::fprintf(stderr, "out of memory\n");
-    std::exit(1);
-  }
-  return block;
-}
+std::uint64_t next_random() { return generator.next(); }
 
 enum class Policy { kDouble, kHalfMore, kStep };
 
@@ -52,7 +39,7 @@ void append(Buffer &buffer, const char *text, std::size_t length) {
       capacity = capacity + 1024;
     }
     if (capacity < buffer.length + length) capacity = buffer.length + length + 16;
-    buffer.text = static_cast<char *>(require(std::realloc(buffer.text, capacity)));
+    buffer.text = static_cast<char *>(workload::require(std::realloc(buffer.text, capacity)));
     buffer.capacity = capacity;
   }
   std::memcpy(buffer.text + buffer.length, text, length);
@@ -66,7 +53,7 @@ std::uint64_t digest(const char *text, std::size_t length) {
 }
 
 std::uint64_t collect_lines(int round) {
-  auto *buffers = static_cast<Buffer *>(require(std::calloc(kBuffers, sizeof(Buffer))));
+  auto *buffers = static_cast<Buffer *>(workload::require(std::calloc(kBuffers, sizeof(Buffer))));
   std::uint64_t sum = 0;
   for (std::size_t i = 0; i < kBuffers; ++i) buffers[i].policy = static_cast<Policy>(i % 3);
   for (int number = 0; number < kLines; ++number) {
@@ -80,7 +67,7 @@ std::uint64_t collect_lines(int round) {
         std::snprintf(line, sizeof line, "round %d line %d value %u%s\n", round, number, static_cast<unsigned>(random >> 40), remark);
     append(buffer, line, static_cast<std::size_t>(length));
     if ((random >> 34) % 2000 == 0) {
-      auto *trimmed = static_cast<char *>(require(std::realloc(buffer.text, buffer.length)));
+      auto *trimmed = static_cast<char *>(workload::require(std::realloc(buffer.text, buffer.length)));
       sum += digest(trimmed, buffer.length);
       std::free(trimmed);
       buffer.text = nullptr;
@@ -97,7 +84,7 @@ std::uint64_t collect_lines(int round) {
 }
 
 std::uint64_t *new_table(std::size_t capacity) {
-  return static_cast<std::uint64_t *>(require(std::calloc(capacity, sizeof(std::uint64_t))));
+  return static_cast<std::uint64_t *>(workload::require(std::calloc(capacity, sizeof(std::uint64_t))));
 }
 
 // A set with open addressing, in a zeroed table that is made anew when it is half full.
@@ -137,7 +124,7 @@ std::uint64_t count_in_rows() {
   std::uint64_t sum = 0;
   for (std::size_t i = 0; i < kRows; ++i) {
     const std::size_t counters = 256 + next_random() % 8192;
-    rows[i] = static_cast<std::uint32_t *>(require(std::calloc(counters, sizeof(std::uint32_t))));
+    rows[i] = static_cast<std::uint32_t *>(workload::require(std::calloc(counters, sizeof(std::uint32_t))));
     for (std::size_t k = 0; k < counters / 8; ++k) ++rows[i][next_random() % counters];
     for (std::size_t k = 0; k < counters; ++k) sum += rows[i][k] * (k + 1);
     if (i >= kLiveRows && rows[i - kLiveRows] != nullptr) {

@@ -15,14 +15,9 @@ constexpr int kSmallestSide = 96;
 constexpr std::uint64_t kSideSpread = 400;
 constexpr int kPyramidSide = 192;
 
-std::uint64_t random_state = 0x1a9e1a9e1a9e1a9eULL;
+workload::Random generator(0x1a9e1a9e1a9e1a9eULL);
 
-std::uint64_t next_random() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
+std::uint64_t next_random() { return generator.next(); }
 
 struct Image {
   Image() = default;

@@ -17,14 +17,9 @@ constexpr int kValues = 70;
 constexpr int kDepth = 6;
 constexpr int kRounds = 4;
 
-std::uint64_t random_state = 0x5555aaaa12345678ULL;
+workload::Random generator(0x5555aaaa12345678ULL);
 
-std::uint64_t next_random() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
+std::uint64_t next_random() { return generator.next(); }
 
 struct Value;
 using Pointer = std::unique_ptr<Value>;

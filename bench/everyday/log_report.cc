@@ -17,14 +17,9 @@ constexpr int kLogs = 6;
 constexpr int kLinesOfFirst = 20'000;
 constexpr int kMoreLinesEach = 8000;
 
-std::uint64_t random_state = 0x600DF00D600DF00DULL;
+workload::Random generator(0x600DF00D600DF00DULL);
 
-std::uint64_t draw() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
+std::uint64_t draw() { return generator.next(); }
 
 using Strings = std::vector<std::string>;
 

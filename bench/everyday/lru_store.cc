@@ -19,14 +19,9 @@ constexpr std::uint64_t kRequests = 1'100'000;
 constexpr std::uint64_t kLargerAfter = 700'000;
 constexpr std::uint64_t kRequestsPerTick = 64;
 
-std::uint64_t random_state = 0x0BADC0DE0BADC0DEULL;
+workload::Random generator(0x0BADC0DE0BADC0DEULL);
 
-std::uint64_t draw() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
+std::uint64_t draw() { return generator.next(); }
 
 struct Entry {
   std::string key;

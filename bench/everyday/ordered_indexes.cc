@@ -17,22 +17,9 @@ constexpr std::uint64_t kListKeys = 100'000;
 constexpr int kPageKeys = 32;
 constexpr int kHighest = 20;
 
-std::uint64_t random_state = 0xb7eeb7eeb7ee1234ULL;
+workload::Random generator(0xb7eeb7eeb7ee1234ULL);
 
-std::uint64_t next_random() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
-
-void *require(void *block) {
-  if (block == nullptr) {
-    std::fprintf(stderr, "out of memory\n");
-    std::exit(1);
-  }
-  return block;
-}
+std::uint64_t next_random() { return generator.next(); }
 
 struct Record {
   std::uint64_t key;
@@ -42,7 +29,7 @@ struct Record {
 
 Record *new_record(std::uint64_t key) {
   const std::uint32_t length = 8 + static_cast<std::uint32_t>(next_random() % 120);
-  auto *record = static_cast<Record *>(require(std::malloc(sizeof(Record) + length)));
+  auto *record = static_cast<Record *>(workload::require(std::malloc(sizeof(Record) + length)));
   record->key = key;
   record->length = length;
   std::memset(record->text, static_cast<int>('a' + key % 26), length);
@@ -65,7 +52,7 @@ struct Page {
 };
 
 Page *new_page(int leaf) {
-  auto *page = static_cast<Page *>(require(std::malloc(sizeof(Page))));
+  auto *page = static_cast<Page *>(workload::require(std::malloc(sizeof(Page))));
   std::memset(page, 0, sizeof *page);
   page->leaf = leaf;
   return page;
@@ -201,7 +188,7 @@ struct Node {
 };
 
 Node *new_node(Record *record, int height) {
-  auto *node = static_cast<Node *>(require(std::calloc(1, sizeof(Node) + static_cast<std::size_t>(height) * sizeof(Node *))));
+  auto *node = static_cast<Node *>(workload::require(std::calloc(1, sizeof(Node) + static_cast<std::size_t>(height) * sizeof(Node *))));
   node->record = record;
   node->height = height;
   return node;

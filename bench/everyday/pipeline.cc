@@ -21,13 +21,6 @@ constexpr std::size_t kWaiting = 64;
 constexpr std::size_t kRecent = 8192;
 constexpr std::uint64_t kSeed = 0x1234567887654321ULL;
 
-std::uint64_t draw(std::uint64_t &state) {
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return state;
-}
-
 struct Request {
   std::uint64_t id = 0;
   std::string name;
@@ -86,19 +79,19 @@ using Batch = std::vector<std::unique_ptr<Request>>;
 using Results = std::vector<std::unique_ptr<Result>>;
 
 void produce(Queue<Batch> &output) {
-  std::uint64_t random_state = kSeed;
+  workload::Random random(kSeed);
   std::uint64_t id = 0;
   for (int i = 0; i < kBatches; ++i) {
     Batch batch;
-    const int count = 16 + static_cast<int>(draw(random_state) % 32);
+    const int count = 16 + static_cast<int>(random.next() % 32);
     for (int k = 0; k < count; ++k) {
       auto request = std::make_unique<Request>();
       request->id = id++;
-      request->name = "request/" + std::to_string(draw(random_state) % 100'000) + "/of/a/longer/path";
-      const bool large = draw(random_state) % 20 == 0;
-      const std::size_t size = large ? 1000 + draw(random_state) % 7000 : 32 + draw(random_state) % 480;
+      request->name = "request/" + std::to_string(random.next() % 100'000) + "/of/a/longer/path";
+      const bool large = random.next() % 20 == 0;
+      const std::size_t size = large ? 1000 + random.next() % 7000 : 32 + random.next() % 480;
       request->payload.resize(size);
-      std::uint64_t filler = draw(random_state);
+      std::uint64_t filler = random.next();
       for (std::uint8_t &byte : request->payload) {
         byte = static_cast<std::uint8_t>(filler >> 56);
         filler = filler * 6364136223846793005ULL + 1;

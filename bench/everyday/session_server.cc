@@ -23,22 +23,15 @@ constexpr std::size_t kMostArrivals = 100;
 constexpr int kEventsPerTurn = 64;
 constexpr std::size_t kSendAbove = 24'000;
 
-std::uint64_t draw(std::uint64_t &state) {
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return state;
-}
-
 // What a session does depends on its number only, not on the thread that runs it or when.
 class Session {
  public:
-  explicit Session(std::uint64_t id) : id_(id), random_state_(id * 0x9E3779B97F4A7C15ULL | 1) {
-    for (int i = 0; i < 4; ++i) draw(random_state_);
-    steps_ = 4 + static_cast<int>(draw(random_state_) % 12);
-    const std::uint64_t port = draw(random_state_) % 65'536;
-    const std::uint64_t third = draw(random_state_) % 256;
-    const std::uint64_t second = draw(random_state_) % 256;
+  explicit Session(std::uint64_t id) : id_(id), random_(id) {
+    for (int i = 0; i < 4; ++i) random_.next();
+    steps_ = 4 + static_cast<int>(random_.next() % 12);
+    const std::uint64_t port = random_.next() % 65'536;
+    const std::uint64_t third = random_.next() % 256;
+    const std::uint64_t second = random_.next() % 256;
     peer_ = "10." + std::to_string(second) + "." + std::to_string(third) + ".7:" + std::to_string(port);
   }
 
@@ -60,24 +53,24 @@ class Session {
 
  private:
   void open() {
-    input_size_ = std::size_t{1024} << (draw(random_state_) % 4);
+    input_size_ = std::size_t{1024} << (random_.next() % 4);
     input_ = std::make_unique<char[]>(input_size_);
     static const char *const names[] = {"host", "accept", "user-agent", "cookie", "content-type", "x-trace-id"};
     for (const char *name : names) {
-      const char letter = static_cast<char>('a' + draw(random_state_) % 26);
-      const std::size_t size = 10 + draw(random_state_) % 90;
+      const char letter = static_cast<char>('a' + random_.next() % 26);
+      const std::size_t size = 10 + random_.next() % 90;
       headers_[name] = std::string(size, letter);
     }
   }
 
   void receive() {
-    const std::uint64_t random = draw(random_state_);
-    const std::size_t size = 1024 + random % (draw(random_state_) % 8 == 0 ? 64'512 : 6000);
+    const std::uint64_t random = random_.next();
+    const std::size_t size = 1024 + random % (random_.next() % 8 == 0 ? 64'512 : 6000);
     if (size > input_size_) {
       input_ = std::make_unique<char[]>(size);
       input_size_ = size;
     }
-    std::memset(input_.get(), static_cast<int>('A' + draw(random_state_) % 26), size);
+    std::memset(input_.get(), static_cast<int>('A' + random_.next() % 26), size);
     for (std::size_t i = 0; i < size; i += 64) digest_ = digest_ * 31 + static_cast<unsigned char>(input_[i]) + i;
   }
 
@@ -85,7 +78,7 @@ class Session {
     std::string head = "HTTP/1.1 200 OK\r\n";
     for (const char *name : {"host", "cookie", "x-trace-id"}) head += std::string(name) + ": " + headers_[name] + "\r\n";
     output_.insert(output_.end(), head.begin(), head.end());
-    const std::size_t body = 200 + draw(random_state_) % 5000;
+    const std::size_t body = 200 + random_.next() % 5000;
     output_.insert(output_.end(), input_.get(), input_.get() + (body < input_size_ ? body : input_size_));
     if (output_.size() > kSendAbove) {
       for (std::size_t i = 0; i < output_.size(); i += 128) digest_ = digest_ * 17 + static_cast<unsigned char>(output_[i]);
@@ -94,7 +87,7 @@ class Session {
   }
 
   std::uint64_t id_;
-  std::uint64_t random_state_;
+  workload::Random random_;
   int step_ = 0;
   int steps_;
   std::string peer_;
@@ -120,13 +113,13 @@ std::array<Inbox, kThreads> inboxes;
 std::array<std::uint64_t, kThreads> sums;
 
 void serve(int self) {
-  std::uint64_t random_state = 0xC0FFEE + static_cast<std::uint64_t>(self) * 7919;
+  workload::Random random(0xC0FFEE + static_cast<std::uint64_t>(self) * 7919);
   std::uint64_t now = 0;
   std::uint64_t made = 0;
   std::uint64_t sum = 0;
   std::unordered_map<std::uint64_t, std::unique_ptr<Session>> open;
   std::priority_queue<Event> events;
-  auto schedule = [&](Session *session) { events.push({now + 1 + draw(random_state) % 100, session}); };
+  auto schedule = [&](Session *session) { events.push({now + 1 + random.next() % 100, session}); };
   auto take = [&](std::unique_ptr<Session> session) {
     Session *taken = session.get();
     open[taken->id()] = std::move(session);

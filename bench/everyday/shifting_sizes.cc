@@ -13,22 +13,9 @@ constexpr std::uint32_t kPhaseSteps = kSteps / 4;
 constexpr std::uint32_t kLargest = 40'000;
 constexpr std::uint32_t kAfterLargest = 24;
 
-std::uint64_t random_state = 0x0123456789abcdefULL;
+workload::Random generator(0x0123456789abcdefULL);
 
-std::uint64_t next_random() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
-
-void *require(void *block) {
-  if (block == nullptr) {
-    std::fprintf(stderr, "out of memory\n");
-    std::exit(1);
-  }
-  return block;
-}
+std::uint64_t next_random() { return generator.next(); }
 
 struct Block {
   unsigned char *data;
@@ -62,14 +49,14 @@ std::uint64_t add(std::uint64_t checksum, const Block &block) {
 
 void renew(Block &block, std::uint32_t phase, std::uint32_t tag) {
   block.size = pick_size(phase);
-  block.data = static_cast<unsigned char *>(require(std::malloc(block.size)));
+  block.data = static_cast<unsigned char *>(workload::require(std::malloc(block.size)));
   fill(block.data, 0, block.size, tag);
 }
 
 void resize(Block &block, std::uint32_t tag) {
   std::uint32_t size = block.size + block.size / 2 + 8;
   if (size > kLargest) size = kAfterLargest;
-  auto *data = static_cast<unsigned char *>(require(std::realloc(block.data, size)));
+  auto *data = static_cast<unsigned char *>(workload::require(std::realloc(block.data, size)));
   if (size > block.size) fill(data, block.size, size, tag);
   block.data = data;
   block.size = size;
@@ -78,7 +65,7 @@ void resize(Block &block, std::uint32_t tag) {
 }  // namespace
 
 int main() {
-  auto *blocks = static_cast<Block *>(require(std::calloc(kBlocks, sizeof(Block))));
+  auto *blocks = static_cast<Block *>(workload::require(std::calloc(kBlocks, sizeof(Block))));
   std::uint64_t checksum = 0;
   for (std::uint32_t i = 0; i < kBlocks; ++i) renew(blocks[i], 0, i);
   for (std::uint32_t step = 0; step < kSteps; ++step) {

@@ -20,14 +20,9 @@ constexpr int kPower = 24;
 constexpr int kNumberLimit = 10'007;
 constexpr std::uint64_t kPrime = 1'000'000'007;
 
-std::uint64_t random_state = 0x2468ACE013579BDFULL;
+workload::Random generator(0x2468ACE013579BDFULL);
 
-std::uint64_t draw() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
+std::uint64_t draw() { return generator.next(); }
 
 // A number of any size, the lowest digit first.
 struct Big {

@@ -19,13 +19,6 @@ constexpr std::size_t kKept = 500;
 constexpr int kScratchBlocks = 20;
 constexpr std::uint64_t kSeed = 0xABCDEF0123456789ULL;
 
-std::uint64_t draw(std::uint64_t &state) {
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return state;
-}
-
 struct Answer {
   std::string text;
   std::vector<std::uint32_t> counts;
@@ -35,19 +28,21 @@ struct Answer {
   ~Answer() { std::free(block); }
 };
 
-std::string make_request(std::uint64_t random_state) {
+std::string make_request(std::uint64_t seed) {
+  workload::Random random(seed);
   std::string request;
-  const int fields = 20 + static_cast<int>(draw(random_state) % 60);
+  const int fields = 20 + static_cast<int>(random.next() % 60);
   for (int i = 0; i < fields; ++i) {
     if (i != 0) request += '&';
-    const std::uint64_t value = draw(random_state) % 1'000'000'000;
-    const std::uint64_t name = draw(random_state) % 40;
+    const std::uint64_t value = random.next() % 1'000'000'000;
+    const std::uint64_t name = random.next() % 40;
     request += "field" + std::to_string(name) + "=" + std::to_string(value);
   }
   return request;
 }
 
-std::unique_ptr<Answer> handle(const std::string &request, std::uint64_t random_state) {
+std::unique_ptr<Answer> handle(const std::string &request, std::uint64_t seed) {
+  workload::Random random(seed);
   std::map<std::string, std::vector<std::string>> fields;
   std::size_t i = 0;
   while (i < request.size()) {
@@ -70,31 +65,31 @@ std::unique_ptr<Answer> handle(const std::string &request, std::uint64_t random_
     answer->counts.push_back(count);
   }
   for (int k = 0; k < kScratchBlocks; ++k) {
-    const std::size_t size = 256 + draw(random_state) % 6000;
+    const std::size_t size = 256 + random.next() % 6000;
     char *scratch = static_cast<char *>(std::malloc(size));
     if (scratch == nullptr) std::abort();
     std::memset(scratch, k, size);
     answer->counts.push_back(static_cast<std::uint32_t>(scratch[size / 2] + size));
     std::free(scratch);
   }
-  answer->block_size = 1024 + draw(random_state) % 8192;
+  answer->block_size = 1024 + random.next() % 8192;
   answer->block = static_cast<char *>(std::malloc(answer->block_size));
   if (answer->block == nullptr) std::abort();
-  std::memset(answer->block, static_cast<int>(random_state & 0x7F), answer->block_size);
+  std::memset(answer->block, static_cast<int>(random.next() & 0x7F), answer->block_size);
   return answer;
 }
 
 }  // namespace
 
 int main() {
-  std::uint64_t random_state = kSeed;
+  workload::Random random(kSeed);
   std::uint64_t checksum = 0;
   std::vector<std::unique_ptr<Answer>> kept(kKept);
   for (int round = 0; round < kRounds; ++round) {
     std::vector<std::thread> threads;
     std::vector<std::unique_ptr<Answer>> answers(kThreads);
     for (int i = 0; i < kThreads; ++i) {
-      const std::uint64_t seed = draw(random_state) | 1;
+      const std::uint64_t seed = random.next() | 1;
       threads.emplace_back([seed, i, &answers, request = make_request(seed)] { answers[i] = handle(request, seed); });
     }
     for (auto &thread : threads) thread.join();
@@ -102,7 +97,7 @@ int main() {
       for (const std::uint32_t count : answer->counts) checksum = checksum * 31 + count;
       const auto middle = static_cast<unsigned char>(answer->text[answer->text.size() / 2]);
       checksum = checksum * 131 + answer->text.size() + middle + answer->block_size;
-      kept[draw(random_state) % kept.size()] = std::move(answer);
+      kept[random.next() % kept.size()] = std::move(answer);
     }
   }
   for (const auto &answer : kept) {

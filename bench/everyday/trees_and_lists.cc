@@ -19,14 +19,9 @@ constexpr int kSearchKeys = 60'000;
 constexpr int kListItems = 200'000;
 constexpr int kMapAdditions = 60'000;
 
-std::uint64_t random_state = 0xFEEDFACECAFEBEEFULL;
+workload::Random generator(0xFEEDFACECAFEBEEFULL);
 
-std::uint64_t draw() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
+std::uint64_t draw() { return generator.next(); }
 
 struct Node {
   Node *left;

@@ -61,13 +61,18 @@ inline std::uint64_t first_word(const void *block) {
   return value;
 }
 
-// malloc that may not fail, touched.
-inline void *allocate(std::size_t size, std::uint64_t value) {
-  void *block = std::malloc(size);
+// For what may not fail.
+inline void *require(void *block) {
   if (block == nullptr) {
-    std::fprintf(stderr, "malloc(%zu) failed\n", size);
+    std::fprintf(stderr, "out of memory\n");
     std::exit(1);
   }
+  return block;
+}
+
+// malloc, touched.
+inline void *allocate(std::size_t size, std::uint64_t value) {
+  void *block = require(std::malloc(size));
   touch(block, size, value);
   return block;
 }
