@@ -101,7 +101,8 @@ size_t Central::take_lines_from(Span *span, void **end, size_t wanted, size_t st
   for (size_t at = span->search_from * size / stretch * stretch; at < shape.objects * size && taken < wanted; at += stretch) {
     const size_t first = (at + size - 1) / size, next = std::min<size_t>((at + stretch + size - 1) / size, shape.objects);
     if (!bits::all_set(free_bits, first, next)) continue;
-    const size_t inside = (at + group * size - 1) / (group * size) * group, behind = std::min<size_t>((at + stretch) / size, shape.objects) / group * group;
+    const size_t inside = (at + group * size - 1) / (group * size) * group;
+    const size_t behind = std::min<size_t>((at + stretch) / size, shape.objects) / group * group;
     for (size_t index = inside; index < behind && taken < wanted; ++index, ++taken) {
       *--end = at_address<void>(span->start() + index * size);
       bits::clear(free_bits, index);
@@ -114,10 +115,11 @@ size_t Central::take_lines_from(Span *span, void **end, size_t wanted, size_t st
 
 size_t Central::fetch_on_own_lines(void **end, size_t wanted) {
   constexpr int kLooks = 4;  // spans; in a heap full of holes none may have a whole line
-  const size_t size = info(size_class()).object_size, lines = lines_group(size) * size;
+  const size_t size = info(size_class()).object_size;
   {
     MutexLock guard(lock_);
-    for (const size_t stretch : {size <= kMaxSmallSize ? object_map::kBytesForLine : lines, lines}) {
+    for (const size_t stretch : {object_map::kBytesForLine, lines_group(size) * size}) {
+      if (size > kMaxSmallSize && stretch == object_map::kBytesForLine) continue;  // its marks are elsewhere, and do not mind
       Span *span = partial_.front();
       for (int looks = 0; span != nullptr && looks < kLooks; ++looks, span = span->next) {
         if (const size_t taken = take_lines_from(span, end, wanted, stretch); taken != 0) {

@@ -10,7 +10,6 @@
 #include "allocator/growth.h"
 #include "allocator/huge_pages.h"
 #include "allocator/metadata.h"
-#include "allocator/object_map.h"
 #include "allocator/page_heap_figures.h"
 #include "allocator/page_map.h"
 #include "allocator/scavenger.h"
@@ -28,6 +27,8 @@ namespace {
 
 // The longest run that is ever asked for.
 constexpr uint32_t kMaxRun = uint32_t{1} << 30;
+
+constexpr uint64_t kNever = ~uint64_t{0};
 
 constexpr uint32_t kHugePages = PageCount::covering(size_t{2} << 20).value;
 
@@ -349,10 +350,10 @@ PageId absorb(Span *span, PageId end) REQUIRES(lock) {
 // A warm run that is too short, with free ones behind it, and before it where that is not enough, which are together long enough: fewer
 // pages are touched anew, and what lies beside a part that went back is not too short for ever. In no list; nullptr when there is none.
 Span *take_joined(PageCount pages) REQUIRES(lock) {
-  Span *longest, *leftmost = nullptr;
-  PageId end{};
-  FreeRuns::LongestFirst runs(warm, PageCount{pages.value / kJoinPart + 1});
   if (warm.pages() <= pages.value / kJoinPart) return nullptr;
+  FreeRuns::LongestFirst runs(warm, PageCount{pages.value / kJoinPart + 1});
+  Span *longest, *leftmost;
+  PageId end{};
   uint32_t looks = 0;
   do {
     longest = leftmost = runs.next();
@@ -414,8 +415,7 @@ Span *take(PageCount pages, bool whole, Tract tract) REQUIRES(lock) {
     }
     // At a limit: nothing is kept for anybody, and runs that are merely in different states can become one.
     if (leave_tract(kOneRow) || leave_tract(kMoreRows)) continue;
-    if (is_released && (waits == kMostWaits || !wait_for_releases())) return nullptr;
-    if (is_released) ++waits;
+    if (is_released && (waits++ == kMostWaits || pages.value > free_pages() || !wait_for_releases())) return nullptr;
     release_locked(kNever);
     is_released = true;
   }

@@ -19,7 +19,6 @@ inline constexpr uint32_t kMaxMoves = 8192;
 // have put themselves into a sandbox where making a thread is death.
 inline constexpr uint64_t kWakePages = PageCount::covering(size_t{32} << 20).value;
 inline constexpr uint64_t kWakePart = 8;
-inline constexpr uint64_t kNever = ~uint64_t{0};
 
 // The same above memlimit. Less: the thread comes and goes for what the program is about to use again.
 inline constexpr uint64_t kWakePagesOverLimit = PageCount::covering(size_t{2} << 20).value;

@@ -9,7 +9,7 @@
 //   kHole       nobody, for ever: a range that somebody else's mapping occupies
 //
 // kFree -> kObjects | kLarge | kCollected by page_heap::allocate, back by page_heap::free; kFree -> kReleasing -> kFree by
-// page_heap::scavenge; kFree -> kHole when pages are lost.
+// page_heap::scavenge, and where the heap grows beyond its peak; kFree -> kHole when pages are lost.
 // Spans live in metadata, never in the arena. Invariant: page_map names a span at least on its first
 // and last page; spans of objects and the collector's on all of them.
 #pragma once
