@@ -183,8 +183,10 @@ class Processes(Case):
         self.assertGreater(Profile(self.path).total()[0], 1000)
 
     def test_a_handler_that_allocates(self):
-        self.run_victim("handler")
-        self.assertGreater(Profile(self.path).total()[0], 1000)
+        truth = truth_of(self.run_victim("handler"))
+        profile = Profile(self.path)
+        self.expect(profile, truth, 0.001)
+        self.assertGreater(profile.total()[0], sum(numbers[0] for numbers in truth.values()))
 
     def test_files_by_signal(self):
         self.run_victim("dumps_by_signal", conf=f"{ALL},prof_signal={int(signal.SIGUSR1)}")
