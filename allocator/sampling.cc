@@ -128,7 +128,11 @@ void begin_slow() {
 void add_and_end(void *block, size_t size, uint32_t stack) {
   CacheAccess access;
   Cache *cache = access.cache();
-  if (cache == nullptr) return;
+  if (cache == nullptr) {
+    // A signal handler came when the thread was about to enter the heap and still had its cache: begin() has stopped that one's countdown.
+    if (CacheHead *head = current_cache(); head != &hot.empty) head->countdown = draw_for(static_cast<Cache *>(head));
+    return;
+  }
   // rate 0: meanwhile somebody has begun or ended to watch.
   if (const uint64_t rate = cache->rate; block != nullptr && rate != 0) {
     const Watcher *who = watcher.load(std::memory_order_relaxed);

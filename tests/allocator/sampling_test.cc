@@ -203,6 +203,24 @@ TEST(Sampling, AFreeInsideTheHeapIsPutOff) {
   });
 }
 
+// The two words that say that a thread is inside are written one after the other, and a handler may come between them.
+TEST(Sampling, AHandlerAtTheHeapsDoorEndsNoSampling) {
+  watching([] {
+    give(take(100));
+    {
+      const intptr_t distance = cache_distance;
+      CacheAccess inside;
+      cache_distance = distance;
+      give(take(100));
+      give(take(5000));
+      cache_distance = 0;
+    }
+    void *block = take(100);
+    EXPECT_EQ(size_watched(block), 100u);
+    give(block);
+  });
+}
+
 TEST(Sampling, BytesAreSampledAsOftenAsTheyShould) {
   watching([] {
     mean = 10000;
