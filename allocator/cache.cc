@@ -18,6 +18,7 @@ namespace warren {
 struct Cache::Layout {
   static constexpr size_t kNext = offsetof(Cache, next), kPrev = offsetof(Cache, prev), kBatch = offsetof(Cache, batch_);
   static constexpr size_t kBottom = offsetof(Cache, bottom_), kPlace = offsetof(Cache, place_), kSlots = offsetof(Cache, slots_);
+  static constexpr size_t kLarge = offsetof(Cache, large);
   static constexpr size_t kCountedTable = offsetof(Cache, counted_class_of);
   static_assert(kSlots + sizeof slots_ == sizeof(Cache), "all else is in front of the slots, for who reads it from outside");
 };
@@ -27,6 +28,7 @@ WARREN_SHOW_NUMBER("Cache.top", offsetof(CacheHead, top));
 WARREN_SHOW_NUMBER("Cache.frees", offsetof(CacheHead, frees));
 WARREN_SHOW_NUMBER("Cache.next", Cache::Layout::kNext);
 WARREN_SHOW_NUMBER("Cache.prev", Cache::Layout::kPrev);
+WARREN_SHOW_NUMBER("Cache.large", Cache::Layout::kLarge);
 WARREN_SHOW_NUMBER("Cache.batch", Cache::Layout::kBatch);
 WARREN_SHOW_NUMBER("Cache.bottom", Cache::Layout::kBottom);
 WARREN_SHOW_NUMBER("Cache.place", Cache::Layout::kPlace);
@@ -72,14 +74,14 @@ size_t least_room(unsigned bin) {
 
 void *sentinel() { return at_address<void>(arena.start); }
 
-size_t share() {
+}  // namespace
+
+size_t Cache::share() {
   const size_t part = page_heap::used_bytes() / kPartOfUse;
   const size_t all = part < kOfSmallHeaps ? kOfSmallHeaps : part > kAllCaches ? kAllCaches : part;
   const size_t equal = all / threads::cache_count();
   return equal < kLeastShare ? kLeastShare : equal > kMostShare ? kMostShare : equal;
 }
-
-}  // namespace
 
 void Cache::set_up() {
   memcpy(static_cast<CacheHead *>(this), &hot.empty, Layout::kCountedTable);
@@ -93,6 +95,7 @@ void Cache::set_up() {
   random = rate = 0;
   allowed_bytes_ = 0;
   hand_ = 0;
+  large.set_up();
 }
 
 // A process may be forked at any moment of this: blocks first, then where they are.
@@ -254,10 +257,12 @@ void Cache::empty_bins(Give give) {
 
 void Cache::flush() {
   empty_bins([](Central &central, void *const *batch, size_t count) { central.give_back(batch, count); });
+  large.flush();
 }
 
 void Cache::adopt() {
   empty_bins([](Central &central, void *const *batch, size_t count) { central.adopt(batch, count); });
+  large.adopt();
 }
 
 }  // namespace warren

@@ -20,6 +20,7 @@
 // cache; other threads read for statistics where the bins begin and end and what was freed, and may see it a moment old.
 #pragma once
 
+#include "allocator/large_cache.h"
 #include "allocator/size_class.h"
 
 #include <cstddef>
@@ -110,7 +111,7 @@ struct Cache : CacheHead {
     return is_open(bin) && blocks <= place_[bin] ? blocks : 0;
   }
 
-  // Returns everything to the centrals.
+  // Returns everything to the centrals, and to the page heap.
   void flush();
 
   // In a forked child: returns what can be told to be free in the cache of a thread that did not come along.
@@ -119,7 +120,12 @@ struct Cache : CacheHead {
   // What the bins may hold together, in bytes.
   size_t allowed_bytes() const { return allowed_bytes_; }
 
+  // What a thread's cache may hold now, in bytes.
+  static size_t share();
+
   struct Layout;
+
+  LargeCache large;
 
   // Of sampling.h.
   uint64_t random;

@@ -85,7 +85,10 @@ void *take_from_cache(Cache *cache, SizeClass size_class) {
 void *allocate_object(SizeClass size_class, CacheAccess &access) {
   for (;;) {
     void *block = access.cache() != nullptr ? take_from_cache(access.cache(), size_class) : take_from_central(size_class);
-    if (block == nullptr) return nullptr;
+    if (WARREN_UNLIKELY(block == nullptr)) {
+      if (access.cache() == nullptr || !access.cache()->large.flush()) return nullptr;
+      continue;  // at a limit: with what this thread has freed
+    }
     uint8_t *mark = object_map::of_class(size_class, address_of(block));
     if (WARREN_LIKELY(*mark == 0)) {
       *mark = size_class.value;
@@ -118,9 +121,11 @@ large::Allocated allocate_large(size_t size, size_t align) {
   {
     CacheAccess access;
     if (WARREN_UNLIKELY(access.reentered())) return {emergency::allocate(size, align), size};
-    allocated = large::allocate(size, align);
-    if (WARREN_UNLIKELY(allocated.block == nullptr) && access.cache() != nullptr) {
-      access.cache()->flush();  // at a limit: what this thread hoards may make a run
+    Cache *cache = access.cache();
+    Span *kept = cache != nullptr && align <= kPageSize ? cache->large.take(PageCount::covering(size)) : nullptr;
+    allocated = kept != nullptr ? large::reuse(kept) : large::allocate(size, align);
+    if (WARREN_UNLIKELY(allocated.block == nullptr) && cache != nullptr) {
+      cache->flush();  // at a limit: what this thread hoards may make a run
       for (Central &central : centrals) central.release_kept();
       allocated = large::allocate(size, align);
     }
@@ -173,6 +178,7 @@ void release_large(void *block, const Block &found, const char *function) {
   if (__atomic_exchange_n(found.mark, 0, __ATOMIC_ACQ_REL) != object_map::kLargeMark) return misuse::report(function, block);
   CacheAccess access;
   if (WARREN_UNLIKELY(access.reentered())) return emergency::defer_free(block);
+  if (Cache *cache = access.cache()) return cache->large.put(page_map::at(arena.page_of(address_of(block))));
   large::free(block);
 }
 

@@ -7,6 +7,7 @@
 #include "allocator/object_map.h"
 #include "allocator/page_heap.h"
 #include "allocator/page_map.h"
+#include "allocator/thread.h"
 
 #include <atomic>
 #include <cstring>
@@ -23,7 +24,8 @@ constexpr size_t kMinMoveSize = size_t{256} << 10;
 // a realloc that takes ten milliseconds where a move takes one.
 constexpr size_t kMaxCopySize = size_t{32} << 20;
 
-// Statistics, relaxed but for frees: whoever has seen a free sees the block's malloc, so that no difference is below zero.
+// Statistics of what goes to the page heap and comes from it, relaxed but for frees: whoever has seen a free sees the block's malloc, so
+// that no difference is below zero. (Threads' caches count for themselves.)
 std::atomic<uint64_t> mallocs{0}, frees{0}, total_bytes{0};
 
 WARREN_SHOW_ADDRESS("large.mallocs", &mallocs);
@@ -32,11 +34,15 @@ WARREN_SHOW_ADDRESS("large.total_bytes", &total_bytes);
 
 Span *span_of(const void *block) { return page_map::at(arena.page_of(address_of(block))); }
 
+void *mark(Span *span) {
+  __atomic_store_n(object_map::coarse(span->start()), object_map::kLargeMark, __ATOMIC_RELAXED);
+  return at_address<void>(span->start());
+}
+
 void *publish(Span *span) {
   mallocs.fetch_add(1, std::memory_order_relaxed);
   total_bytes.fetch_add(span->bytes(), std::memory_order_relaxed);
-  __atomic_store_n(object_map::coarse(span->start()), object_map::kLargeMark, __ATOMIC_RELAXED);
-  return at_address<void>(span->start());
+  return mark(span);
 }
 
 // To another place: pages are moved where there are many, bytes copied where there are few.
@@ -65,7 +71,25 @@ void *relocate(void *block, Span *span, size_t size) {
   return copy;
 }
 
+void add_frees(Cache &cache, void *to) {
+  // acquire: pairs with the release in LargeCache::put().
+  *static_cast<uint64_t *>(to) += __atomic_load_n(&cache.large.figures().frees, __ATOMIC_ACQUIRE);
+}
+
+void add_rest(Cache &cache, void *to) {
+  const LargeCache::Figures &figures = cache.large.figures();
+  auto *sums = static_cast<Stats *>(to);
+  sums->mallocs += __atomic_load_n(&figures.mallocs, __ATOMIC_RELAXED);
+  sums->total_bytes += __atomic_load_n(&figures.total_bytes, __ATOMIC_RELAXED);
+  sums->held_bytes += __atomic_load_n(&figures.held_bytes, __ATOMIC_RELAXED);
+}
+
 }  // namespace
+
+Allocated reuse(Span *span) {
+  span->since = page_heap::stamp.load(std::memory_order_relaxed);
+  return {mark(span), span->bytes()};
+}
 
 Allocated allocate(size_t size, size_t align) {
   const PageCount pages = PageCount::covering(size == 0 ? 1 : size);
@@ -97,8 +121,21 @@ void *reallocate(void *block, size_t size) {
 }
 
 Stats stats() {
-  const uint64_t freed = frees.load(std::memory_order_acquire);  // first; pairs with the releases where it grows
-  return {mallocs.load(std::memory_order_relaxed), freed, total_bytes.load(std::memory_order_relaxed)};
+  // Frees first. Those of a cache that goes meanwhile may be in neither part of the sum, and its mallocs in both.
+  Stats sums{};
+  sums.frees = frees.load(std::memory_order_acquire);  // pairs with the releases where it grows
+  threads::for_each_cache(add_frees, &sums.frees);
+  threads::for_each_cache(add_rest, &sums);
+  sums.mallocs += mallocs.load(std::memory_order_relaxed);
+  sums.total_bytes += total_bytes.load(std::memory_order_relaxed);
+  return sums;
 }
+
+void count_retired_mallocs(const LargeCache::Figures &figures) {
+  mallocs.fetch_add(figures.mallocs, std::memory_order_relaxed);
+  total_bytes.fetch_add(figures.total_bytes, std::memory_order_relaxed);
+}
+
+void count_retired_frees(const LargeCache::Figures &figures) { frees.fetch_add(figures.frees, std::memory_order_release); }
 
 }  // namespace warren::large

@@ -1,10 +1,16 @@
 // Blocks above kMaxClassSize, or with an alignment that no class has: a span of their own.
-// Callers: heap_slow.cc, realloc.cc. Invariant: the block's first byte carries kLargeMark in the coarse
-// plane exactly while it is live, and the page map names its span.
+// Callers: heap_slow.cc, which asks the thread's large_cache.h first; realloc.cc. Invariant: the block's first byte carries kLargeMark in
+// the coarse plane exactly while it is live, and the page map names its span.
 #pragma once
+
+#include "allocator/large_cache.h"
 
 #include <cstddef>
 #include <cstdint>
+
+namespace warren {
+struct Span;
+}
 
 namespace warren::large {
 
@@ -16,6 +22,9 @@ struct Allocated {
 // `align`: a power of two; below kPageSize it makes no difference.
 Allocated allocate(size_t size, size_t align);
 
+// The same with a span from a thread's cache, of just the pages that the size needs.
+Allocated reuse(Span *span);
+
 // Frees a block whose mark the caller has just taken away.
 void free(void *block);
 
@@ -26,7 +35,12 @@ void *reallocate(void *block, size_t size);
 
 struct Stats {
   uint64_t mallocs, frees, total_bytes;
+  uint64_t held_bytes;  // free, in threads' caches
 };
 Stats stats();
+
+// What a cache has counted that goes. Before it is out of the registry, and after.
+void count_retired_mallocs(const LargeCache::Figures &figures);
+void count_retired_frees(const LargeCache::Figures &figures);
 
 }  // namespace warren::large

@@ -4,6 +4,7 @@
 #include "allocator/base/address.h"
 #include "allocator/base/annotations.h"
 #include "allocator/base/fatal.h"
+#include "allocator/object_map.h"
 #include "allocator/page_heap.h"
 
 namespace warren::misuse {
@@ -35,7 +36,8 @@ WARREN_COLD void report(const char *function, const void *pointer) {
     case SpanState::kHole: return fatal::foreign_pointer(function, pointer);
     case SpanState::kLarge: break;
   }
-  if (address == page.span_start) return fatal::double_free_pages(function, pointer);  // a race with another free
+  // Free, and in a thread's cache; or a race with another free.
+  if (*object_map::coarse(page.span_start) == 0) return fatal::double_free_pages(function, pointer);
   fatal::interior_pointer(function, pointer, address - page.span_start, page.span_bytes);
 }
 

@@ -57,7 +57,9 @@ void read_large(wr_mem_stats &out, const page_heap::Stats &pages) {
   const large::Stats large = large::stats();
   out.by_size[0] = {0, large.mallocs, large.frees};
   out.heap_objects += large.mallocs - large.frees;
-  out.alloc_bytes += pages.large_pages * kPageSize;
+  const uint64_t large_bytes = pages.large_pages * kPageSize;
+  out.alloc_bytes += large_bytes > large.held_bytes ? large_bytes - large.held_bytes : 0;
+  out.cache_inuse += large.held_bytes;
   out.total_alloc_bytes += large.total_bytes;
   out.mallocs += large.mallocs;
   out.frees += large.frees;

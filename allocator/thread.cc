@@ -8,6 +8,7 @@
 #include "allocator/base/os_process.h"
 #include "allocator/base/own_threads.h"
 #include "allocator/heap.h"
+#include "allocator/large.h"
 #include "allocator/metadata.h"
 
 #include <atomic>
@@ -59,11 +60,13 @@ Cache *make_cache() {
 // The cache is empty.
 void retire_cache(Cache *cache) {
   for (unsigned bin = 0; bin < kBinCount; ++bin) retired[bin].fetch_add(cache->frees[bin], std::memory_order_relaxed);
+  large::count_retired_mallocs(cache->large.figures());
   {
     MutexLock guard(registry_lock);
     registry.remove(cache);
     caches.fetch_sub(1, std::memory_order_relaxed);
   }
+  large::count_retired_frees(cache->large.figures());
   cache_allocator.free(cache);
 }
 

@@ -13,6 +13,7 @@ struct Found {
   SizeClass size_class;
   PageId first;
   PageCount count;
+  bool at_hand;
 };
 
 bool look(PageId page, Found &found) {
@@ -20,7 +21,8 @@ bool look(PageId page, Found &found) {
   if (page >= arena.end_page()) return false;
   const Span *span = page_map::find(page);
   if (span == nullptr) return false;
-  found = {span->state, span->size_class, span->first, span->count};
+  // relaxed: what the thread does with the block it takes, it does later.
+  found = {span->state, span->size_class, span->first, span->count, __atomic_load_n(&span->at_hand, __ATOMIC_RELAXED)};
   return true;
 }
 
@@ -40,7 +42,10 @@ void for_each_range(VisitRange visit, void *context) {
   Found found;
   for (PageId page{1}; look(page, found); page = found.first + found.count) {
     if (found.state == SpanState::kObjects) visit_objects(found, visit, context);
-    if (found.state == SpanState::kLarge) visit(arena.address(found.first), arena.address(found.first + found.count), context);
+    // Whether it is marked says nothing: realloc takes the mark away before it moves a block.
+    if (found.state == SpanState::kLarge && !found.at_hand) {
+      visit(arena.address(found.first), arena.address(found.first + found.count), context);
+    }
   }
 }
 

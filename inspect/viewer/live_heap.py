@@ -62,7 +62,7 @@ class LiveHeap:
     # --- what is counted ---
 
     def _caches(self):
-        """(blocks in each bin, frees) of each thread's cache. The list may change meanwhile: then once more."""
+        """(blocks in each bin, frees, figures of large blocks) of each thread's cache. The list may change meanwhile: then once more."""
         bins = self.number["bins"]
         reach = self.number["Cache.slots"]  # which are behind all else
         for _ in range(20):
@@ -75,7 +75,8 @@ class LiveHeap:
                 bottom, place = (struct.unpack_from(f"<{bins}H", head, self.number[name]) for name in ("Cache.bottom", "Cache.place"))
                 blocks = [(top[i] - at - reach) // 8 - bottom[i] if head[self.number["Cache.batch"] + i] else 0 for i in range(bins)]
                 # A bin that is being filled or moved just now reads as anything.
-                found.append(([count if 0 <= count <= place[i] else 0 for i, count in enumerate(blocks)], frees))
+                large = struct.unpack_from("<4Q", head, self.number["Cache.large"])
+                found.append(([count if 0 <= count <= place[i] else 0 for i, count in enumerate(blocks)], frees, large))
                 before, at = at, struct.unpack_from("<Q", head, self.number["Cache.next"])[0]
             if at == 0:
                 return found
@@ -94,7 +95,7 @@ class LiveHeap:
         cached, frees = [0] * bins, list(struct.unpack(f"<{bins}Q", self.read(self.address["retired_frees"], 8 * bins)))
         caches = self._caches()
         out["caches"] = len(caches)
-        for blocks, freed in caches:
+        for blocks, freed, _ in caches:
             for i in range(bins):
                 frees[i] += freed[i]
                 cached[i] += blocks[i]
@@ -109,11 +110,14 @@ class LiveHeap:
             out["cache_inuse"] += cached[size_class] * size
             out["mallocs"] += live + frees[size_class]
             out["frees"] += frees[size_class]
-        large, large_frees = self.figure("large.mallocs"), self.figure("large.frees")
+        large, large_frees, large_total, held = (sum(figures) for figures in zip((0, 0, 0, 0), *(cache[2] for cache in caches)))
+        large += self.figure("large.mallocs")
+        large_frees += self.figure("large.frees")
         out["by_size"][0] = (0, large, large_frees)
         out["heap_objects"] += large - large_frees
-        out["alloc_bytes"] += self.figure("page_heap.large_pages") * page
-        out["total_alloc_bytes"] += self.figure("large.total_bytes")
+        out["alloc_bytes"] += max(0, self.figure("page_heap.large_pages") * page - held)
+        out["total_alloc_bytes"] += self.figure("large.total_bytes") + large_total
+        out["cache_inuse"] += held
         out["mallocs"] += large
         out["frees"] += large_frees
         grown = (self.field("arena", "Arena.octet_count") << self.number["octet_shift"]) - self.figure("page_heap.hole_pages") * page

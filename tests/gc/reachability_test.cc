@@ -510,6 +510,30 @@ TEST(KeepsNot, MallocsMemory) {
   }
 }
 
+// Which its thread has at hand for the next: what is in it holds nothing. Taken again, it does.
+TEST(KeepsNot, LargeBlockThatIsFree) {
+  static void **block;
+  constexpr size_t kSize = 100'000;
+  const char *conf = getenv("WARREN_CONF");
+  const bool holds = conf != nullptr && strstr(conf, "malloc_roots=1") != nullptr;
+  for (int i = 0; i < 3; ++i) free(malloc(kSize));
+  int dead = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    Herd herd;
+    block = static_cast<void **>(malloc(kSize));
+    apart([&] { block[1] = make_list(herd); });
+    scrub();
+    wr_gc_collect();
+    if (holds) {
+      EXPECT_EQ(herd.alive(), herd.size()) << "round " << round;
+    }
+    free(block);
+    wr_gc_collect();
+    dead += herd.nearly_all_dead();
+  }
+  EXPECT_GE(dead, kRounds / 3);
+}
+
 TEST(KeepsNot, DeadFrames) {
   keeps_not([](Node *list) {
     Node *volatile local = list;
