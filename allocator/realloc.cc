@@ -31,7 +31,11 @@ bool fits(size_t size, size_t usable) { return size <= usable && size > usable /
 void *reallocate_large(void *block, size_t old_size, size_t size) {
   {
     CacheAccess access;
-    if (!access.reentered()) return large::reallocate(block, size);
+    if (!access.reentered()) {
+      void *resized = large::reallocate(block, size);
+      if (resized != nullptr || access.cache() == nullptr || !access.cache()->large.flush()) return resized;
+      return large::reallocate(block, size);  // at a limit: with what this thread has freed
+    }
   }
   return copy_to_new(block, old_size, size);
 }

@@ -339,17 +339,30 @@ TEST(LargeCache, AnyThreadsFiguresAddUp) {
   });
 }
 
-TEST(LargeCache, AtALimitWhatIsKeptServesSmallBlocks) {
-  in_own_process([] {
+// With a block of 5 pages that lives, and one of kPages at hand, nothing else is free.
+template <class Body>
+void at_a_limit(Body body) {
+  in_own_process([&] {
     options.arena.store(kMinArenaSize);
     ASSERT_TRUE(heap::set_up());
+    void *block = allocate_block(5 * kPageSize);
     warm_up();
-    EXPECT_EQ(large_pages(), kPages);
+    EXPECT_EQ(large_pages(), 5 + kPages);
     while (page_heap::allocate(PageCount{1}, SpanState::kLarge, SizeClass{0}) != nullptr) {
     }
-    void *small = allocate_block(8000);
-    EXPECT_NE(small, nullptr);
-    free_block(small);
+    body(block);
+  });
+}
+
+TEST(LargeCache, AtALimitWhatIsKeptServesAll) {
+  at_a_limit([](void *) { EXPECT_NE(allocate_block(8000), nullptr); });
+  at_a_limit([](void *) { EXPECT_NE(allocate_block(6 * kPageSize), nullptr); });
+  at_a_limit([](void *) { EXPECT_NE(allocate_aligned(2 * kPageSize, 4 * kPageSize), nullptr); });
+  at_a_limit([](void *block) {
+    memset(block, 1, 5 * kPageSize);
+    const auto *moved = static_cast<const char *>(reallocate(block, 7 * kPageSize, "realloc"));
+    ASSERT_NE(moved, nullptr);
+    for (size_t i = 0; i < 5 * kPageSize; ++i) ASSERT_EQ(moved[i], 1);
   });
 }
 
