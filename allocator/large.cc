@@ -120,15 +120,28 @@ void *reallocate(void *block, size_t size) {
   return relocate(block, span, size);
 }
 
+namespace {
+
+uint64_t all_frees() {
+  uint64_t sum = frees.load(std::memory_order_acquire);  // pairs with the releases where it grows
+  threads::for_each_cache(add_frees, &sum);
+  return sum;
+}
+
+}  // namespace
+
 Stats stats() {
   // Frees first. Those of a cache that goes meanwhile may be in neither part of the sum, and its mallocs in both.
-  Stats sums{};
-  sums.frees = frees.load(std::memory_order_acquire);  // pairs with the releases where it grows
-  threads::for_each_cache(add_frees, &sums.frees);
-  threads::for_each_cache(add_rest, &sums);
-  sums.mallocs += mallocs.load(std::memory_order_relaxed);
-  sums.total_bytes += total_bytes.load(std::memory_order_relaxed);
-  return sums;
+  // Who reads may lose the processor in between, and a hundred thousand pairs of others would seem to be live: so again then.
+  constexpr uint64_t kManyFrees = 1000;
+  for (int tries = 4;; --tries) {
+    Stats sums{};
+    sums.frees = all_frees();
+    threads::for_each_cache(add_rest, &sums);
+    sums.mallocs += mallocs.load(std::memory_order_relaxed);
+    sums.total_bytes += total_bytes.load(std::memory_order_relaxed);
+    if (tries == 1 || all_frees() - sums.frees < kManyFrees) return sums;
+  }
 }
 
 void count_retired_mallocs(const LargeCache::Figures &figures) {
