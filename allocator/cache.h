@@ -150,6 +150,7 @@ struct Cache : CacheHead {
   size_t allowed_bytes_;      // room of all bins
   unsigned hand_;             // the bin that was asked for room last
   uint8_t batch_[kBinCount];  // blocks of the next refill; 0 while the bin is shut
+  uint8_t refills_apart_[kBinCount];  // from lines of the thread's own, see cache.cc
   bool missed_[kBinCount];    // was empty or full since it was last asked for room
   uint16_t slots_used_;         // by the places of all bins, those they have left too
   uint16_t bottom_[kBinCount];  // in slots_

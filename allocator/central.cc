@@ -59,6 +59,11 @@ size_t lines_group(size_t object_size) {
 
 }  // namespace
 
+void Central::count_taken(Span *span, size_t taken) {
+  span->free_objects = static_cast<uint16_t>(span->free_objects - taken);
+  if (span->free_objects == 0) partial_.remove(span);
+}
+
 size_t Central::take_from(Span *span, void **end, size_t wanted) {
   uint64_t *free_bits = span->free_bits();
   const uintptr_t start = span->start();
@@ -87,47 +92,122 @@ size_t Central::take_from(Span *span, void **end, size_t wanted) {
     if (rest == 0 && taken < wanted) ++word;
   }
   span->search_from = static_cast<uint16_t>(word * 64);
-  span->free_objects = static_cast<uint16_t>(span->free_objects - taken);
-  if (span->free_objects == 0) partial_.remove(span);
+  count_taken(span, taken);
   return taken;
 }
 
-// Objects that begin and end with a line, from stretches of so many bytes of which the central has all objects.
-size_t Central::take_lines_from(Span *span, void **end, size_t wanted, size_t stretch) {
-  const SizeClassInfo &shape = info(size_class());
-  const size_t size = shape.object_size, group = lines_group(size);
+// What the central has from the object of one index on to that of another.
+size_t Central::take_range(Span *span, size_t from, size_t behind, void **end, size_t wanted) {
+  const size_t size = info(size_class()).object_size;
+  const uintptr_t start = span->start();
   uint64_t *free_bits = span->free_bits();
   size_t taken = 0;
-  for (size_t at = span->search_from * size / stretch * stretch; at < shape.objects * size && taken < wanted; at += stretch) {
-    const size_t first = (at + size - 1) / size, next = std::min<size_t>((at + stretch + size - 1) / size, shape.objects);
-    if (!bits::all_set(free_bits, first, next)) continue;
-    const size_t inside = (at + group * size - 1) / (group * size) * group;
-    const size_t behind = std::min<size_t>((at + stretch) / size, shape.objects) / group * group;
-    for (size_t index = inside; index < behind && taken < wanted; ++index, ++taken) {
-      *--end = at_address<void>(span->start() + index * size);
-      bits::clear(free_bits, index);
+  for (size_t word = from / 64; word * 64 < behind && taken < wanted; ++word) {
+    uint64_t range = word == from / 64 ? ~uint64_t{0} << (from % 64) : ~uint64_t{0};
+    if (behind - word * 64 < 64) range &= (uint64_t{1} << (behind % 64)) - 1;
+    uint64_t rest = free_bits[word] & range;
+    for (; rest != 0 && taken < wanted; rest &= rest - 1, ++taken) {
+      *--end = at_address<void>(start + (word * 64 + static_cast<size_t>(__builtin_ctzll(rest))) * size);
     }
+    free_bits[word] = (free_bits[word] & ~range) | rest;
   }
-  span->free_objects = static_cast<uint16_t>(span->free_objects - taken);
-  if (span->free_objects == 0) partial_.remove(span);
   return taken;
 }
 
-size_t Central::fetch_on_own_lines(void **end, size_t wanted) {
-  constexpr int kLooks = 4;  // spans; in a heap full of holes none may have a whole line
-  const size_t size = info(size_class()).object_size;
+// From stretches whose marks fill cache lines, and of which the central has all objects: those that begin and end with a line, and where
+// more are wanted all that lie inside, since what is left of a line of marks is of use to nobody else.
+size_t Central::take_stretches_from(Span *span, void **end, size_t wanted) {
+  constexpr size_t kStretch = object_map::kBytesForLine;
+  const SizeClassInfo &shape = info(size_class());
+  const size_t size = shape.object_size, bytes = shape.objects * size, group = lines_group(size);
+  const auto index_at = [&](size_t offset) { return std::min<size_t>(offset * shape.reciprocal >> 32, shape.objects); };
+  size_t taken = 0;
+  for (size_t at = 0; at < bytes && taken < wanted; at += kStretch) {
+    const size_t first = index_at(at + size - 1), behind = index_at(at + kStretch);
+    if (!bits::all_set(span->free_bits(), first, index_at(at + kStretch + size - 1))) continue;
+    const size_t inside = (first + group - 1) & ~(group - 1);
+    taken += take_range(span, inside, behind & ~(group - 1), end - taken, wanted - taken);
+    if (taken < wanted) taken += take_range(span, first, behind, end - taken, wanted - taken);
+  }
+  count_taken(span, taken);
+  return taken;
+}
+
+// Objects that fill whole lines, from where the central has all that do.
+size_t Central::take_lines_from(Span *span, void **end, size_t wanted) {
+  const SizeClassInfo &shape = info(size_class());
+  const size_t group = lines_group(shape.object_size);
+  const uint64_t firsts = ~uint64_t{0} / ((uint64_t{1} << group) - 1);  // of each group that a word has bits for
+  size_t taken = 0;
+  for (size_t word = span->search_from / 64; word < bits::words_for(shape.objects) && taken < wanted; ++word) {
+    uint64_t whole = span->free_bits()[word];
+    for (size_t bit = 1; bit < group; bit *= 2) whole &= whole >> bit;
+    for (whole &= firsts; whole != 0 && taken < wanted; whole &= whole - 1) {
+      const size_t index = word * 64 + static_cast<size_t>(__builtin_ctzll(whole));
+      taken += take_range(span, index, index + group, end - taken, wanted - taken);
+    }
+  }
+  count_taken(span, taken);
+  return taken;
+}
+
+// In a heap full of holes none of many spans may have such objects: so a few are looked at.
+constexpr int kLooks = 4;
+
+template <class Take>
+size_t Central::take_from_few(size_t wanted, size_t least, Take take) {
+  size_t taken = 0;
+  Span *span = partial_.front();
+  for (int looks = 0; span != nullptr && looks < kLooks && taken < wanted; ++looks) {
+    Span *const next = span->next;
+    if (span->free_objects >= least) taken += take(span, taken);
+    span = next;
+  }
+  return taken;
+}
+
+// What is left of the stretch that fills a line of marks, where the thread has an object: all others went past it.
+size_t Central::take_beside(uintptr_t last, void **end, size_t wanted) {
+  const PageId page = arena.page_of(last);
+  Span *span = partial_.front();
+  for (int looks = 0; span != nullptr && !span->covers(page); span = span->next) {
+    if (++looks == kLooks) return 0;
+  }
+  if (span == nullptr) return 0;
+  const SizeClassInfo &shape = info(size_class());
+  const size_t size = shape.object_size, at = (last - span->start()) / object_map::kBytesForLine * object_map::kBytesForLine;
+  const size_t behind = std::min<size_t>((at + object_map::kBytesForLine) / size, shape.objects);
+  const size_t taken = take_range(span, (at + size - 1) / size, behind, end, wanted);
+  count_taken(span, taken);
+  return taken;
+}
+
+// From the best to the least: the rest of where the thread is already, what nobody is at, a page of its own as long as the class has not
+// that much free memory, whole lines whose marks are on others' lines, and anything.
+size_t Central::fetch_apart(void **end, size_t wanted, uintptr_t last) {
+  const SizeClassInfo &shape = info(size_class());
+  const size_t group = lines_group(shape.object_size), of_stretch = object_map::kBytesForLine / shape.object_size;
   {
     MutexLock guard(lock_);
-    for (const size_t stretch : {object_map::kBytesForLine, lines_group(size) * size}) {
-      if (size > kMaxSmallSize && stretch == object_map::kBytesForLine) continue;  // its marks are elsewhere, and do not mind
-      Span *span = partial_.front();
-      for (int looks = 0; span != nullptr && looks < kLooks; ++looks, span = span->next) {
-        if (const size_t taken = take_lines_from(span, end, wanted, stretch); taken != 0) {
-          objects_out_ += taken;
-          return taken;
-        }
+    size_t taken = 0;
+    if (of_stretch >= 2) {  // the marks of others are elsewhere, and do not mind
+      const auto take_stretches = [&](Span *span, size_t before) REQUIRES(lock_) {
+        return take_stretches_from(span, end - taken - before, wanted - taken - before);
+      };
+      taken = take_beside(last, end, wanted);
+      taken += take_from_few(wanted - taken, of_stretch, take_stretches);
+      const uint64_t free = spans_ * shape.objects - objects_out_;
+      if (taken == 0 && shape.span_pages == 1 && free < shape.objects && new_span() != nullptr) {
+        taken = take_stretches(partial_.front(), 0);
       }
     }
+    if (taken == 0 && group > 1) {
+      taken = take_from_few(wanted, group, [&](Span *span, size_t before) REQUIRES(lock_) {
+        return take_lines_from(span, end - before, wanted - before);
+      });
+    }
+    objects_out_ += taken;
+    if (taken != 0) return taken;
   }
   return fetch(end, wanted);
 }

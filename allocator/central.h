@@ -19,10 +19,11 @@ class Central {
   // pointers hands them out in the order of their addresses. Fewer, down to none, when there is no memory.
   size_t fetch(void **end, size_t wanted) EXCLUDES(lock_);
 
-  // The same for a thread that has had no object of the class yet: such as share no cache line with an object that somebody else has or
-  // may get, if there are any at hand, nor do their marks, if that can be had as well. (Two threads that write to neighbours on a line,
-  // bench/classics/cache_scratch.cc: 0.30 s, and 0.10. Two with four blocks each, whose marks were on one: 20 to 30 ns a pair, and 10.)
-  size_t fetch_on_own_lines(void **end, size_t wanted) EXCLUDES(lock_);
+  // The same for a thread that has had few objects of the class yet: such as share no cache line with an object that somebody else has or
+  // may get, if there are any at hand, nor do their marks, if that can be had as well. `last` is an object that the thread has, or any
+  // other address. (Two threads that write to neighbours on a line, bench/classics/cache_scratch.cc: 0.30 s, and 0.10. Two with four
+  // blocks each, whose marks were on one: 20 to 30 ns a pair, and 10.)
+  size_t fetch_apart(void **end, size_t wanted, uintptr_t last) EXCLUDES(lock_);
 
   // Takes back what the caches of threads that died in a fork seem to contain. Their memory was copied
   // while those threads ran, page by page, so a pointer may be stale or stand in two caches: whatever
@@ -51,8 +52,14 @@ class Central {
   void prefetch(void *const *objects, size_t count) const;
   Span *new_span() REQUIRES(lock_);
   void hint_class(const Span *span);
+  void count_taken(Span *span, size_t taken) REQUIRES(lock_);
   size_t take_from(Span *span, void **end, size_t wanted) REQUIRES(lock_);
-  size_t take_lines_from(Span *span, void **end, size_t wanted, size_t stretch) REQUIRES(lock_);
+  size_t take_range(Span *span, size_t from, size_t behind, void **end, size_t wanted) REQUIRES(lock_);
+  size_t take_stretches_from(Span *span, void **end, size_t wanted) REQUIRES(lock_);
+  size_t take_lines_from(Span *span, void **end, size_t wanted) REQUIRES(lock_);
+  template <class Take>
+  size_t take_from_few(size_t wanted, size_t least, Take take) REQUIRES(lock_);
+  size_t take_beside(uintptr_t last, void **end, size_t wanted) REQUIRES(lock_);
   void put(void *const *objects, size_t count, IntrusiveList<Span> &emptied) REQUIRES(lock_);
   void empty(Span *span, IntrusiveList<Span> &emptied) REQUIRES(lock_);
   bool is_adoptable(Span *span, uintptr_t object) const REQUIRES(lock_);

@@ -97,9 +97,9 @@ TEST(Central, FetchesAscendingAndDistinct) {
   });
 }
 
-std::vector<void *> fetch_on_own_lines(SizeClass size_class, size_t wanted) {
+std::vector<void *> fetch_apart(SizeClass size_class, size_t wanted, const void *last = nullptr) {
   std::vector<void *> out(wanted);
-  const size_t fetched = central_of(size_class).fetch_on_own_lines(out.data() + wanted, wanted);
+  const size_t fetched = central_of(size_class).fetch_apart(out.data() + wanted, wanted, address_of(last));
   out.erase(out.begin(), out.end() - static_cast<ptrdiff_t>(fetched));
   return out;
 }
@@ -122,7 +122,7 @@ TEST(Central, WhoIsNewToAClassGetsLinesOfItsOwn) {
       std::set<uintptr_t> taken = lines_of(others, size);
       std::vector<void *> all = others;
       for (int thread = 0; thread < 2; ++thread) {
-        const std::vector<void *> own = fetch_on_own_lines(size_class, wanted);
+        const std::vector<void *> own = fetch_apart(size_class, wanted);
         ASSERT_FALSE(own.empty()) << size;
         ASSERT_LE(own.size(), wanted) << size;
         for (const uintptr_t line : lines_of(own, size)) EXPECT_TRUE(taken.insert(line).second) << "blocks of " << size;
@@ -148,7 +148,7 @@ TEST(Central, WhoIsNewToASmallClassGetsMarksOnLinesOfTheirOwn) {
       const SizeClass size_class{static_cast<uint8_t>(number)};
       std::set<uintptr_t> taken = mark_lines_of(size_class, fetch(size_class, 1));
       for (int thread = 0; thread < 2; ++thread) {
-        const std::vector<void *> own = fetch_on_own_lines(size_class, 2);
+        const std::vector<void *> own = fetch_apart(size_class, 2);
         ASSERT_FALSE(own.empty());
         for (const uintptr_t line : mark_lines_of(size_class, own)) {
           EXPECT_TRUE(taken.insert(line).second) << "blocks of " << info(size_class).object_size;
@@ -158,18 +158,87 @@ TEST(Central, WhoIsNewToASmallClassGetsMarksOnLinesOfTheirOwn) {
   });
 }
 
+TEST(Central, ThreadsThatRefillInTurnsShareNoLineOfMarks) {
+  in_own_heap([] {
+    for (unsigned number = 1; number <= kLastSmallClass; ++number) {
+      const SizeClass size_class{static_cast<uint8_t>(number)};
+      const SizeClassInfo &shape = info(size_class);
+      if (shape.span_pages != 1 || shape.object_size > 256) continue;  // of the larger ones too few fit in a line of marks
+      constexpr size_t kThreads = 3;
+      std::vector<void *> all;
+      std::set<uintptr_t> lines[kThreads];
+      void *last[kThreads] = {};
+      for (size_t batch = 8; batch <= 128; batch *= 2) {
+        for (size_t thread = 0; thread < kThreads; ++thread) {
+          const std::vector<void *> own = fetch_apart(size_class, std::min<size_t>(batch, shape.objects), last[thread]);
+          ASSERT_FALSE(own.empty());
+          last[thread] = own.front();
+          lines[thread].merge(mark_lines_of(size_class, own));
+          all.insert(all.end(), own.begin(), own.end());
+        }
+      }
+      std::set<uintptr_t> seen;
+      for (const std::set<uintptr_t> &of_thread : lines) {
+        for (const uintptr_t line : of_thread) EXPECT_TRUE(seen.insert(line).second) << "blocks of " << shape.object_size;
+      }
+      EXPECT_EQ(std::set<void *>(all.begin(), all.end()).size(), all.size());
+      EXPECT_EQ(objects_out(size_class), all.size());
+      give_back(size_class, all);
+      EXPECT_EQ(objects_out(size_class), 0u);
+    }
+  });
+}
+
+TEST(Central, WhoRefillsApartUsesUpWhereItIs) {
+  in_own_heap([] {
+    const size_t stretch = object_map::kBytesForLine / info(kClass).object_size;  // in objects
+    std::vector<void *> own = fetch_apart(kClass, 8);
+    const std::vector<void *> others = fetch_apart(kClass, 8);
+    while (own.size() < stretch) {
+      const std::vector<void *> more = fetch_apart(kClass, 8, own.back());
+      ASSERT_FALSE(more.empty());
+      own.insert(own.end(), more.begin(), more.end());
+    }
+    std::sort(own.begin(), own.end());
+    EXPECT_EQ(address_of(own.back()) - address_of(own.front()), object_map::kBytesForLine - info(kClass).object_size);
+    EXPECT_EQ(address_of(own.front()) % object_map::kBytesForLine, 0u);
+  });
+}
+
+TEST(Central, ASpanOfTheirOwnOnlyWhileTheClassHasLittleFree) {
+  in_own_heap([] {
+    const size_t stretches = kPageSize / object_map::kBytesForLine;
+    for (size_t thread = 0; thread < stretches; ++thread) fetch_apart(kClass, 1);
+    EXPECT_EQ(central_of(kClass).stats().spans, 1u);
+    fetch_apart(kClass, 1);
+    EXPECT_EQ(central_of(kClass).stats().spans, 2u) << "each line has somebody's object";
+    for (size_t thread = 0; thread < 10 * stretches; ++thread) EXPECT_EQ(fetch_apart(kClass, 1).size(), 1u);
+    EXPECT_EQ(central_of(kClass).stats().spans, 2u) << "half of each line is enough";
+  });
+}
+
+TEST(Central, WhereTheThreadWasBeforeMayBeAnywhere) {
+  in_own_heap([] {
+    const std::vector<void *> of_other_class = fetch(SizeClass{5}, 1);
+    int local = 0;
+    const void *const places[] = {nullptr, of_other_class[0], &local, at_address<void>(arena.start), at_address<void>(~uintptr_t{0}),
+                                  at_address<void>(arena.start + (size_t{1} << 46))};
+    for (const void *last : places) EXPECT_EQ(fetch_apart(kClass, 8, last).size(), 8u) << last;
+  });
+}
+
 TEST(Central, WithoutWholeLinesAnyObjectWillDo) {
   in_own_heap([] {
-    const uint16_t objects = info(kClass).objects;
-    std::vector<void *> all = fetch(kClass, objects), kept;
-    for (size_t i = 0; i < objects; i += 2) {
+    std::vector<void *> all = fetch(kClass, info(kClass).objects), kept;
+    for (void *object : fetch(kClass, info(kClass).objects)) all.push_back(object);
+    for (size_t i = 0; i < all.size(); i += 2) {
       kept.push_back(all[i]);
       give_back(kClass, {all[i + 1]});
     }
-    const std::vector<void *> rest = fetch_on_own_lines(kClass, 8);
+    const std::vector<void *> rest = fetch_apart(kClass, 8);
     EXPECT_EQ(rest.size(), 8u);
     EXPECT_EQ(objects_out(kClass), kept.size() + rest.size());
-    EXPECT_EQ(central_of(kClass).stats().spans, 1u);
+    EXPECT_EQ(central_of(kClass).stats().spans, 2u);
   });
 }
 

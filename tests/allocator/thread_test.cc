@@ -3,15 +3,21 @@
 #include "allocator/thread.h"
 
 #include "allocator/heap.h"
+#include "allocator/object_map.h"
 #include "allocator/stats.h"
 #include "tests/allocator/own_process.h"
 #include "tests/allocator/page_walk.h"
 
+#include <algorithm>
 #include <atomic>
 #include <climits>
 #include <cstring>
+#include <iterator>
 #include <pthread.h>
+#include <sched.h>
+#include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace warren {
@@ -67,6 +73,34 @@ TEST(Thread, AThreadThatOnlyFreesGetsOneAsWell) {
     }).join();
     EXPECT_EQ(live(), before - 1000);
     EXPECT_EQ(caches(), 1u);
+  });
+}
+
+// In strict turns, which is the worst order for them: each of their refills comes between two of the other's.
+TEST(Thread, TwoThatWorkSideBySideWriteToNoLineOfMarksTogether) {
+  in_own_heap([] {
+    constexpr size_t kSizes[] = {16, 32, 48, 64, 96};
+    constexpr int kBlocks = 600;
+    std::atomic<int> turn{0};
+    std::set<uintptr_t> lines[2];
+    const auto work = [&](int own) {
+      std::vector<std::pair<void *, size_t>> blocks;
+      for (int i = 0; i < kBlocks; ++i) {
+        for (const size_t size : kSizes) {
+          while (turn.load(std::memory_order_acquire) % 2 != own) sched_yield();
+          blocks.emplace_back(take(size), size);
+          turn.fetch_add(1, std::memory_order_release);
+        }
+      }
+      for (const auto &[block, size] : blocks) lines[own].insert(address_of(object_map::fine(address_of(block))) >> kCacheLineLog);
+    };
+    give(take(1));
+    std::thread first(work, 0), second(work, 1);
+    first.join();
+    second.join();
+    std::vector<uintptr_t> shared;
+    std::set_intersection(lines[0].begin(), lines[0].end(), lines[1].begin(), lines[1].end(), std::back_inserter(shared));
+    EXPECT_EQ(shared.size(), 0u) << "of " << lines[0].size();
   });
 }
 
