@@ -556,17 +556,23 @@ TEST(Central, RandomBatchesAgainstASet) {
   SCOPED_TRACE(seed);
   in_own_heap([seed] {
     std::mt19937 random(seed);
-    for (const unsigned number : {1u, 2u, 9u, 31u, 40u, 52u, 67u}) {
+    for (unsigned number = 1; number < kClassCount; ++number) {
       const SizeClass size_class{static_cast<uint8_t>(number)};
+      const size_t size = info(size_class).object_size;
       std::vector<void *> mine;
       std::set<void *> model;
       for (int step = 0; step < 400; ++step) {
         const size_t count = 1 + random() % 100;
         if (random() % 2 == 0 || mine.size() < count) {
-          const std::vector<void *> batch = fetch(size_class, count);
+          const void *last = mine.empty() ? nullptr : mine[random() % mine.size()];
+          const std::vector<void *> batch = random() % 2 == 0 ? fetch(size_class, count) : fetch_apart(size_class, count, last);
           ASSERT_FALSE(batch.empty());
           for (void *object : batch) {
             ASSERT_TRUE(model.insert(object).second) << "handed out twice";
+            const Span *span = span_of(object);
+            ASSERT_EQ(span->size_class, size_class);
+            ASSERT_EQ((address_of(object) - span->start()) % size, 0u);
+            ASSERT_LE(address_of(object) + size, span->start() + span->bytes());
             mine.push_back(object);
           }
         } else {
