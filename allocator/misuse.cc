@@ -36,8 +36,8 @@ WARREN_COLD void report(const char *function, const void *pointer) {
     case SpanState::kHole: return fatal::foreign_pointer(function, pointer);
     case SpanState::kLarge: break;
   }
-  // Free, and in a thread's cache; or a race with another free.
-  if (*object_map::coarse(page.span_start) == 0) return fatal::double_free_pages(function, pointer);
+  // Free, and in a thread's cache; or it was when this free looked, and is handed out again.
+  if (address == page.span_start || *object_map::coarse(page.span_start) == 0) return fatal::double_free_pages(function, pointer);
   fatal::interior_pointer(function, pointer, address - page.span_start, page.span_bytes);
 }
 

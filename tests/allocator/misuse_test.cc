@@ -85,6 +85,14 @@ TEST_F(MisuseDeathTest, LargeBlocks) {
   give(guard);
 }
 
+// Two threads free a block at once, and the one that came too late finds it handed out again when it looks why.
+TEST_F(MisuseDeathTest, ALargeBlockThatWasFreeAMomentAgo) {
+  auto *block = allocate_slow(100000);
+  EXPECT_EXIT(misuse::report("free", block), KilledBySignal(SIGABRT),
+              Eq(text("double free", block, "the pages it points into are already free")));
+  give(block);
+}
+
 TEST_F(MisuseDeathTest, NotOfThisHeap) {
   static int in_data = 1;
   int on_stack = 1;
