@@ -1,6 +1,6 @@
 // See fork.h. Locks are taken in rank order. A lock that this very thread holds (fork in a signal handler
 // that interrupted the heap) is passed over on both sides: the interrupted operation goes on in both
-// processes when the handler returns.
+// processes when the handler returns. A handler that interrupts the fork itself is served as one inside the heap, by the emergency pool.
 #include "allocator/fork.h"
 
 #include "allocator/central.h"
@@ -29,6 +29,8 @@ bool page_heap_locked;
 bool metadata_locked;
 
 void prepare() NO_THREAD_SAFETY_ANALYSIS {
+  threads::enter_fork();
+  if (threads::forks() != 1) return;  // all is the outer one's
   registry_locked = threads::lock_registry_for_fork();
   for (unsigned number = 0; number < kClassCount; ++number) central_locked[number] = centrals[number].lock().lock_for_fork();
   page_heap_locked = page_heap::lock.lock_for_fork();
@@ -44,10 +46,16 @@ void release(bool in_child) NO_THREAD_SAFETY_ANALYSIS {
   if (registry_locked) threads::unlock_registry_after_fork(in_child);
 }
 
-void in_parent() { release(false); }
+void in_parent() {
+  if (threads::forks() == 1) release(false);
+  threads::leave_fork();
+}
 
 void in_child() {
-  release(true);
+  const bool is_outermost = threads::forks() == 1;
+  if (is_outermost) release(true);
+  threads::leave_fork();
+  if (!is_outermost) return;
   if (page_heap_locked) page_heap::reset_in_child();
   scavenger::reset_in_child();
   threads::adopt_caches_in_child();

@@ -25,6 +25,8 @@ enum class ThreadState : uint8_t { kFresh, kActive, kBusy, kUncached };
 struct ThreadSlot {
   Cache *cache;
   ThreadState state;
+  ThreadState before_fork;
+  uint8_t forks;  // that it is inside
 };
 
 WARREN_TLS ThreadSlot slot{};
@@ -145,6 +147,24 @@ size_t cache_count() {
 uint64_t retired_frees(unsigned bin) { return retired[bin].load(std::memory_order_relaxed); }
 
 void count_uncached_frees(unsigned bin, uint64_t count) { retired[bin].fetch_add(count, std::memory_order_relaxed); }
+
+WARREN_COLD void enter_fork() {
+  if (slot.forks++ != 0) return;
+  slot.before_fork = slot.state;
+  slot.state = ThreadState::kBusy;
+  cache_distance = 0;
+  compiler_barrier();
+}
+
+WARREN_COLD void leave_fork() {
+  compiler_barrier();
+  if (--slot.forks != 0) return;
+  slot.state = slot.before_fork;
+  compiler_barrier();
+  if (slot.state == ThreadState::kActive) cache_distance = distance_to(slot.cache);
+}
+
+WARREN_COLD unsigned forks() { return slot.forks; }
 
 bool lock_registry_for_fork() { return registry_lock.lock_for_fork(); }
 void unlock_registry_after_fork(bool in_child) { registry_lock.unlock_after_fork(in_child); }

@@ -51,7 +51,13 @@ uint64_t retired_frees(unsigned bin);
 // Frees without a cache.
 void count_uncached_frees(unsigned bin, uint64_t count);
 
-// For fork. The child has one thread: all caches but its own are emptied and dropped.
+// For fork. While this thread is between these two it has no cache, like one inside a slow operation: the heap's locks are its own, and
+// what its signal handlers ask for is to wait for none of them. They nest, for a handler that forks.
+void enter_fork();
+void leave_fork();
+unsigned forks();  // that this thread is inside
+
+// The child has one thread: all caches but its own are emptied and dropped.
 bool lock_registry_for_fork();
 void unlock_registry_after_fork(bool in_child);
 void adopt_caches_in_child();

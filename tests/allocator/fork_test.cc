@@ -180,6 +180,72 @@ TEST(Fork, InsideASlowOperation) {
   });
 }
 
+// What runs between the heap's handlers of fork, as a signal handler may: handlers that were there before ours come after it. A thread
+// has blocks of each class at hand and none, and all locks of the heap are its own.
+std::vector<void *> asked_for_in_fork;
+
+void ask_in_fork() {
+  for (size_t size = 1; size <= 3 * kMaxClassSize; size += size / 2 + 1) {
+    for (int i = 0; i < 2; ++i) {
+      void *block = take(size);
+      if (block != nullptr) memset(block, 0x5a, size);  // the emergency pool is small
+      asked_for_in_fork.push_back(block);
+    }
+  }
+  EXPECT_NE(asked_for_in_fork[0], nullptr);
+  for (size_t i = 0; i < asked_for_in_fork.size(); i += 2) give(asked_for_in_fork[i]);
+}
+
+TEST(Fork, AHandlerInsideForkWaitsForNoLock) {
+  in_own_process([] {
+    asked_for_in_fork.reserve(100);
+    pthread_atfork(ask_in_fork, nullptr, nullptr);  // before ours, so it runs after it
+    fork_handlers::install();
+    std::thread(use_every_class).join();
+    for (const bool used : {false, true}) {  // this thread has not, and has, a cache
+      if (used) use_every_class();
+      asked_for_in_fork.clear();
+      in_own_process([] {
+        for (size_t i = 1; i < asked_for_in_fork.size(); i += 2) give(asked_for_in_fork[i]);
+        use_every_class();
+        EXPECT_NE(cache_distance, 0);
+        walk_pages();
+      });
+      for (size_t i = 1; i < asked_for_in_fork.size(); i += 2) give(asked_for_in_fork[i]);
+      use_every_class();
+      EXPECT_NE(cache_distance, 0) << "the thread has its cache again";
+      walk_pages();
+    }
+  });
+}
+
+// A handler that interrupts fork may fork as well.
+TEST(Fork, AForkInsideAFork) {
+  in_own_process([] {
+    static bool inside;
+    static int inner_status;
+    inside = false;
+    inner_status = -1;
+    pthread_atfork([] {
+      if (inside) return;
+      inside = true;
+      const pid_t child = fork();
+      if (child == 0) _exit(0);
+      waitpid(child, &inner_status, 0);
+    }, nullptr, nullptr);
+    fork_handlers::install();
+    use_every_class();
+    in_own_process([] {
+      use_every_class();
+      walk_pages();
+    });
+    EXPECT_EQ(inner_status, 0);
+    use_every_class();
+    EXPECT_NE(cache_distance, 0);
+    walk_pages();
+  });
+}
+
 pid_t fork_with_the_lock_held() NO_THREAD_SAFETY_ANALYSIS {
   const CacheAccess interrupted;
   page_heap::lock.lock();
