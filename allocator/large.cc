@@ -28,9 +28,9 @@ constexpr size_t kMaxCopySize = size_t{32} << 20;
 // that no difference is below zero. (Threads' caches count for themselves.)
 std::atomic<uint64_t> mallocs{0}, frees{0}, total_bytes{0};
 
-WARREN_SHOW_ADDRESS("large.mallocs", &mallocs);
-WARREN_SHOW_ADDRESS("large.frees", &frees);
-WARREN_SHOW_ADDRESS("large.total_bytes", &total_bytes);
+WARREN_SHOW_ADDRESS("large.uncached_mallocs", &mallocs);
+WARREN_SHOW_ADDRESS("large.uncached_frees", &frees);
+WARREN_SHOW_ADDRESS("large.uncached_total_bytes", &total_bytes);
 
 Span *span_of(const void *block) { return page_map::at(arena.page_of(address_of(block))); }
 
@@ -122,33 +122,33 @@ void *reallocate(void *block, size_t size) {
 
 namespace {
 
-uint64_t all_frees() {
+uint64_t all_frees(const threads::HeldCaches &caches) {
   uint64_t sum = frees.load(std::memory_order_acquire);  // pairs with the releases where it grows
-  threads::for_each_cache(add_frees, &sum);
+  caches.visit(add_frees, &sum);
   return sum;
 }
 
 }  // namespace
 
 Stats stats() {
-  // Frees first. Those of a cache that goes meanwhile may be in neither part of the sum, and its mallocs in both.
-  // Who reads may lose the processor in between, and a hundred thousand pairs of others would seem to be live: so again then.
+  // Frees first, mallocs last. Who reads may lose the processor in between, and a hundred thousand pairs of others would seem to be live:
+  // so again then.
   constexpr uint64_t kManyFrees = 1000;
+  const threads::HeldCaches caches;
   for (int tries = 4;; --tries) {
     Stats sums{};
-    sums.frees = all_frees();
-    threads::for_each_cache(add_rest, &sums);
+    sums.frees = all_frees(caches);
+    caches.visit(add_rest, &sums);
     sums.mallocs += mallocs.load(std::memory_order_relaxed);
     sums.total_bytes += total_bytes.load(std::memory_order_relaxed);
-    if (tries == 1 || all_frees() - sums.frees < kManyFrees) return sums;
+    if (tries == 1 || all_frees(caches) - sums.frees < kManyFrees) return sums;
   }
 }
 
-void count_retired_mallocs(const LargeCache::Figures &figures) {
+void count_retired(const LargeCache::Figures &figures) {
   mallocs.fetch_add(figures.mallocs, std::memory_order_relaxed);
   total_bytes.fetch_add(figures.total_bytes, std::memory_order_relaxed);
+  frees.fetch_add(figures.frees, std::memory_order_release);
 }
-
-void count_retired_frees(const LargeCache::Figures &figures) { frees.fetch_add(figures.frees, std::memory_order_release); }
 
 }  // namespace warren::large

@@ -39,8 +39,7 @@ struct Stats {
 };
 Stats stats();
 
-// What a cache has counted that goes. Before it is out of the registry, and after.
-void count_retired_mallocs(const LargeCache::Figures &figures);
-void count_retired_frees(const LargeCache::Figures &figures);
+// What a cache has counted that goes, in the moment that it leaves the registry.
+void count_retired(const LargeCache::Figures &figures);
 
 }  // namespace warren::large

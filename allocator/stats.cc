@@ -35,14 +35,18 @@ void add_cache(Cache &cache, void *context) {
 
 void read_classes(wr_mem_stats &out) {
   BinCounts counts{};
-  threads::for_each_cache(add_cache, &counts);
+  {
+    const threads::HeldCaches caches;
+    caches.visit(add_cache, &counts);
+    for (unsigned bin = 0; bin < kBinCount; ++bin) counts.frees[bin] += threads::retired_frees(bin);
+  }
   for (unsigned bin = 0; bin < kBinCount; ++bin) {
     if (!bin_is_used(bin)) continue;
     const SizeClass size_class = class_of_bin(bin);
     const uint64_t size = info(size_class).object_size;
     const uint64_t objects_out = central_of(size_class).stats().objects_out;
     const uint64_t live = objects_out > counts.cached[bin] ? objects_out - counts.cached[bin] : 0;
-    const uint64_t frees = counts.frees[bin] + threads::retired_frees(bin);
+    const uint64_t frees = counts.frees[bin];
     out.by_size[size_class.value] = {static_cast<uint32_t>(size), live + frees, frees};
     out.heap_objects += live;
     out.alloc_bytes += live * size;

@@ -59,16 +59,15 @@ Cache *make_cache() {
   return cache;
 }
 
-// The cache is empty.
+// The cache is empty. Its figures move in one step, for who reads them all and for a process that is forked.
 void retire_cache(Cache *cache) {
-  for (unsigned bin = 0; bin < kBinCount; ++bin) retired[bin].fetch_add(cache->frees[bin], std::memory_order_relaxed);
-  large::count_retired_mallocs(cache->large.figures());
   {
     MutexLock guard(registry_lock);
+    for (unsigned bin = 0; bin < kBinCount; ++bin) retired[bin].fetch_add(cache->frees[bin], std::memory_order_relaxed);
+    large::count_retired(cache->large.figures());
     registry.remove(cache);
     caches.fetch_sub(1, std::memory_order_relaxed);
   }
-  large::count_retired_frees(cache->large.figures());
   cache_allocator.free(cache);
 }
 
@@ -134,8 +133,10 @@ namespace threads {
 
 void set_up() { have_exit_key = pthread_key_create(&exit_key, on_thread_exit) == 0; }
 
-void for_each_cache(void (*visit)(Cache &cache, void *context), void *context) {
-  MutexLock guard(registry_lock);
+HeldCaches::HeldCaches() NO_THREAD_SAFETY_ANALYSIS { registry_lock.lock(); }
+HeldCaches::~HeldCaches() NO_THREAD_SAFETY_ANALYSIS { registry_lock.unlock(); }
+
+void HeldCaches::visit(void (*visit)(Cache &cache, void *context), void *context) const NO_THREAD_SAFETY_ANALYSIS {
   for (Cache *cache = registry.front(); cache != nullptr; cache = cache->next) visit(*cache, context);
 }
 
@@ -169,7 +170,7 @@ WARREN_COLD unsigned forks() { return slot.forks; }
 bool lock_registry_for_fork() { return registry_lock.lock_for_fork(); }
 void unlock_registry_after_fork(bool in_child) { registry_lock.unlock_after_fork(in_child); }
 
-void adopt_caches_in_child() {
+WARREN_COLD void adopt_caches_in_child() {
   if (slot.state == ThreadState::kBusy) return;  // forked in a signal handler, inside the heap: leave all as it is
   Cache *orphan = next_orphan();
   if (orphan == nullptr) return;

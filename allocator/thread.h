@@ -39,8 +39,17 @@ namespace threads {
 // Registers the destructor that retires a thread's cache. Once, while the heap is set up.
 void set_up();
 
-// Calls `visit` for each cache, with the registry locked.
-void for_each_cache(void (*visit)(Cache &cache, void *context), void *context);
+// While it lives no cache comes or goes: what those that are gone have left is in the figures of the retired, or will be in none of both.
+class HeldCaches {
+ public:
+  HeldCaches();
+  ~HeldCaches();
+  HeldCaches(const HeldCaches &) = delete;
+  HeldCaches &operator=(const HeldCaches &) = delete;
+  void visit(void (*visit)(Cache &cache, void *context), void *context) const;
+};
+
+inline void for_each_cache(void (*visit)(Cache &cache, void *context), void *context) { HeldCaches().visit(visit, context); }
 
 // Caches there are, at least 1.
 size_t cache_count();

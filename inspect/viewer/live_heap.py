@@ -20,6 +20,11 @@ class Unreadable(Exception):
     """The process has no record of this library's, or one that this script does not know."""
 
 
+class Names(dict):
+    def __missing__(self, name):
+        raise Unreadable(f"the library's layout record has no {name!r}: it is not of the version of this script")
+
+
 class LiveHeap:
     def __init__(self, read, record):
         """read(address, size) -> bytes; `record`: the address of wr_layout."""
@@ -29,7 +34,7 @@ class LiveHeap:
             raise Unreadable("the library has no layout record where its file says: was the file replaced?")
         if version != VERSION or entry_bytes != ENTRY.size:
             raise Unreadable(f"the library's layout record has version {version}, this script reads version {VERSION}")
-        self.address, self.number = {}, {}
+        self.address, self.number = Names(), Names()
         for name, value in ENTRY.iter_unpack(read(begin, end - begin)):
             text = read(name, NAME_BYTES).rstrip(b"\0").decode()
             (self.address if text[0] == "&" else self.number)[text[1:]] = value
@@ -111,12 +116,12 @@ class LiveHeap:
             out["mallocs"] += live + frees[size_class]
             out["frees"] += frees[size_class]
         large, large_frees, large_total, held = (sum(figures) for figures in zip((0, 0, 0, 0), *(cache[2] for cache in caches)))
-        large += self.figure("large.mallocs")
-        large_frees += self.figure("large.frees")
+        large += self.figure("large.uncached_mallocs")
+        large_frees += self.figure("large.uncached_frees")
         out["by_size"][0] = (0, large, large_frees)
         out["heap_objects"] += large - large_frees
         out["alloc_bytes"] += max(0, self.figure("page_heap.large_pages") * page - held)
-        out["total_alloc_bytes"] += self.figure("large.total_bytes") + large_total
+        out["total_alloc_bytes"] += self.figure("large.uncached_total_bytes") + large_total
         out["cache_inuse"] += held
         out["mallocs"] += large
         out["frees"] += large_frees

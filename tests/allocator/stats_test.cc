@@ -195,6 +195,36 @@ TEST(Stats, RandomOperationsComeOutExact) {
   });
 }
 
+// A cache's figures move to those of the retired in one step: none is seen in both, or in neither.
+TEST(Stats, ThreadsThatEndAreCountedOnce) {
+  in_own_process([] {
+    ASSERT_TRUE(heap::set_up());
+    constexpr unsigned kThreads = 600, kPairs = 500;
+    const wr_mem_stats before = now();
+    std::atomic<bool> done{false};
+    std::thread starter([&done] {
+      for (unsigned i = 0; i < kThreads; ++i) {
+        std::thread([] {
+          for (unsigned pair = 0; pair < kPairs; ++pair) give(take(50000));
+        }).join();
+      }
+      done = true;
+    });
+    wr_mem_stats last = before;
+    while (!done && !testing::Test::HasFailure()) {
+      const wr_mem_stats stats = now();
+      EXPECT_GE(stats.by_size[0].mallocs, last.by_size[0].mallocs);
+      EXPECT_GE(stats.by_size[0].frees, last.by_size[0].frees);
+      EXPECT_LE(stats.by_size[0].mallocs, before.by_size[0].mallocs + kThreads * kPairs);
+      last = stats;
+    }
+    starter.join();
+    const wr_mem_stats after = now();
+    EXPECT_EQ(after.by_size[0].mallocs - before.by_size[0].mallocs, uint64_t{kThreads} * kPairs);
+    EXPECT_EQ(after.by_size[0].frees - before.by_size[0].frees, uint64_t{kThreads} * kPairs);
+  });
+}
+
 // Numbers are read one after the other, but none is a difference that goes below zero.
 TEST(Stats, ReadingWhileOthersWorkStaysSane) {
   in_own_process([] {
