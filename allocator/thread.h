@@ -39,7 +39,7 @@ namespace threads {
 // Registers the destructor that retires a thread's cache. Once, while the heap is set up.
 void set_up();
 
-// While it lives no cache comes or goes: what those that are gone have left is in the figures of the retired, or will be in none of both.
+// While it lives no cache comes or goes: the figures of each are its own or with the retired, never in both or in neither.
 class HeldCaches {
  public:
   HeldCaches();
