@@ -23,18 +23,21 @@ inline Block sampled_block(uintptr_t pointer, uint8_t *mark) {
   return {small ? Block::Kind::kSmall : Block::Kind::kMedium, span->size_class, mark, true};
 }
 
+// Each byte is read once: another thread that frees the block at the same time takes it away. (relaxed: what it says is all that counts.)
 inline Block find_block(uintptr_t pointer) {
   const Block none{Block::Kind::kNone, SizeClass{0}, nullptr};
   if (!arena.contains(pointer) || (pointer & (kTinySize - 1)) != 0) return none;
   uint8_t *mark = object_map::fine(pointer);
-  if (*mark == kTinyClass) return {Block::Kind::kTiny, SizeClass{kTinyClass}, mark};
-  if (*mark == object_map::kSampledMark) return sampled_block(pointer, mark);
-  if (*mark != 0) return *mark < kSentinelMark ? Block{Block::Kind::kSmall, SizeClass{*mark}, mark} : none;
+  const uint8_t in_fine = __atomic_load_n(mark, __ATOMIC_RELAXED);
+  if (in_fine == kTinyClass) return {Block::Kind::kTiny, SizeClass{kTinyClass}, mark};
+  if (in_fine == object_map::kSampledMark) return sampled_block(pointer, mark);
+  if (in_fine != 0) return in_fine < kSentinelMark ? Block{Block::Kind::kSmall, SizeClass{in_fine}, mark} : none;
   if ((pointer & ((size_t{1} << kCoarseShift) - 1)) != 0) return none;
   mark = object_map::coarse(pointer);
-  if (*mark == object_map::kLargeMark) return {Block::Kind::kLarge, SizeClass{0}, mark};
-  if (*mark == object_map::kSampledMark) return sampled_block(pointer, mark);
-  return *mark != 0 && *mark < kSentinelMark ? Block{Block::Kind::kMedium, SizeClass{*mark}, mark} : none;
+  const uint8_t in_coarse = __atomic_load_n(mark, __ATOMIC_RELAXED);
+  if (in_coarse == object_map::kLargeMark) return {Block::Kind::kLarge, SizeClass{0}, mark};
+  if (in_coarse == object_map::kSampledMark) return sampled_block(pointer, mark);
+  return in_coarse != 0 && in_coarse < kSentinelMark ? Block{Block::Kind::kMedium, SizeClass{in_coarse}, mark} : none;
 }
 
 // Usable bytes of a block. A large one's span is the program's while the block lives.
