@@ -136,8 +136,8 @@ void set_up() { have_exit_key = pthread_key_create(&exit_key, on_thread_exit) ==
 HeldCaches::HeldCaches() NO_THREAD_SAFETY_ANALYSIS { registry_lock.lock(); }
 HeldCaches::~HeldCaches() NO_THREAD_SAFETY_ANALYSIS { registry_lock.unlock(); }
 
-void HeldCaches::visit(void (*visit)(Cache &cache, void *context), void *context) const NO_THREAD_SAFETY_ANALYSIS {
-  for (Cache *cache = registry.front(); cache != nullptr; cache = cache->next) visit(*cache, context);
+void HeldCaches::visit(void (*each)(Cache &cache, void *context), void *context) const NO_THREAD_SAFETY_ANALYSIS {
+  for (Cache *cache = registry.front(); cache != nullptr; cache = cache->next) each(*cache, context);
 }
 
 size_t cache_count() {
