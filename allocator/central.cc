@@ -114,17 +114,31 @@ size_t Central::take_range(Span *span, size_t from, size_t behind, void **end, s
   return taken;
 }
 
+namespace {
+
+// A stretch of a span, of which the marks fill a cache line. From first to behind: the objects that lie inside it; from first to beyond: the
+// one as well that begins in it and ends behind it.
+struct Stretch {
+  size_t first, behind, beyond;
+};
+
+Stretch stretch_at(const SizeClassInfo &shape, size_t offset) {
+  const size_t at = align_down(offset, object_map::kBytesForLine), size = shape.object_size;
+  const auto index_at = [&](size_t of) { return std::min<size_t>(of * shape.reciprocal >> 32, shape.objects); };
+  return {index_at(at + size - 1), index_at(at + object_map::kBytesForLine), index_at(at + object_map::kBytesForLine + size - 1)};
+}
+
+}  // namespace
+
 // From stretches whose marks fill cache lines, and of which the central has all objects: those that begin and end with a line, and where
 // more are wanted all that lie inside, since what is left of a line of marks is of use to nobody else.
 size_t Central::take_stretches_from(Span *span, void **end, size_t wanted) {
-  constexpr size_t kStretch = object_map::kBytesForLine;
   const SizeClassInfo &shape = info(size_class());
-  const size_t size = shape.object_size, bytes = shape.objects * size, group = lines_group(size);
-  const auto index_at = [&](size_t offset) { return std::min<size_t>(offset * shape.reciprocal >> 32, shape.objects); };
+  const size_t bytes = shape.objects * shape.object_size, group = lines_group(shape.object_size);
   size_t taken = 0;
-  for (size_t at = 0; at < bytes && taken < wanted; at += kStretch) {
-    const size_t first = index_at(at + size - 1), behind = index_at(at + kStretch);
-    if (!bits::all_set(span->free_bits(), first, index_at(at + kStretch + size - 1))) continue;
+  for (size_t at = 0; at < bytes && taken < wanted; at += object_map::kBytesForLine) {
+    const auto [first, behind, beyond] = stretch_at(shape, at);
+    if (!bits::all_set(span->free_bits(), first, beyond)) continue;
     const size_t inside = (first + group - 1) & ~(group - 1);
     taken += take_range(span, inside, behind & ~(group - 1), end - taken, wanted - taken);
     if (taken < wanted) taken += take_range(span, first, behind, end - taken, wanted - taken);
@@ -174,10 +188,8 @@ size_t Central::take_beside(uintptr_t last, void **end, size_t wanted) {
     if (++looks == kLooks) return 0;
   }
   if (span == nullptr) return 0;
-  const SizeClassInfo &shape = info(size_class());
-  const size_t size = shape.object_size, at = (last - span->start()) / object_map::kBytesForLine * object_map::kBytesForLine;
-  const size_t behind = std::min<size_t>((at + object_map::kBytesForLine) / size, shape.objects);
-  const size_t taken = take_range(span, (at + size - 1) / size, behind, end, wanted);
+  const Stretch stretch = stretch_at(info(size_class()), last - span->start());
+  const size_t taken = take_range(span, stretch.first, stretch.behind, end, wanted);
   count_taken(span, taken);
   return taken;
 }
@@ -186,7 +198,7 @@ size_t Central::take_beside(uintptr_t last, void **end, size_t wanted) {
 // that much free memory, whole lines whose marks are on others' lines, and anything.
 size_t Central::fetch_apart(void **end, size_t wanted, uintptr_t last) {
   const SizeClassInfo &shape = info(size_class());
-  const size_t group = lines_group(shape.object_size), of_stretch = object_map::kBytesForLine / shape.object_size;
+  const size_t group = lines_group(shape.object_size), of_stretch = stretch_at(shape, 0).behind;
   {
     MutexLock guard(lock_);
     size_t taken = 0;

@@ -1,5 +1,5 @@
 // A small pool for calls that must not touch the heap: malloc in a signal handler that interrupted this
-// very thread inside a slow path. Such calls are the program's error, but common in crash handlers,
+// very thread inside a slow path, or inside fork. Such calls are the program's error, but common in crash handlers,
 // and a deadlock there hides the crash.
 // Callers: heap_slow.cc. Async-signal-safe. Invariant: when no block of the pool is live, all of it is free.
 #pragma once

@@ -4,7 +4,7 @@
 //   state      cache_distance  meaning
 //   kFresh     0               no cache yet: the first slow operation makes one
 //   kActive    to the cache    the fast paths work
-//   kBusy      0               inside a slow operation. A signal handler that calls malloc now finds no
+//   kBusy      0               inside a slow operation, or a fork. A signal handler that calls malloc now finds no
 //                              cache, comes to the slow path too, and is served from the emergency pool
 //   kUncached  0               the thread's destructors have run: straight to the centrals
 //
@@ -46,10 +46,10 @@ class HeldCaches {
   ~HeldCaches();
   HeldCaches(const HeldCaches &) = delete;
   HeldCaches &operator=(const HeldCaches &) = delete;
-  void visit(void (*visit)(Cache &cache, void *context), void *context) const;
+  void visit(void (*each)(Cache &cache, void *context), void *context) const;
 };
 
-inline void for_each_cache(void (*visit)(Cache &cache, void *context), void *context) { HeldCaches().visit(visit, context); }
+inline void for_each_cache(void (*each)(Cache &cache, void *context), void *context) { HeldCaches().visit(each, context); }
 
 // Caches there are, at least 1.
 size_t cache_count();
