@@ -28,6 +28,8 @@
 
 namespace warren {
 
+class Central;
+
 // Bins 1..67 are the classes. Bins that stay shut: 0, so that a free of what has no mark is caught; kSentinelMark's, so that one of the
 // sentinel's address is; kSampledMark's, so that the free of a sampled block is noticed.
 inline constexpr unsigned kSampledBin = 69;
@@ -144,8 +146,7 @@ struct Cache : CacheHead {
   bool make_room(size_t bytes, unsigned for_bin, unsigned looks);
   void give_back_oldest(unsigned bin, size_t count);
   void pack_tiny_if_many();
-  template <class Give>
-  void empty_bins(Give give);
+  void empty_bins(void (Central::*give)(void *const *, size_t));
 
   size_t allowed_bytes_;      // room of all bins
   unsigned hand_;             // the bin that was asked for room last
