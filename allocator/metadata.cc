@@ -21,12 +21,13 @@ constexpr size_t kAwayFromPageStart = 0x500;
 uintptr_t next GUARDED_BY(lock) = 0;
 WARREN_SHOW_ADDRESS("metadata.next", &next);
 uintptr_t prepared_end GUARDED_BY(lock) = 0;
+size_t reserved GUARDED_BY(lock) = 0;  // bytes, at least as many of which lie between `next` and `prepared_end`
 uintptr_t range_end = 0;
 uintptr_t range_start = 0;
 bool exclusive = false;
 WARREN_SHOW_ADDRESS("metadata.start", &range_start);
 
-bool prepare_up_to(uintptr_t end) REQUIRES(lock) {
+WARREN_COLD bool prepare_up_to(uintptr_t end) REQUIRES(lock) {
   if (end <= prepared_end) return true;
   if (end > range_end) return false;
   uintptr_t wanted = align_up(end, kStep);
@@ -52,9 +53,16 @@ void set_up() {
   exclusive = range.exclusive;
 }
 
-void *allocate(size_t bytes, size_t align) {
+WARREN_COLD bool reserve(size_t bytes) {
+  if (!prepare_up_to(next + bytes)) return false;
+  reserved = bytes;
+  return true;
+}
+
+void *allocate(size_t bytes, size_t align, Use use) {
   const uintptr_t at = align_up(next, align);
-  if (!prepare_up_to(at + bytes)) return nullptr;
+  if (use == Use::kReserved) reserved -= bytes < reserved ? bytes : reserved;
+  if (at + bytes + reserved > prepared_end && !prepare_up_to(at + bytes + reserved)) return nullptr;
   next = at + bytes;
   return at_address<void>(at);
 }

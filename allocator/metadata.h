@@ -14,14 +14,20 @@ extern Mutex lock;
 
 void set_up();
 
+// Keeps so many bytes back for Use::kReserved, whatever the kernel refuses later, instead of what was kept back before. They are
+// mapped, not touched. False: it refuses now, and what was kept back before still is.
+bool reserve(size_t bytes) REQUIRES(lock);
+
+enum class Use : uint8_t { kReserved, kOther };
+
 // `bytes` of zeroed memory, aligned to `align` (a power of two, at most kOsPageSize); nullptr when the
 // kernel refuses.
-void *allocate(size_t bytes, size_t align) REQUIRES(lock);
+void *allocate(size_t bytes, size_t align, Use use = Use::kOther) REQUIRES(lock);
 
 uint64_t bytes_in_use();
 
 // Objects of one type. Reused last in, first out, with whatever they contained.
-template <class T>
+template <class T, Use kUse = Use::kOther>
 class FixedAllocator {
  public:
   T *allocate() EXCLUDES(lock) {
@@ -30,7 +36,7 @@ class FixedAllocator {
       free_ = node->next;
       return reinterpret_cast<T *>(node);
     }
-    return static_cast<T *>(metadata::allocate(sizeof(T), alignof(T)));
+    return static_cast<T *>(metadata::allocate(sizeof(T), alignof(T), kUse));
   }
 
   void free(T *object) EXCLUDES(lock) {

@@ -35,7 +35,7 @@ constexpr uint32_t kHugePages = PageCount::covering(size_t{2} << 20).value;
 FreeRuns warm GUARDED_BY(lock);
 FreeRuns released GUARDED_BY(lock);
 Span *tracts[kTracts] GUARDED_BY(lock) = {};  // what is left of each, in `released` as well
-metadata::FixedAllocator<Span> span_allocator;
+metadata::FixedAllocator<Span, metadata::Use::kReserved> span_allocator;
 uint64_t span_count GUARDED_BY(lock) = 0;
 uint64_t hole_pages GUARDED_BY(lock) = 0;
 uint64_t large_pages GUARDED_BY(lock) = 0;
@@ -204,14 +204,23 @@ Span *cut_head(Span *span, PageCount keep) REQUIRES(lock) {
   return tail;
 }
 
+// A structure for each page of the arena is kept back, or else at a limit runs could not be cut, and whoever asked for a page would get
+// all that is left.
+WARREN_COLD arena_growth::Grown grow_arena(PageCount pages) REQUIRES(lock) {
+  const uint64_t most = arena.end_page().value + uint64_t{pages.value} + kRegionPages;  // it grows by regions
+  MutexLock guard(metadata::lock);
+  if (!metadata::reserve((most - span_count) * sizeof(Span))) return {arena_growth::GrowResult::kNoMemory, {}, {}, {}, {}};
+  return arena_growth::grow(pages);
+}
+
 bool grow(PageCount pages) REQUIRES(lock) {
   Span *span = new_span(PageId{0}, PageCount{0}, SpanState::kFree);  // first, so that no grown page is without a span
   if (span == nullptr) return false;
   PageCount wanted{arena.end_page().value / kGrowthPart};
   if (wanted > kMaxGrowth) wanted = kMaxGrowth;
   if (wanted < pages) wanted = pages;
-  arena_growth::Grown grown = arena_growth::grow(wanted);
-  if (grown.result != arena_growth::GrowResult::kGrown && wanted > pages) grown = arena_growth::grow(pages);
+  arena_growth::Grown grown = grow_arena(wanted);
+  if (grown.result != arena_growth::GrowResult::kGrown && wanted > pages) grown = grow_arena(pages);
   if (grown.result != arena_growth::GrowResult::kGrown) {
     delete_span(span);
     return false;

@@ -32,7 +32,7 @@ CODE = (".heap_text", ".text")
 SLOW_PATHS = {"_ZN6warren13allocate_slowEm", "_ZN6warren12release_slowEPvPKc", "_ZN6warren5Cache6refillEj", "_ZN6warren5Cache4pushEjPv",
               "_ZN6warren7Central5fetchEPPvm", "_ZN6warren7Central9give_backEPKPvm", "_ZN6warren9page_heap4freeEPNS_4SpanE",
               "_ZN6warren10reallocateEPvmPKc", "_ZN6warren11CacheAccessC1Ev", "_ZN6warren11CacheAccessD1Ev"}
-MAX_EVERYDAY_CODE = 56 << 10  # 49 KiB with g++ 12
+MAX_EVERYDAY_CODE = 56 << 10
 
 FEWEST = 12  # fewer, and what was counted is not the hit path
 

@@ -147,5 +147,56 @@ TEST(Metadata, NearALimitOnlyWhatIsNeededIsMapped) {
   });
 }
 
+TEST(Metadata, WhatIsReservedIsThereAtALimit) {
+  in_own_heap([] {
+    constexpr size_t kReserved = size_t{1} << 20;
+    {
+      MutexLock guard(metadata::lock);
+      ASSERT_TRUE(metadata::reserve(kReserved));
+    }
+    rlimit before;
+    getrlimit(RLIMIT_AS, &before);
+    rlimit tight = before;
+    tight.rlim_cur = 1;
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &tight), 0);
+    while (allocate_bytes(64, 64) != nullptr) {
+    }
+    MutexLock guard(metadata::lock);
+    const bool more = metadata::reserve(kReserved + (size_t{1} << 20));
+    size_t bytes = 0;
+    while (metadata::allocate(64, 64, metadata::Use::kReserved) != nullptr) bytes += 64;
+    setrlimit(RLIMIT_AS, &before);
+    EXPECT_FALSE(more);
+    EXPECT_GE(bytes, kReserved) << "neither the others nor what was refused have taken of it";
+  });
+}
+
+TEST(Metadata, AtALimitEachFreePageIsHandedOutByItself) {
+  in_own_heap([] {
+    for (const uint32_t pages : {40, 3000}) {  // that do not fit into what there is, and grow it
+      std::vector<Span *> spans(100);
+      for (Span *&span : spans) span = page_heap::allocate(PageCount{pages}, SpanState::kLarge, SizeClass{0});
+      for (Span *span : spans) page_heap::free(span);
+    }
+    const size_t free_pages = page_heap::stats().free_pages;
+    EXPECT_GE(free_pages, 3000u * 100);
+    std::vector<Span *> single;
+    single.reserve(free_pages + 1);
+    rlimit before;
+    getrlimit(RLIMIT_AS, &before);
+    rlimit tight = before;
+    tight.rlim_cur = 1;
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &tight), 0);
+    while (single.size() <= free_pages) {
+      Span *span = page_heap::allocate(PageCount{1}, SpanState::kLarge, SizeClass{0});
+      if (span == nullptr) break;
+      single.push_back(span);
+    }
+    setrlimit(RLIMIT_AS, &before);
+    EXPECT_EQ(single.size(), free_pages);
+    for (const Span *span : single) ASSERT_EQ(span->count.value, 1u);
+  });
+}
+
 }  // namespace
 }  // namespace warren
