@@ -170,7 +170,7 @@ bool Cache::refill(unsigned bin) {
   Central &central = central_of(class_of_bin(bin));
   const bool apart = refills_apart_[bin] < kRefillsApart && threads::cache_count() > 1;
   if (apart) ++refills_apart_[bin];
-  const size_t fetched = apart ? central.fetch_apart(end, batch_[bin], last) : central.fetch(end, batch_[bin]);
+  const size_t fetched = apart ? central.fetch_apart(end, batch_[bin], last, shard) : central.fetch(end, batch_[bin], shard);
   if (fetched == 0) return false;
   if (fetched != batch_[bin]) memmove(begin, end - fetched, fetched * sizeof(void *));
   set_top(bin, begin + fetched);

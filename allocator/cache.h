@@ -128,6 +128,7 @@ struct Cache : CacheHead {
   struct Layout;
 
   LargeCache large;
+  unsigned shard;  // of the centrals (central.h); thread.cc says which
 
   // Of sampling.h.
   uint64_t random;

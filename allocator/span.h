@@ -37,6 +37,7 @@ struct Span {
   uint16_t search_from;    // of kObjects: no free bit lies before this one
   uint16_t refused_in;     // of kFree: the round in which the kernel would not take it back
   bool in_tract;           // of kFree: kept for spans of one kind (page_heap.cc), merged with nothing
+  uint8_t shard;           // of kObjects: see central.h
   bool at_hand;            // of kLarge: free, in a thread's cache, see large_cache.h; changed by atomic operations
   // Of kCollected, see gc/span_set.h.
   bool noscan;             // its objects hold no pointers

@@ -7,10 +7,12 @@
 #include "allocator/base/os_calls.h"
 #include "allocator/base/os_process.h"
 #include "allocator/base/own_threads.h"
+#include "allocator/central.h"
 #include "allocator/heap.h"
 #include "allocator/large.h"
 #include "allocator/metadata.h"
 
+#include <algorithm>
 #include <atomic>
 #include <pthread.h>
 
@@ -41,6 +43,7 @@ std::atomic<uint64_t> retired[kBinCount];
 WARREN_SHOW_ADDRESS("caches", &registry);
 WARREN_SHOW_ADDRESS("retired_frees", &retired);
 
+uint32_t shard_caches[kShards] GUARDED_BY(registry_lock) = {};  // a thread comes to where the fewest are
 std::atomic<size_t> caches{0};  // written under registry_lock. relaxed: a share that is a moment old serves as well
 
 pthread_key_t exit_key;
@@ -54,6 +57,8 @@ Cache *make_cache() {
   if (cache == nullptr) return nullptr;
   MutexLock guard(registry_lock);
   cache->set_up();  // with the table of the day: sampling.cc changes all of them under this lock
+  cache->shard = static_cast<unsigned>(std::min_element(shard_caches, shard_caches + kShards) - shard_caches);
+  ++shard_caches[cache->shard];
   registry.push_front(cache);
   caches.fetch_add(1, std::memory_order_relaxed);
   return cache;
@@ -66,6 +71,7 @@ void retire_cache(Cache *cache) {
     for (unsigned bin = 0; bin < kBinCount; ++bin) retired[bin].fetch_add(cache->frees[bin], std::memory_order_relaxed);
     large::count_retired(cache->large.figures());
     registry.remove(cache);
+    --shard_caches[cache->shard];
     caches.fetch_sub(1, std::memory_order_relaxed);
   }
   cache_allocator.free(cache);

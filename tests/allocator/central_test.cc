@@ -29,9 +29,9 @@ using ::testing::KilledBySignal;
 
 constexpr SizeClass kClass{2};  // 16 bytes
 
-std::vector<void *> fetch(SizeClass size_class, size_t wanted) {
+std::vector<void *> fetch(SizeClass size_class, size_t wanted, unsigned shard = 0) {
   std::vector<void *> out(wanted);
-  const size_t fetched = central_of(size_class).fetch(out.data() + wanted, wanted);
+  const size_t fetched = central_of(size_class).fetch(out.data() + wanted, wanted, shard);
   std::reverse(out.begin(), out.end());  // from the first one found
   out.resize(fetched);
   return out;
@@ -97,9 +97,9 @@ TEST(Central, FetchesAscendingAndDistinct) {
   });
 }
 
-std::vector<void *> fetch_apart(SizeClass size_class, size_t wanted, const void *last = nullptr) {
+std::vector<void *> fetch_apart(SizeClass size_class, size_t wanted, const void *last = nullptr, unsigned shard = 0) {
   std::vector<void *> out(wanted);
-  const size_t fetched = central_of(size_class).fetch_apart(out.data() + wanted, wanted, address_of(last));
+  const size_t fetched = central_of(size_class).fetch_apart(out.data() + wanted, wanted, address_of(last), shard);
   out.erase(out.begin(), out.end() - static_cast<ptrdiff_t>(fetched));
   return out;
 }
@@ -307,6 +307,76 @@ TEST(Central, ABatchMayComeFromSeveralSpans) {
     std::sort(again.begin(), again.end());
     EXPECT_EQ(again, some) << "what is free, and no new span";
     EXPECT_EQ(objects_out(kClass), 2 * objects);
+  });
+}
+
+// All objects of nine spans, but one in so many.
+std::vector<void *> take_much(size_t one_in) {
+  const size_t objects = info(kClass).objects;
+  std::vector<void *> all, back;
+  for (int i = 0; i < 9; ++i) {
+    const std::vector<void *> batch = fetch(kClass, objects);
+    for (size_t k = 0; k < batch.size(); ++k) (k % one_in == 0 ? back : all).push_back(batch[k]);
+  }
+  give_back(kClass, back);
+  return all;
+}
+
+TEST(Central, ShardsHaveSpansOfTheirOwn) {
+  in_own_heap([] {
+    take_much(64);
+    for (unsigned shard = 1; shard < kShards; ++shard) {
+      const std::vector<void *> mine = fetch(kClass, info(kClass).objects, shard);
+      ASSERT_EQ(mine.size(), info(kClass).objects);
+      EXPECT_EQ(central_of(kClass).stats().spans, 9u + shard);
+      give_back(kClass, {mine[50]});
+      EXPECT_NE(fetch(kClass, 1, 0), std::vector<void *>{mine[50]}) << "whoever gave it back";
+      EXPECT_EQ(fetch(kClass, 1, shard), std::vector<void *>{mine[50]});
+    }
+  });
+}
+
+TEST(Central, WhereMuchIsFreeAShardTakesASpanOver) {
+  in_own_heap([] {
+    take_much(4);
+    EXPECT_EQ(fetch_apart(kClass, 50, nullptr, 2).size(), 50u);
+    const std::vector<void *> taken = fetch(kClass, 50, 3);
+    EXPECT_EQ(taken.size(), 50u);
+    EXPECT_EQ(central_of(kClass).stats().spans, 9u);
+    fetch(kClass, info(kClass).objects, 3);
+    give_back(kClass, {taken[7]});
+    EXPECT_EQ(fetch(kClass, 1, 3), std::vector<void *>{taken[7]}) << "its span is the shard's now";
+  });
+}
+
+TEST(Central, WithoutMemoryAShardTakesASpanOver) {
+  in_own_heap([] {
+    take_much(64);
+    page_heap::allocate(PageCount{1}, SpanState::kLarge, SizeClass{0});
+    while (page_heap::allocate(PageCount{4096}, SpanState::kLarge, SizeClass{0}) != nullptr) {
+    }
+    while (page_heap::allocate(PageCount{1}, SpanState::kLarge, SizeClass{0}) != nullptr) {
+    }
+    size_t got = 0;
+    for (unsigned shard = 1; shard < kShards; ++shard) got += fetch(kClass, 4, shard).size() + fetch_apart(kClass, 4, nullptr, shard).size();
+    EXPECT_EQ(got, 2u * 4 * (kShards - 1));
+    for (size_t more = 1; more != 0; got += more) more = fetch(kClass, 100, got % kShards).size();
+    EXPECT_EQ(got, 9u * info(kClass).objects / 64) << "all that were free";
+  });
+}
+
+TEST(Central, OfAllShardsOneFreeSpanIsKept) {
+  in_own_heap([] {
+    std::vector<void *> all = take_much(64);
+    for (unsigned shard = 1; shard < kShards; ++shard) {
+      for (void *object : fetch(kClass, info(kClass).objects, shard)) all.push_back(object);
+    }
+    std::shuffle(all.begin(), all.end(), std::mt19937(9));
+    give_back(kClass, all);
+    EXPECT_EQ(central_of(kClass).stats().spans, 1u);
+    EXPECT_EQ(objects_out(kClass), 0u);
+    central_of(kClass).release_kept();
+    EXPECT_EQ(central_of(kClass).stats().spans, 0u);
   });
 }
 
@@ -565,7 +635,8 @@ TEST(Central, RandomBatchesAgainstASet) {
         const size_t count = 1 + random() % 100;
         if (random() % 2 == 0 || mine.size() < count) {
           const void *last = mine.empty() ? nullptr : mine[random() % mine.size()];
-          const std::vector<void *> batch = random() % 2 == 0 ? fetch(size_class, count) : fetch_apart(size_class, count, last);
+          const unsigned shard = random() % 3 == 0 ? random() % kShards : 0;
+          const std::vector<void *> batch = random() % 2 == 0 ? fetch(size_class, count, shard) : fetch_apart(size_class, count, last, shard);
           ASSERT_FALSE(batch.empty());
           for (void *object : batch) {
             ASSERT_TRUE(model.insert(object).second) << "handed out twice";
@@ -599,7 +670,7 @@ TEST(Central, ThreadsNeverShareAnObject) {
       threads.emplace_back([id] {
         std::mt19937 random(id);
         for (int round = 0; round < 3000; ++round) {
-          const std::vector<void *> batch = fetch(kClass, 1 + random() % kMaxBatch);
+          const std::vector<void *> batch = fetch(kClass, 1 + random() % kMaxBatch, id % kShards);
           for (void *object : batch) __atomic_store_n(static_cast<unsigned *>(object), id, __ATOMIC_RELAXED);
           for (void *object : batch)
             collisions += __atomic_load_n(static_cast<unsigned *>(object), __ATOMIC_RELAXED) != id;

@@ -2,6 +2,7 @@
 // Invariant: when a thread is gone, so is its cache, and every block it had cached can be allocated by others.
 #include "allocator/thread.h"
 
+#include "allocator/central.h"
 #include "allocator/heap.h"
 #include "allocator/object_map.h"
 #include "allocator/stats.h"
@@ -101,6 +102,27 @@ TEST(Thread, TwoThatWorkSideBySideWriteToNoLineOfMarksTogether) {
     std::vector<uintptr_t> shared;
     std::set_intersection(lines[0].begin(), lines[0].end(), lines[1].begin(), lines[1].end(), std::back_inserter(shared));
     EXPECT_EQ(shared.size(), 0u) << "of " << lines[0].size();
+  });
+}
+
+TEST(Thread, ThreadsAreSpreadOverTheShards) {
+  in_own_heap([] {
+    const auto own_shard = [] {
+      give(take(1));
+      return CacheAccess().cache()->shard;
+    };
+    EXPECT_EQ(own_shard(), 0u);
+    for (int round = 0; round < 3; ++round) {  // who goes leaves a place
+      std::set<unsigned> shards;
+      const auto add_one = [&](auto &self) -> void {  // all live at once
+        std::thread([&] {
+          shards.insert(own_shard());
+          if (shards.size() < kShards - 1) self(self);
+        }).join();
+      };
+      add_one(add_one);
+      EXPECT_EQ(shards, (std::set<unsigned>{1, 2, 3}));
+    }
   });
 }
 
