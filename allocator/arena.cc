@@ -46,7 +46,7 @@ constexpr size_t kTagBytesPerStep = kPages * sizeof(uint16_t);
 uintptr_t tags_start = 0;
 size_t tag_bytes = 0;  // mapped
 
-constexpr unsigned kMetadataShift = 5;  // an arena of n bytes may need n / 32 of metadata, and never does
+constexpr unsigned kMetadataShift = 5;  // of n bytes n / 32: n / 128 for a span to each page, the rest for caches
 
 size_t step_count = 0;       // that the claim has room for
 size_t grown_steps = 0;      // that are mapped, or holes
@@ -163,7 +163,7 @@ bool set_up(size_t wanted_bytes) {
   return true;
 }
 
-Grown grow(PageCount pages) {
+Grown grow(PageCount pages, bool (*prepare_more)(PageId end)) {
   Grown grown{};
   const size_t first_page = grown_steps == 0 ? 1 : 0;  // page 0 is never handed out
   const size_t steps = (pages.bytes() + first_page * kPageSize + kStepSize - 1) / kStepSize;
@@ -173,11 +173,15 @@ Grown grow(PageCount pages) {
       grown.result = GrowResult::kExhausted;
       return grown;
     }
-    if (prepare_parts(at + steps) != PrepareResult::kOk) break;
     void *start = at_address<void>(arena.start + at * kStepSize);
+    // First what is by far the most: what is refused here, however large, costs nothing.
     const PrepareResult result = os_memory::prepare(start, steps * kStepSize, exclusive);
     if (result == PrepareResult::kNoMemory) break;
     if (result == PrepareResult::kOk) {
+      if (prepare_parts(at + steps) != PrepareResult::kOk || (prepare_more != nullptr && !prepare_more(page_at_step(at + steps)))) {
+        os_memory::unprepare(start, steps * kStepSize, exclusive);
+        break;
+      }
       grown.result = GrowResult::kGrown;
       grown.first = PageId{page_at_step(at).value + static_cast<uint32_t>(at == 0 ? 1 : 0)};
       grown.count = page_at_step(at + steps) - grown.first;

@@ -89,8 +89,9 @@ struct Grown {
   PageCount hole_count;
 };
 
-// Adds at least `pages` at the end. Caller holds the page heap's lock.
-Grown grow(PageCount pages);
+// Adds at least `pages` at the end. `prepare_more`: what else is to be had for an arena that ends there, or it does not grow. What was
+// refused leaves no address space behind but of what it would have needed beside itself. Caller holds the page heap's lock.
+Grown grow(PageCount pages, bool (*prepare_more)(PageId end) = nullptr);
 
 // Gives the memory of the bits and the object map's bytes for these pages back to the kernel: what lies in whole
 // OS pages. They read as zero then. No block may live there, nor come to while this runs.

@@ -54,6 +54,7 @@ void set_up() {
 }
 
 WARREN_COLD bool reserve(size_t bytes) {
+  if (next + bytes > range_end) return true;
   if (!prepare_up_to(next + bytes)) return false;
   reserved = bytes;
   return true;
@@ -61,8 +62,9 @@ WARREN_COLD bool reserve(size_t bytes) {
 
 void *allocate(size_t bytes, size_t align, Use use) {
   const uintptr_t at = align_up(next, align);
-  if (use == Use::kReserved) reserved -= bytes < reserved ? bytes : reserved;
-  if (at + bytes + reserved > prepared_end && !prepare_up_to(at + bytes + reserved)) return nullptr;
+  const size_t kept_back = use == Use::kOther ? reserved : bytes < reserved ? reserved - bytes : 0;
+  if (at + bytes + kept_back > prepared_end && !prepare_up_to(at + bytes + kept_back)) return nullptr;
+  reserved = kept_back;
   next = at + bytes;
   return at_address<void>(at);
 }

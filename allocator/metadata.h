@@ -15,7 +15,8 @@ extern Mutex lock;
 void set_up();
 
 // Keeps so many bytes back for Use::kReserved, whatever the kernel refuses later, instead of what was kept back before. They are
-// mapped, not touched. False: it refuses now, and what was kept back before still is.
+// mapped, not touched. Where the arena is so small that its range has not so many, what was kept back before still is, and nothing more.
+// False: the kernel refuses now, and what was kept back before still is.
 bool reserve(size_t bytes) REQUIRES(lock);
 
 enum class Use : uint8_t { kReserved, kOther };
@@ -36,8 +37,13 @@ class FixedAllocator {
       free_ = node->next;
       return reinterpret_cast<T *>(node);
     }
-    return static_cast<T *>(metadata::allocate(sizeof(T), alignof(T), kUse));
+    void *fresh = metadata::allocate(sizeof(T), alignof(T), kUse);
+    made_ += fresh != nullptr;
+    return static_cast<T *>(fresh);
   }
+
+  // Objects that there are, in use or free.
+  size_t made() const REQUIRES(lock) { return made_; }
 
   void free(T *object) EXCLUDES(lock) {
     MutexLock guard(lock);
@@ -52,6 +58,7 @@ class FixedAllocator {
   };
   static_assert(sizeof(T) >= sizeof(Node));
   Node *free_ GUARDED_BY(lock) = nullptr;
+  size_t made_ GUARDED_BY(lock) = 0;
 };
 
 }  // namespace warren::metadata

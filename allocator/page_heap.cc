@@ -22,6 +22,7 @@ namespace warren::page_heap {
 
 constinit Mutex lock(LockRank::kPageHeap);
 constinit std::atomic<uint32_t> stamp{0};
+constinit std::atomic<bool> growth_refused{false};
 
 namespace {
 
@@ -206,11 +207,10 @@ Span *cut_head(Span *span, PageCount keep) REQUIRES(lock) {
 
 // A structure for each page of the arena is kept back, or else at a limit runs could not be cut, and whoever asked for a page would get
 // all that is left.
-WARREN_COLD arena_growth::Grown grow_arena(PageCount pages) REQUIRES(lock) {
-  const uint64_t most = arena.end_page().value + uint64_t{pages.value} + kRegionPages;  // it grows by regions
+WARREN_COLD bool keep_structures_back(PageId end) {
   MutexLock guard(metadata::lock);
-  if (!metadata::reserve((most - span_count) * sizeof(Span))) return {arena_growth::GrowResult::kNoMemory, {}, {}, {}, {}};
-  return arena_growth::grow(pages);
+  const size_t made = span_allocator.made();
+  return end.value <= made || metadata::reserve((end.value - made) * sizeof(Span));
 }
 
 bool grow(PageCount pages) REQUIRES(lock) {
@@ -219,8 +219,9 @@ bool grow(PageCount pages) REQUIRES(lock) {
   PageCount wanted{arena.end_page().value / kGrowthPart};
   if (wanted > kMaxGrowth) wanted = kMaxGrowth;
   if (wanted < pages) wanted = pages;
-  arena_growth::Grown grown = grow_arena(wanted);
-  if (grown.result != arena_growth::GrowResult::kGrown && wanted > pages) grown = grow_arena(pages);
+  arena_growth::Grown grown = arena_growth::grow(wanted, keep_structures_back);
+  if (grown.result != arena_growth::GrowResult::kGrown && wanted > pages) grown = arena_growth::grow(pages, keep_structures_back);
+  growth_refused.store(grown.result != arena_growth::GrowResult::kGrown, std::memory_order_relaxed);
   if (grown.result != arena_growth::GrowResult::kGrown) {
     delete_span(span);
     return false;

@@ -46,6 +46,14 @@ PrepareResult prepare(void *address, size_t bytes, bool exclusive) {
   return PrepareResult::kOk;
 }
 
+void unprepare(void *address, size_t bytes, bool exclusive) {
+  if (exclusive) {
+    os_calls::mmap(address, bytes, PROT_NONE, kAnonymous | MAP_NORESERVE | MAP_FIXED);
+  } else {
+    os_calls::munmap(address, bytes);
+  }
+}
+
 bool release(void *address, size_t bytes) { return os_calls::madvise(address, bytes, MADV_DONTNEED) == 0; }
 
 void prefer_huge_pages(void *address, size_t bytes, bool prefer) {

@@ -31,6 +31,9 @@ void unreserve(void *address, size_t bytes);
 // otherwise it is only agreed upon and anything found there is left alone.
 PrepareResult prepare(void *address, size_t bytes, bool exclusive);
 
+// prepared -> reserved. When the kernel refuses, it stays prepared, and taken for who does not have it `exclusive`.
+void unprepare(void *address, size_t bytes, bool exclusive);
+
 // ready -> prepared: gives the pages back. False when the kernel refuses (locked pages): the
 // contents are then undefined, and the caller must treat the range as dirty.
 bool release(void *address, size_t bytes);

@@ -34,6 +34,12 @@ void *map_at(uintptr_t address, size_t bytes, int protection) {
               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 }
 
+size_t mapped_bytes() {
+  size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  return pages * kOsPageSize;
+}
+
 uintptr_t grown_end() { return arena.start + arena.grown_bytes(); }
 
 // Every part of the maps that belongs to the pages, and the pages' ends, can be written.
@@ -299,6 +305,31 @@ TEST(Arena, ALimitIsNoMemoryUntilItIsLifted) {
   });
 }
 
+GrowResult grow_but_for_the_rest(PageCount pages) {
+  return arena_growth::grow(pages, [](PageId) { return false; }).result;
+}
+
+// However large, it uses up nothing of the limit; where it is refused for the sake of what belongs to it, only of that.
+TEST(Arena, WhatIsRefusedLeavesNoPagesMapped) {
+  in_own_process([] {
+    constexpr PageCount kPages{100 * kStepPages};
+    ASSERT_TRUE(heap::set_up());
+    ASSERT_NE(allocate_slow(100), nullptr);
+    rlimit before;
+    getrlimit(RLIMIT_AS, &before);
+    rlimit tight = before;
+    tight.rlim_cur = mapped_bytes() + (size_t{1} << 30);
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &tight), 0);
+    const size_t mapped = mapped_bytes();
+    for (const size_t gigabytes : {2, 10, 50}) EXPECT_EQ(allocate_slow(gigabytes << 30), nullptr);
+    EXPECT_LE(mapped_bytes(), mapped + (size_t{1} << 20));
+    EXPECT_EQ(grow_but_for_the_rest(kPages), GrowResult::kNoMemory);
+    EXPECT_LE(mapped_bytes(), mapped + kPages.bytes() / 4);
+    EXPECT_EQ(arena_growth::grow(kPages).result, GrowResult::kGrown) << "they are to be had again";
+    setrlimit(RLIMIT_AS, &before);
+  });
+}
+
 // Takes the address space where claims are laid, by the TiB; returns how much of it.
 size_t fill_the_windows() {
   size_t taken = 0;
@@ -325,6 +356,9 @@ TEST(Arena, WithoutItsWindowsTheArenaIsReserved) {
     walk_pages();
     EXPECT_EQ(map_at(grown_end() + kStepSize, kOsPageSize, PROT_NONE), MAP_FAILED)
         << "what is not grown yet is ours as well";
+    EXPECT_EQ(grow_but_for_the_rest(PageCount{1}), GrowResult::kNoMemory);
+    EXPECT_EQ(map_at(grown_end(), kOsPageSize, PROT_NONE), MAP_FAILED) << "nor is what was refused anybody's";
+    EXPECT_EQ(arena_growth::grow(PageCount{1}).result, GrowResult::kGrown);
   });
 }
 

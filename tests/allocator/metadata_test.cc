@@ -128,6 +128,19 @@ TEST(Metadata, WhenItIsUsedUpTheHeapGoesOnWithWhatItHas) {
   });
 }
 
+// Caches come first where the claim is so small that it has not room for all.
+TEST(Metadata, InASmallArenaManyCachesLeaveAllOfItUsable) {
+  in_own_process([] {
+    options.arena.store(kMinArenaSize);
+    ASSERT_TRUE(heap::set_up());
+    const size_t most = arena_growth::metadata_range().bytes;
+    while (metadata::bytes_in_use() < most * 7 / 8) ASSERT_NE(allocate_bytes(4096, 64), nullptr);
+    size_t bytes = 0;
+    while (allocate_slow(100000) != nullptr) bytes += 100000;
+    EXPECT_GE(bytes, kMinArenaSize * 4 / 5);
+  });
+}
+
 TEST(Metadata, NearALimitOnlyWhatIsNeededIsMapped) {
   in_own_heap([] {
     allocate_bytes(300000, 1);  // somewhere inside a step

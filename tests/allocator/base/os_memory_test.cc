@@ -97,6 +97,18 @@ TEST_F(OsMemory, WhatIsOnlyAgreedUponIsNotMappedOver) {
   EXPECT_EQ(start[0], 0);
 }
 
+TEST_F(OsMemory, WhatIsNoLongerPreparedIsReservedAgain) {
+  char *start = prepared(2 * kPageSize);
+  memset(start, 1, 2 * kPageSize);
+  os_memory::unprepare(start, kPageSize, true);
+  EXPECT_EQ(os_memory::prepare(start, kPageSize, false), PrepareResult::kTaken) << "still ours";
+  ASSERT_EQ(os_memory::prepare(start, kPageSize, true), PrepareResult::kOk);
+  EXPECT_EQ(start[0], 0);
+  EXPECT_EQ(start[kPageSize], 1);
+  os_memory::unprepare(start, kPageSize, false);
+  EXPECT_EQ(os_memory::prepare(start, kPageSize, false), PrepareResult::kOk) << "nobody's";
+}
+
 TEST_F(OsMemory, ALimitIsNoMemory) {
   rlimit before;
   getrlimit(RLIMIT_AS, &before);
