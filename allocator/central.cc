@@ -195,9 +195,9 @@ size_t Central::take_beside(uintptr_t last, void **end, size_t wanted, unsigned 
   return taken;
 }
 
-// An eighth: server_cross_free, larson, thread_per_task and rptest take 4 to 7% more memory, a sixteenth 2 to 4%, a thirty-second 0 to 3%;
-// a quarter 7 to 14%. The time is the same (0.96 to 0.97 of one list's, in the mean of eleven programs with threads), with threads on the
-// same lines of data more often (sh6: 0.6% of all operations with a quarter, 2, 2.5, and 3.5).
+// A thirty-second: threads are on the same lines of data in 5% of sh6's operations, and eleven programs with threads take 0.96 to 0.97 of one
+// list's time. A sixteenth 4%, an eighth 3, in the same time, but server_cross_free, larson, thread_per_task and rptest take more memory
+// than with one list: 0 to 3%, 2 to 4, and 4 to 7; a quarter 7 to 14.
 constexpr uint64_t kMuchFree = 32;
 
 bool Central::much_is_free() const {
@@ -217,10 +217,12 @@ Span *Central::take_over(unsigned shard) {
   return nullptr;
 }
 
-// With a free object, where the shard has none.
-Span *Central::span_for(unsigned shard) {
-  Span *span = much_is_free() ? take_over(shard) : nullptr;
-  if (span == nullptr) span = new_span(shard);
+// With a free object, where the shard has none. Where memory has been refused others' come before a new one: to find that none is to be had
+// is costly, since all that is free and warm goes back first.
+Span *Central::span_for(unsigned shard, bool may_be_new) {
+  Span *span = much_is_free() || page_heap::growth_refused.load(std::memory_order_relaxed) ? take_over(shard) : nullptr;
+  if (span != nullptr || !may_be_new) return span;
+  span = new_span(shard);
   return span != nullptr ? span : take_over(shard);
 }
 
@@ -240,7 +242,8 @@ size_t Central::fetch_apart(void **end, size_t wanted, uintptr_t last, unsigned 
       taken = take_beside(last, end, wanted, shard);
       taken += take_from_few(wanted - taken, of_stretch, shard, take_stretches);
       const uint64_t free = spans_ * shape.objects - objects_out_;
-      if (taken == 0 && shape.span_pages == 1 && free < shape.objects && new_span(shard) != nullptr) {
+      const bool refused = page_heap::growth_refused.load(std::memory_order_relaxed);
+      if (taken == 0 && shape.span_pages == 1 && free < shape.objects && !refused && new_span(shard) != nullptr) {
         taken = take_stretches(partial_[shard].front(), 0);
       }
     }
@@ -260,26 +263,29 @@ size_t Central::fetch(void **end, size_t wanted, unsigned shard) {
   size_t fetched = 0;
   while (fetched < wanted) {
     Span *span = partial_[shard].front();
-    if (span == nullptr) {
-      if (fetched != 0) break;  // rather a short batch than memory that nobody has asked for
-      span = span_for(shard);
-      if (span == nullptr) break;
-    }
-    fetched += take_from(span, end - fetched, wanted - fetched);
+    if (span == nullptr) span = span_for(shard, fetched == 0);  // rather a short batch than new memory that nobody has asked for
+    if (span == nullptr) break;
+    const size_t taken = take_from(span, end - fetched, wanted - fetched);
+    objects_out_ += taken;
+    fetched += taken;
   }
-  objects_out_ += fetched;
   return fetched;
 }
 
-WARREN_COLD bool Central::is_only_partial(const Span *span) const {
-  bool only = span->next == nullptr;
-  for (const auto &partial : partial_) only = only && (partial.empty() || partial.front() == span);
-  return only;
+// A span that is entirely free is kept when it is the only one of its shard that has free objects: the next batch would need one like it.
+// But where much is free, only when it is the only one of the class.
+WARREN_COLD bool Central::is_kept(const Span *span) const {
+  const IntrusiveList<Span> &own = partial_[span->shard];
+  if (own.front() != span || span->next != nullptr) return false;
+  if (!much_is_free()) return true;
+  for (const auto &partial : partial_) {
+    if (&partial != &own && !partial.empty()) return false;
+  }
+  return true;
 }
 
-// A span that is entirely free goes, but for the only one of the class that has free objects.
 void Central::empty(Span *span, IntrusiveList<Span> &emptied) {
-  if (is_only_partial(span)) return;
+  if (is_kept(span)) return;
   partial_[span->shard].remove(span);
   --spans_;
   emptied.push_front(span);
@@ -323,7 +329,6 @@ void Central::put(void *const *objects, size_t count, IntrusiveList<Span> &empti
   const size_t span_bytes = PageCount{shape.span_pages}.bytes();
   const bool of_one_page = shape.span_pages == 1;
   const bool few = shape.objects <= kFewObjects;
-  uint64_t all_put = 0;
   for (size_t i = 0; i < count;) {
     const PageId page = arena.page_of(address_of(objects[i]));
     if (WARREN_UNLIKELY(page.value == 0)) {
@@ -366,10 +371,9 @@ void Central::put(void *const *objects, size_t count, IntrusiveList<Span> &empti
     if (word * 64 < span->search_from) span->search_from = static_cast<uint16_t>(word * 64);
     if (span->free_objects == 0) partial_[span->shard].push_front(span);
     span->free_objects = static_cast<uint16_t>(span->free_objects + put);
-    all_put += put;
+    objects_out_ -= put;
     if (span->free_objects == shape.objects) empty(span, emptied);
   }
-  objects_out_ -= all_put;
 }
 
 // Objects freed in no order each have a span and a word of bits of their own, and three misses one after another; asked for
@@ -425,20 +429,21 @@ void Central::adopt(void *const *objects, size_t count) {
 }
 
 void Central::release_kept() {
-  Span *kept = nullptr;
+  IntrusiveList<Span> kept;
   {
     MutexLock guard(lock_);
     const uint16_t objects = info(size_class()).objects;
-    for (unsigned shard = 0; shard < kShards && kept == nullptr; ++shard) {
-      kept = partial_[shard].front();
-      while (kept != nullptr && kept->free_objects != objects) kept = kept->next;
-    }
-    if (kept != nullptr) {
-      partial_[kept->shard].remove(kept);
-      --spans_;
+    for (auto &partial : partial_) {
+      for (Span *span = partial.front(), *next; span != nullptr; span = next) {
+        next = span->next;
+        if (span->free_objects != objects) continue;
+        partial.remove(span);
+        kept.push_front(span);
+        --spans_;
+      }
     }
   }
-  if (kept != nullptr) page_heap::free(kept);
+  while (Span *span = kept.pop_front()) page_heap::free(span);
 }
 
 Central::Stats Central::stats() {

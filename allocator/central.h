@@ -4,7 +4,7 @@
 // Each span belongs to a shard, and so does each thread: it gets objects of its shard's spans, whoever gives them back. So what threads
 // have side by side lies on lines of their own, marks as well as data, after any number of frees. (sh6, four threads that free 3,500
 // blocks each at a time: of their operations 9 to 18% were on lines of data that another thread wrote last, and 4 to 11% on such lines
-// of marks; now 3.5% and 2%. 0.8 of the time where the processors are near each other.) A shard that has no free object takes a span over
+// of marks; now 5% and 2.5%. 0.8 of the time where the processors are near each other.) A shard that has no free object takes a span over
 // from another one as long as much of the class is free.
 //
 // Invariant: a bit of a span's free_bits() is set when, and only when, that object is in the
@@ -41,10 +41,10 @@ class Central {
   void adopt(void *const *objects, size_t count) EXCLUDES(lock_);
 
   // Takes objects back, and passes over sentinels (cache.h). Spans that become free go to the page heap, but for one
-  // that is kept while the class has no other free object.
+  // that is kept while its shard has no other free object, and the class not many.
   void give_back(void *const *objects, size_t count) EXCLUDES(lock_);
 
-  // Frees the span that give_back() kept.
+  // Frees the spans that give_back() kept.
   void release_kept() EXCLUDES(lock_);
 
   struct Stats {
@@ -73,8 +73,8 @@ class Central {
   void put(void *const *objects, size_t count, IntrusiveList<Span> &emptied) REQUIRES(lock_);
   bool much_is_free() const REQUIRES(lock_);
   Span *take_over(unsigned shard) REQUIRES(lock_);
-  Span *span_for(unsigned shard) REQUIRES(lock_);
-  bool is_only_partial(const Span *span) const REQUIRES(lock_);
+  Span *span_for(unsigned shard, bool may_be_new) REQUIRES(lock_);
+  bool is_kept(const Span *span) const REQUIRES(lock_);
   void empty(Span *span, IntrusiveList<Span> &emptied) REQUIRES(lock_);
   bool is_adoptable(Span *span, uintptr_t object) const REQUIRES(lock_);
 

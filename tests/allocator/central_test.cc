@@ -3,7 +3,6 @@
 // and the central's statistics are the same number.
 #include "allocator/central.h"
 
-#include "allocator/base/bitmap.h"
 #include "allocator/base/fatal.h"
 #include "allocator/cache.h"
 #include "allocator/heap.h"
@@ -11,8 +10,7 @@
 #include "allocator/page_heap.h"
 #include "allocator/page_map.h"
 #include "tests/allocator/base/captured_fd.h"
-#include "tests/allocator/own_process.h"
-#include "tests/allocator/page_walk.h"
+#include "tests/allocator/batches.h"
 
 #include <algorithm>
 #include <atomic>
@@ -26,57 +24,6 @@ namespace warren {
 namespace {
 
 using ::testing::KilledBySignal;
-
-constexpr SizeClass kClass{2};  // 16 bytes
-
-std::vector<void *> fetch(SizeClass size_class, size_t wanted, unsigned shard = 0) {
-  std::vector<void *> out(wanted);
-  const size_t fetched = central_of(size_class).fetch(out.data() + wanted, wanted, shard);
-  std::reverse(out.begin(), out.end());  // from the first one found
-  out.resize(fetched);
-  return out;
-}
-
-void give_back(SizeClass size_class, const std::vector<void *> &objects) {
-  central_of(size_class).give_back(objects.data(), objects.size());
-}
-
-Span *span_of(void *object) { return page_map::at(arena.page_of(address_of(object))); }
-
-// Walks the arena for spans of the class; returns how many of their objects are out.
-size_t objects_out(SizeClass size_class) {
-  size_t out = 0, spans = 0;
-  for (const WalkedSpan &walked : walk_pages()) {
-    if (walked.state != SpanState::kObjects) continue;
-    Span *span = page_map::at(PageId{walked.first});
-    if (span->size_class != size_class) continue;
-    ++spans;
-    size_t free = 0;
-    const uint16_t objects = info(size_class).objects;
-    for (size_t i = 0; i < objects; ++i) {
-      if (!bits::test(span->free_bits(), i)) continue;
-      ++free;
-      EXPECT_GE(i / 64 * 64 + 63, span->search_from) << "a free bit lies before search_from";
-      EXPECT_LE(span->search_from, i);
-    }
-    EXPECT_EQ(span->free_objects, free);
-    EXPECT_EQ(bits::find_set(span->free_bits(), objects, bits::words_for(objects) * 64), bits::words_for(objects) * 64)
-        << "a bit behind the last object";
-    out += objects - free;
-  }
-  const Central::Stats stats = central_of(size_class).stats();
-  EXPECT_EQ(stats.spans, spans);
-  EXPECT_EQ(stats.objects_out, out);
-  return out;
-}
-
-template <class Body>
-void in_own_heap(Body body) {
-  in_own_process([&] {
-    ASSERT_TRUE(heap::set_up());
-    body();
-  });
-}
 
 TEST(Central, KnowsItsClass) {
   for (unsigned number = 0; number < kClassCount; ++number) EXPECT_EQ(centrals[number].size_class().value, number);
@@ -95,13 +42,6 @@ TEST(Central, FetchesAscendingAndDistinct) {
     EXPECT_EQ(std::set<void *>(all.begin(), all.end()).size(), all.size());
     EXPECT_EQ(objects_out(kClass), all.size());
   });
-}
-
-std::vector<void *> fetch_apart(SizeClass size_class, size_t wanted, const void *last = nullptr, unsigned shard = 0) {
-  std::vector<void *> out(wanted);
-  const size_t fetched = central_of(size_class).fetch_apart(out.data() + wanted, wanted, address_of(last), shard);
-  out.erase(out.begin(), out.end() - static_cast<ptrdiff_t>(fetched));
-  return out;
 }
 
 std::set<uintptr_t> lines_of(const std::vector<void *> &objects, size_t size) {
@@ -307,76 +247,6 @@ TEST(Central, ABatchMayComeFromSeveralSpans) {
     std::sort(again.begin(), again.end());
     EXPECT_EQ(again, some) << "what is free, and no new span";
     EXPECT_EQ(objects_out(kClass), 2 * objects);
-  });
-}
-
-// All objects of nine spans, but one in so many.
-std::vector<void *> take_much(size_t one_in) {
-  const size_t objects = info(kClass).objects;
-  std::vector<void *> all, back;
-  for (int i = 0; i < 9; ++i) {
-    const std::vector<void *> batch = fetch(kClass, objects);
-    for (size_t k = 0; k < batch.size(); ++k) (k % one_in == 0 ? back : all).push_back(batch[k]);
-  }
-  give_back(kClass, back);
-  return all;
-}
-
-TEST(Central, ShardsHaveSpansOfTheirOwn) {
-  in_own_heap([] {
-    take_much(64);
-    for (unsigned shard = 1; shard < kShards; ++shard) {
-      const std::vector<void *> mine = fetch(kClass, info(kClass).objects, shard);
-      ASSERT_EQ(mine.size(), info(kClass).objects);
-      EXPECT_EQ(central_of(kClass).stats().spans, 9u + shard);
-      give_back(kClass, {mine[50]});
-      EXPECT_NE(fetch(kClass, 1, 0), std::vector<void *>{mine[50]}) << "whoever gave it back";
-      EXPECT_EQ(fetch(kClass, 1, shard), std::vector<void *>{mine[50]});
-    }
-  });
-}
-
-TEST(Central, WhereMuchIsFreeAShardTakesASpanOver) {
-  in_own_heap([] {
-    take_much(4);
-    EXPECT_EQ(fetch_apart(kClass, 50, nullptr, 2).size(), 50u);
-    const std::vector<void *> taken = fetch(kClass, 50, 3);
-    EXPECT_EQ(taken.size(), 50u);
-    EXPECT_EQ(central_of(kClass).stats().spans, 9u);
-    fetch(kClass, info(kClass).objects, 3);
-    give_back(kClass, {taken[7]});
-    EXPECT_EQ(fetch(kClass, 1, 3), std::vector<void *>{taken[7]}) << "its span is the shard's now";
-  });
-}
-
-TEST(Central, WithoutMemoryAShardTakesASpanOver) {
-  in_own_heap([] {
-    take_much(64);
-    page_heap::allocate(PageCount{1}, SpanState::kLarge, SizeClass{0});
-    while (page_heap::allocate(PageCount{4096}, SpanState::kLarge, SizeClass{0}) != nullptr) {
-    }
-    while (page_heap::allocate(PageCount{1}, SpanState::kLarge, SizeClass{0}) != nullptr) {
-    }
-    size_t got = 0;
-    for (unsigned shard = 1; shard < kShards; ++shard) got += fetch(kClass, 4, shard).size() + fetch_apart(kClass, 4, nullptr, shard).size();
-    EXPECT_EQ(got, 2u * 4 * (kShards - 1));
-    for (size_t more = 1; more != 0; got += more) more = fetch(kClass, 100, got % kShards).size();
-    EXPECT_EQ(got, 9u * info(kClass).objects / 64) << "all that were free";
-  });
-}
-
-TEST(Central, OfAllShardsOneFreeSpanIsKept) {
-  in_own_heap([] {
-    std::vector<void *> all = take_much(64);
-    for (unsigned shard = 1; shard < kShards; ++shard) {
-      for (void *object : fetch(kClass, info(kClass).objects, shard)) all.push_back(object);
-    }
-    std::shuffle(all.begin(), all.end(), std::mt19937(9));
-    give_back(kClass, all);
-    EXPECT_EQ(central_of(kClass).stats().spans, 1u);
-    EXPECT_EQ(objects_out(kClass), 0u);
-    central_of(kClass).release_kept();
-    EXPECT_EQ(central_of(kClass).stats().spans, 0u);
   });
 }
 
