@@ -285,10 +285,18 @@ WARREN_COLD bool Central::is_kept(const Span *span) const {
 }
 
 void Central::empty(Span *span, IntrusiveList<Span> &emptied) {
+  const auto let_go = [&](Span *free) REQUIRES(lock_) {
+    partial_[free->shard].remove(free);
+    --spans_;
+    emptied.push_front(free);
+  };
   if (is_kept(span)) return;
-  partial_[span->shard].remove(span);
-  --spans_;
-  emptied.push_front(span);
+  const uint16_t objects = span->free_objects;
+  let_go(span);
+  for (auto &partial : partial_) {  // those that were kept when less was free
+    Span *const other = partial.front();
+    if (other != nullptr && other->free_objects == objects && !is_kept(other)) let_go(other);
+  }
 }
 
 namespace {

@@ -221,11 +221,12 @@ bool grow(PageCount pages) REQUIRES(lock) {
   if (wanted < pages) wanted = pages;
   arena_growth::Grown grown = arena_growth::grow(wanted, keep_structures_back);
   if (grown.result != arena_growth::GrowResult::kGrown && wanted > pages) grown = arena_growth::grow(pages, keep_structures_back);
-  growth_refused.store(grown.result != arena_growth::GrowResult::kGrown, std::memory_order_relaxed);
   if (grown.result != arena_growth::GrowResult::kGrown) {
+    if (pages <= kMaxGrowth) growth_refused.store(true, std::memory_order_relaxed);
     delete_span(span);
     return false;
   }
+  growth_refused.store(false, std::memory_order_relaxed);
   if (grown.hole_count.value != 0) add_hole(grown.hole_first, grown.hole_count);
   huge_pages::note_growth(grown.first, grown.count);
   span->first = grown.first;

@@ -17,8 +17,8 @@ extern Mutex lock;
 // units of its own; 0: nobody does. relaxed: nothing hangs on it but answers.
 extern std::atomic<uint32_t> stamp;
 
-// The last time that the arena was to grow, it did not: there may be no memory but what is free. relaxed: who sees it late asks in vain
-// once more, or is content with what it has.
+// The last time that the arena was to grow, and not by more than a program may ask for in vain, it did not: there may be no memory but
+// what is free. relaxed: who sees it late asks in vain once more, or is content with what it has.
 extern std::atomic<bool> growth_refused;
 
 // A span of at least `pages` in the state kObjects, kLarge or kCollected; nullptr when there is no memory. Warm runs are

@@ -106,18 +106,22 @@ TEST(Shards, WithoutMemoryWhatIsWarmStaysSo) {
 TEST(Shards, WhereLittleIsFreeEachShardKeepsASpan) {
   in_own_heap([] {
     std::vector<void *> all;
-    for (int i = 0; i < 40; ++i) {
+    for (int i = 0; i < 200; ++i) {
       for (void *object : fetch(kClass, info(kClass).objects)) all.push_back(object);
     }
     give_back(kClass, {all[0]});
     const std::vector<void *> mine = fetch(kClass, 100, 1);
-    EXPECT_EQ(central_of(kClass).stats().spans, 41u);
+    EXPECT_EQ(central_of(kClass).stats().spans, 201u);
     give_back(kClass, mine);
-    EXPECT_EQ(central_of(kClass).stats().spans, 41u);
+    EXPECT_EQ(central_of(kClass).stats().spans, 201u);
     EXPECT_EQ(fetch(kClass, 100, 1), mine);
     give_back(kClass, mine);
     central_of(kClass).release_kept();
-    EXPECT_EQ(central_of(kClass).stats().spans, 40u);
+    EXPECT_EQ(central_of(kClass).stats().spans, 200u);
+    for (unsigned shard = 1; shard < kShards; ++shard) give_back(kClass, fetch(kClass, 2, shard));
+    EXPECT_EQ(central_of(kClass).stats().spans, 200u + kShards - 1);
+    give_back(kClass, {all.begin() + 1, all.end()});
+    EXPECT_EQ(central_of(kClass).stats().spans, 1u) << "much is free, and one is enough";
   });
 }
 
