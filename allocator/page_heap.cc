@@ -215,6 +215,7 @@ WARREN_COLD bool keep_structures_back(PageId end) {
 
 bool grow(PageCount pages) REQUIRES(lock) {
   Span *span = new_span(PageId{0}, PageCount{0}, SpanState::kFree);  // first, so that no grown page is without a span
+  if (pages <= kMaxGrowth) growth_refused.store(true, std::memory_order_relaxed);  // until it is done
   if (span == nullptr) return false;
   PageCount wanted{arena.end_page().value / kGrowthPart};
   if (wanted > kMaxGrowth) wanted = kMaxGrowth;
@@ -222,7 +223,6 @@ bool grow(PageCount pages) REQUIRES(lock) {
   arena_growth::Grown grown = arena_growth::grow(wanted, keep_structures_back);
   if (grown.result != arena_growth::GrowResult::kGrown && wanted > pages) grown = arena_growth::grow(pages, keep_structures_back);
   if (grown.result != arena_growth::GrowResult::kGrown) {
-    if (pages <= kMaxGrowth) growth_refused.store(true, std::memory_order_relaxed);
     delete_span(span);
     return false;
   }

@@ -4,9 +4,8 @@
 
 #include "allocator/base/bitmap.h"
 #include "allocator/central.h"
-#include "allocator/heap.h"
 #include "allocator/page_map.h"
-#include "tests/allocator/own_process.h"
+#include "tests/allocator/own_heap.h"
 #include "tests/allocator/page_walk.h"
 
 #include <algorithm>
@@ -55,14 +54,6 @@ inline size_t objects_out(SizeClass size_class) {
   EXPECT_EQ(stats.spans, spans);
   EXPECT_EQ(stats.objects_out, out);
   return out;
-}
-
-template <class Body>
-void in_own_heap(Body body) {
-  in_own_process([&] {
-    ASSERT_TRUE(heap::set_up());
-    body();
-  });
 }
 
 inline std::vector<void *> fetch_apart(SizeClass size_class, size_t wanted, const void *last = nullptr, unsigned shard = 0) {

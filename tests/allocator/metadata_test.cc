@@ -6,7 +6,7 @@
 #include "allocator/base/options.h"
 #include "allocator/heap.h"
 #include "allocator/page_heap.h"
-#include "tests/allocator/own_process.h"
+#include "tests/allocator/own_heap.h"
 
 #include <cstring>
 #include <set>
@@ -26,14 +26,6 @@ bool all_zero(const char *start, size_t bytes) {
     if (start[i] != 0) return false;
   }
   return true;
-}
-
-template <class Body>
-void in_own_heap(Body body) {
-  in_own_process([&] {
-    ASSERT_TRUE(heap::set_up());
-    body();
-  });
 }
 
 TEST(Metadata, ZeroedAlignedAndApart) {

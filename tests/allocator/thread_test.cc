@@ -6,7 +6,7 @@
 #include "allocator/heap.h"
 #include "allocator/object_map.h"
 #include "allocator/stats.h"
-#include "tests/allocator/own_process.h"
+#include "tests/allocator/own_heap.h"
 #include "tests/allocator/page_walk.h"
 
 #include <algorithm>
@@ -38,14 +38,6 @@ uint64_t live() {
   wr_mem_stats now;
   stats::read(now);
   return now.heap_objects;
-}
-
-template <class Body>
-void in_own_heap(Body body) {
-  in_own_process([&] {
-    ASSERT_TRUE(heap::set_up());
-    body();
-  });
 }
 
 TEST(Thread, TheFirstSlowOperationMakesACache) {
