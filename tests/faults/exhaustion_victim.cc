@@ -2,7 +2,8 @@
 // they have; then the awkward calls are made (realloc, new, fork, a new thread); then everything is freed, half of the
 // time by another thread, and memory must be there again. Run by limits_test.py under RLIMIT_AS, RLIMIT_DATA, and with
 // the kernel's mappings used up (--maps). --vast takes blocks of 5 to 300 MiB, of which only the ends are touched.
-// Prints "exhausted nulls=N blocks=N kib=N" for each round and "held" last.
+// Prints "exhausted nulls=N blocks=N kib=N usable=N" for each round, in KiB what was asked for and what these blocks
+// have room for (valloc(24) takes a page: where the threads with small blocks win, they are far apart), and "held" last.
 // Invariant: every NULL says ENOMEM, every block keeps its pattern, and what was freed can be had again.
 #include <pthread.h>
 #include <sys/mman.h>
@@ -29,7 +30,7 @@ struct Link {
 static_assert(sizeof(Link) == 24);
 
 bool g_vast = false;
-size_t g_nulls, g_blocks, g_bytes;  // of this round; atomic while the threads fill
+size_t g_nulls, g_blocks, g_bytes, g_usable;  // of this round; atomic while the threads fill
 Link *g_lists[kThreads];            // each written by its thread, read by another one phase later
 unsigned g_started;
 unsigned g_round;
@@ -98,7 +99,7 @@ bool marked(Link *link) {
 Link *fill(unsigned number) {
   const size_t size = sizes()[(number + g_round) % 5];
   Link *all = nullptr;
-  size_t blocks = 0;
+  size_t blocks = 0, usable = 0;
   unsigned in_a_row = 0;
   for (unsigned i = number; in_a_row < kKinds && blocks < (size_t{4} << 20); ++i) {
     void *block = by_function(i, size);
@@ -109,6 +110,7 @@ Link *fill(unsigned number) {
     }
     in_a_row = 0;
     ++blocks;
+    usable += v_usable_size(block);
     auto *link = static_cast<Link *>(block);
     *link = Link{all, size, number * 1000003u + blocks};
     mark(link);
@@ -116,6 +118,7 @@ Link *fill(unsigned number) {
   }
   __atomic_fetch_add(&g_blocks, blocks, __ATOMIC_RELAXED);
   __atomic_fetch_add(&g_bytes, blocks * size, __ATOMIC_RELAXED);
+  __atomic_fetch_add(&g_usable, usable, __ATOMIC_RELAXED);
   return all;
 }
 
@@ -201,7 +204,7 @@ void round_of_exhaustion() {
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, 256 * kKiB);
-  g_nulls = g_blocks = g_bytes = 0;
+  g_nulls = g_blocks = g_bytes = g_usable = 0;
   const size_t kept_size = 50 * kKiB;
   void *kept = v_malloc(kept_size);
   if (kept == nullptr) BROKEN("no %zu bytes at the start of a round", kept_size);
@@ -225,7 +228,8 @@ void round_of_exhaustion() {
   pthread_barrier_destroy(&g_phase);
   REQUIRE(holds_pattern(kept, kept_size, 7));
   free_keeping_errno(kept);
-  SAY("exhausted threads=%u nulls=%zu blocks=%zu kib=%zu\n", g_started, g_nulls, g_blocks, g_bytes / kKiB);
+  SAY("exhausted threads=%u nulls=%zu blocks=%zu kib=%zu usable=%zu\n", g_started, g_nulls, g_blocks,
+      g_bytes / kKiB, g_usable / kKiB);
 }
 
 // Uses up the kernel's mappings: neighbours that cannot merge.
