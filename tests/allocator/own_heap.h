@@ -1,5 +1,5 @@
 // Runs the body of a test with a heap that nobody has used, in a process of its own (own_process.h).
-// Run by the tests of runs of pages. Invariant: the heap is set up before the body, and all its pages are walked after it (page_walk.h).
+// Included by this directory's tests. Invariant: the heap is set up before the body, and all its pages are walked after it (page_walk.h).
 #pragma once
 
 #include "allocator/heap.h"

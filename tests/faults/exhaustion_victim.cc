@@ -31,7 +31,7 @@ static_assert(sizeof(Link) == 24);
 
 bool g_vast = false;
 size_t g_nulls, g_blocks, g_bytes, g_usable;  // of this round; atomic while the threads fill
-Link *g_lists[kThreads];            // each written by its thread, read by another one phase later
+Link *g_lists[kThreads];                      // each written by its thread, read by another one phase later
 unsigned g_started;
 unsigned g_round;
 pthread_mutex_t g_gate = PTHREAD_MUTEX_INITIALIZER;
